@@ -1,0 +1,122 @@
+"""Filter importance by supervised attention: Equation (9), Algorithm 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from delta.networks import Network
+from delta.views import Packed
+
+
+def filter_importance(
+    network: Network, data: Packed, batch_size: int = 32, progress: bool = False
+) -> dict[str, Tensor]:
+    """How much the summed loss rises when a filter is removed, for every filter of every feature layer.
+
+    W_j = Σ_i [ L(z(x_i, ω*\\j), y_i) − L(z(x_i, ω*), y_i) ], Equation (9). Removing filter j means setting its weights
+    to zero, which zeroes its map. Only what follows the filter changes, so each pass starts from the kept input of
+    the path's step that holds the filter.
+
+    Args:
+        network: the L2-FE network; used in eval mode, and left in the mode it came in.
+        data: its training images are used, all of them, in the test view.
+
+    Returns:
+        W by feature layer, float64 [C] each, on the CPU.
+    """
+    was_training = network.training
+    network.eval()
+    layers = network.spec.feature_layers
+    importance = {layer: torch.zeros(_filters(network, layer), dtype=torch.float64) for layer in layers}
+    filters = sum(map(len, importance.values()))
+    bar = tqdm(total=len(data.rows("train")) * filters, desc="attention", unit="filter·image", disable=not progress)
+    device = next(network.parameters()).device
+    with torch.inference_mode(), bar:
+        for x, y in data.test_batches("train", network.spec, batch_size, device):
+            entries, logits = _entries(network, x)
+            loss = _summed_loss(logits, y)
+            for layer in layers:
+                start, entry = entries[layer]
+                tail = [module for _, module in network.steps()[start:]] + [network.head]
+                for j in range(len(importance[layer])):
+                    without_j = _run(tail, entry, network.backbone.get_submodule(layer), removed=j)
+                    importance[layer][j] += (_summed_loss(without_j, y) - loss).cpu()
+                    bar.update(len(y))
+    network.train(was_training)
+    return importance
+
+
+def _filters(network: Network, layer: str) -> int:
+    return network.backbone.get_submodule(layer).weight.shape[0]
+
+
+def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(logits, targets, reduction="none").sum(dtype=torch.float64)
+
+
+def _entries(network: Network, x: Tensor) -> tuple[dict[str, tuple[int, Tensor]], Tensor]:
+    """One pass along the path: for each feature layer the index and the input of the step that holds it; the logits."""
+    entries = {}
+    for index, (name, module) in enumerate(network.steps()):
+        for layer in network.spec.feature_layers:
+            if layer == name or layer.startswith(f"{name}."):
+                entries[layer] = (index, x.clone())
+        x = module(x)
+    return entries, network.head(x)
+
+
+def _run(tail: list[nn.Module], x: Tensor, convolution: nn.Module, removed: int) -> Tensor:
+    def zero(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        output[:, removed] = 0
+
+    handle = convolution.register_forward_hook(zero)
+    try:
+        # The first step may work in place, and its input is needed again.
+        x = x.clone()
+        for module in tail:
+            x = module(x)
+        return x
+    finally:
+        handle.remove()
+
+
+def normalized(importance: Tensor, normalization: str) -> Tensor:
+    """W from the raw sums of one layer: non-negative, summing to 1.
+
+    `standardized`: softmax((W − mean) / std / 5) with the population std, as the protocol has it. `literal`:
+    softmax(W), Algorithm 1 to the letter. A layer whose filters are all alike gets uniform attention.
+    """
+    if normalization == "standardized":
+        deviation = importance.std(correction=0)
+        importance = (importance - importance.mean()) / deviation / 5 if deviation > 0 else torch.zeros_like(importance)
+    return torch.softmax(importance, dim=0)
+
+
+def write_attention(path: Path, importance: dict[str, Tensor], normalization: str | None) -> None:
+    """Write one method's attention as CSV: layer, filter, importance (raw sum), attention (W_j), factor (C·W_j).
+
+    Without a normalization the attention is uniform: every factor is exactly 1.
+    """
+    tables = []
+    for layer, raw in importance.items():
+        count = len(raw)
+        weights = normalized(raw, normalization) if normalization else torch.full_like(raw, 1 / count)
+        factor = count * weights if normalization else torch.ones_like(raw)
+        columns = {"filter": range(count), "importance": raw, "attention": weights, "factor": factor}
+        tables.append(pd.DataFrame(columns).assign(layer=layer))
+    pd.concat(tables)[["layer", "filter", "importance", "attention", "factor"]].to_csv(path, index=False)
+
+
+def read_factors(path: Path) -> dict[str, Tensor]:
+    """C·W_j by feature layer, float32 [C] each, from a file that `write_attention` wrote."""
+    table = pd.read_csv(path)
+    return {
+        layer: torch.tensor(rows["factor"].to_numpy(), dtype=torch.float32)
+        for layer, rows in table.groupby("layer", sort=False)
+    }

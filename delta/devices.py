@@ -1,0 +1,38 @@
+"""Where tensors live, and arithmetic that gives the same bits twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from delta.errors import UserError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a `device` parameter: `auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        UserError: a CUDA device is asked for that this machine lacks.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device: {name} asked for, but there are {torch.cuda.device_count()} CUDA devices: use auto")
+    return device
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """While the block lasts, PyTorch uses deterministic algorithms only; what was set before is restored."""
+    before = torch.are_deterministic_algorithms_enabled()
+    # cuBLAS is deterministic only with a fixed workspace, and reads this when CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

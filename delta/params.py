@@ -1,0 +1,179 @@
+"""params.yaml as validated models: an unknown or impossible value says so in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+
+from delta.backbones import BACKBONES
+from delta.errors import UserError
+from delta.regularizers import METHODS, Method
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys, infinities and NaN are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Dataset(Section):
+    """A target data set and how it is split.
+
+    Attributes:
+        format: `drawn`, the slice that this project draws itself, or `folder`, one's own photographs.
+        source: what the images come from, watched by DVC: a folder of class folders or a CSV of path,label for
+            `folder`; the drawing program for `drawn`.
+        train_per_class: images a class for training; `rest` takes all that are not test images.
+        test_per_class: images a class for testing.
+        seed: decides which images; the split is the same for every backbone, method and training seed.
+    """
+
+    format: Literal["drawn", "folder"]
+    source: str = Field(min_length=1)
+    train_per_class: Annotated[int, Field(ge=1)] | Literal["rest"]
+    test_per_class: int = Field(ge=1)
+    seed: Seed
+
+    @property
+    def images_per_class(self) -> int | None:
+        """Images a class in both splits together; None where training takes the rest."""
+        return None if self.train_per_class == "rest" else self.train_per_class + self.test_per_class
+
+    @model_validator(mode="after")
+    def _drawn_needs_counts(self) -> Dataset:
+        if self.format == "drawn" and self.train_per_class == "rest":
+            raise ValueError("train_per_class must be a number for the drawn format, which draws that many")
+        return self
+
+
+class Input(Section):
+    """How a backbone sees images: pixels a side after resizing and after cropping, and the initial learning rate."""
+
+    resize: int = Field(ge=32)
+    crop: int = Field(ge=32)
+    learning_rate: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Input:
+        if self.crop > self.resize:
+            raise ValueError(f"crop ({self.crop}) is larger than resize ({self.resize})")
+        return self
+
+
+class Training(Section):
+    """SGD with momentum and StepLR.
+
+    Attributes:
+        iterations, batch_size: updates, and images in each.
+        decay_after, decay_factor: every so many iterations the learning rate is multiplied by the factor.
+        clip_norm: the largest norm that the gradient of the shared weights ω_S may have, null for any. The
+            classifier's gradient is never clipped, so a penalty too stiff for the learning rate ends close to a
+            feature extractor instead of diverging.
+    """
+
+    iterations: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    momentum: float = Field(ge=0, lt=1)
+    decay_after: int = Field(ge=1)
+    decay_factor: float = Field(gt=0, le=1)
+    clip_norm: Annotated[float, Field(gt=0)] | None
+
+
+class Attention(Section):
+    """Normalisation of filter importance: `standardized` or `literal`, see `delta.attention.normalized`."""
+
+    normalization: Literal["standardized", "literal"]
+
+
+class _Base(Section):
+    datasets: dict[Name, Dataset] = Field(min_length=1)
+    backbones: dict[str, Input] = Field(min_length=1)
+    methods: list[str] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
+    training: Training
+    attention: Attention
+    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+
+    @field_validator("backbones")
+    @classmethod
+    def _known_backbones(cls, backbones: dict[str, Input]) -> dict[str, Input]:
+        for name in backbones:
+            if name not in BACKBONES:
+                raise ValueError(f"{name!r} is no backbone; there are {', '.join(BACKBONES)}")
+        return backbones
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, methods: list[str]) -> list[str]:
+        choices = [name for name in METHODS if name != "l2_fe"]
+        for name in methods:
+            if name not in choices:
+                why = "is always trained, leave it out" if name == "l2_fe" else "is no method"
+                raise ValueError(f"{name!r} {why}; there are {', '.join(choices)}")
+        return _distinct(methods)
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, seeds: list[int]) -> list[int]:
+        return _distinct(seeds)
+
+    def method(self, name: str) -> Method:
+        """A method with its section's parameters."""
+        return getattr(self, name)
+
+
+def _distinct(values: list) -> list:
+    repeated = {value for value in values if values.count(value) > 1}
+    if repeated:
+        raise ValueError(f"{', '.join(map(str, sorted(repeated)))} stands there more than once")
+    return values
+
+
+Params = create_model("Params", __base__=_Base, **{name: (method, ...) for name, method in METHODS.items()})
+Params.__doc__ = """All of params.yaml: the sections above and one for each method, under its key."""
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a key stand twice and the last one win, which hides a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                problem = f"the key {key!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        UserError: naming the file and every wrong parameter.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {'; '.join(map(_sentence, error.errors()))}") from None
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    where = ".".join(map(str, problem["loc"])) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown parameter"
+    if problem["type"] == "missing":
+        return f"{where}: missing"
+    given = f" (got {problem['input']!r})" if not isinstance(problem["input"], dict | list) else ""
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}{given}"

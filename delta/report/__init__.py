@@ -1,0 +1,1 @@
+"""Results into tables, with the paper's own numbers as data."""

@@ -1,0 +1,56 @@
+"""Training and test images: chosen once by class with a seed, decoded once, packed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from delta.errors import UserError
+from delta.images import pack_views
+
+
+def assign_splits(table: pd.DataFrame, train_per_class: int | str, test_per_class: int, seed: int) -> pd.DataFrame:
+    """Choose each class's training and test images at random.
+
+    Args:
+        table: path and label, a row an image.
+        train_per_class: how many for training; `rest` takes all that are not chosen for testing.
+        test_per_class: how many for testing.
+
+    Returns:
+        The chosen images sorted by path, with their target (the class's place among the sorted labels) and split
+        (train or test).
+
+    Raises:
+        UserError: naming every class with too few images.
+    """
+    least = test_per_class + (1 if train_per_class == "rest" else train_per_class)
+    counts = table["label"].value_counts().sort_index()
+    if short := [f"{label} has {count}" for label, count in counts.items() if count < least]:
+        raise UserError(
+            f"too few images for {train_per_class} training + {test_per_class} test images a class: {', '.join(short)}:"
+            " add images, or lower train_per_class or test_per_class"
+        )
+    table = table.sort_values("path")
+    test = table.groupby("label").sample(n=test_per_class, random_state=seed)
+    rest = table.drop(test.index)
+    train = rest if train_per_class == "rest" else rest.groupby("label").sample(n=train_per_class, random_state=seed)
+    chosen = pd.concat([train.assign(split="train"), test.assign(split="test")])
+    targets = {label: target for target, label in enumerate(counts.index)}
+    return chosen.assign(target=chosen["label"].map(targets)).sort_values("path", ignore_index=True)
+
+
+def write_packed(root: Path, index: pd.DataFrame, resize: int, crop: int, out: Path) -> None:
+    """Write a packed data set for `delta.views.Packed` into the folder `out`: index.csv and the two packed views.
+
+    Args:
+        root: the folder that the index's paths are relative to.
+        index: what `assign_splits` returned.
+        resize, crop: pixels a side, see `delta.images.pack_views`.
+
+    Raises:
+        UserError: naming every image that cannot be decoded.
+    """
+    pack_views(root, list(index["path"]), list(index["split"] == "train"), resize, crop, out)
+    index[["path", "label", "target", "split"]].to_csv(out / "index.csv", index=False)

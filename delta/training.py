@@ -1,0 +1,98 @@
+"""One fine-tuning run (section 4.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from delta.errors import UserError
+from delta.features import captured
+from delta.networks import Network
+from delta.params import Input, Training
+from delta.regularizers import Comparison, Method, private_penalty
+from delta.views import Packed, endless_batches, normalised, random_crops
+
+
+def fine_tune(
+    network: Network,
+    source: Network,
+    data: Packed,
+    method: Method,
+    factors: Mapping[str, Tensor],
+    training: Training,
+    view: Input,
+    seed: int,
+) -> pd.DataFrame:
+    """Fine-tune `network` in place; the last iterate is the result, nothing is selected on test data.
+
+    Only the training split's views and labels are read. The source runs in eval mode and takes no gradient.
+
+    Args:
+        network: starts at the source weights, on the device to train on.
+        source: the source network, on the same device; it is not changed.
+        factors: C·W_j by feature layer, see `delta.attention.read_factors`.
+        view: the crop's size and the initial learning rate.
+        seed: decides the order of the images and their crops; the head's initialisation is `build_network`'s.
+
+    Returns:
+        The learning curve, a row an iteration: iteration (from 1), loss, cross_entropy, learning_rate.
+
+    Raises:
+        UserError: the loss is no longer finite.
+    """
+    device = next(network.parameters()).device
+    order, crops = (torch.Generator().manual_seed(2 * seed + part) for part in range(2))
+    source.eval().requires_grad_(False)
+    network.train()
+    network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
+    factors = {layer: factor.to(device) for layer, factor in factors.items()}
+    weights, source_weights = network.shared_weights(), source.shared_weights()
+
+    optimizer = torch.optim.SGD(
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        lr=view.learning_rate,
+        momentum=training.momentum,
+        weight_decay=method.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, training.decay_after, training.decay_factor)
+    targets = data.targets("train")
+    layers = network.spec.feature_layers if method.compares_maps else ()
+
+    curve = []
+    batches = endless_batches(len(targets), training.batch_size, order)
+    with captured(network.backbone, layers) as maps, captured(source.backbone, layers) as source_maps:
+        for iteration in tqdm(range(1, training.iterations + 1), desc="train", unit="it", mininterval=1):
+            rows = next(batches)
+            images = normalised(random_crops(data.train_view[rows.numpy()], view.crop, crops).to(device), network.spec)
+            with torch.no_grad() if method.frozen_backbone else nullcontext():
+                pooled = network.backbone(images)
+            error = cross_entropy(network.head(pooled), targets[rows].to(device))
+            if method.compares_maps:
+                with torch.no_grad():
+                    source.backbone(images)
+            penalty = method.shared_penalty(Comparison(weights, source_weights, maps, source_maps, factors))
+            loss = error + method.beta * private_penalty(network.private_weights())
+            if penalty is not None:
+                loss = loss + method.alpha * penalty
+            optimizer.zero_grad()
+            loss.backward()
+            if training.clip_norm is not None and not method.frozen_backbone:
+                clip_grad_norm_(weights.values(), training.clip_norm)
+            rate = schedule.get_last_lr()[0]
+            optimizer.step()
+            schedule.step()
+            curve.append((iteration, loss.item(), error.item(), rate))
+            if not math.isfinite(curve[-1][1]):
+                raise UserError(
+                    f"{method.label}, seed {seed}: the loss is {curve[-1][1]} at iteration {iteration} "
+                    f"(learning rate {rate:g}, alpha {method.alpha:g}): lower the learning rate or alpha"
+                )
+    return pd.DataFrame(curve, columns=["iteration", "loss", "cross_entropy", "learning_rate"])

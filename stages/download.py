@@ -1,0 +1,15 @@
+"""Bring one data set's images here, as published."""
+
+from delta import datasets
+from delta.files import whole_folder
+from stages import raw_folder, run_stage
+
+
+def main(params, dataset: str) -> None:
+    chosen = params.datasets[dataset]
+    with whole_folder(raw_folder(dataset)) as out:
+        datasets.fetch(chosen.format, chosen.source, chosen.images_per_class, chosen.seed, out)
+
+
+if __name__ == "__main__":
+    run_stage(main)

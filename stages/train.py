@@ -1,0 +1,26 @@
+"""Fine-tune with one method and one seed."""
+
+from delta.devices import pick_device
+from delta.files import whole_folder
+from delta.runs import write_run
+from stages import attention_file, packed_folder, run_folder, run_stage, weights_file
+
+
+def main(params, dataset: str, backbone: str, method: str, seed: int) -> None:
+    with whole_folder(run_folder(dataset, backbone, method, seed)) as out:
+        write_run(
+            out,
+            packed=packed_folder(dataset, backbone),
+            weights=weights_file(backbone),
+            attention=attention_file(dataset, backbone, method),
+            backbone=backbone,
+            method=params.method(method),
+            view=params.backbones[backbone],
+            training=params.training,
+            seed=seed,
+            device=pick_device(params.device),
+        )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,26 @@
+"""Train L2-FE with one seed: a new classifier on the frozen source network."""
+
+from delta.devices import pick_device
+from delta.files import whole_folder
+from delta.runs import write_run
+from stages import packed_folder, run_folder, run_stage, weights_file
+
+
+def main(params, dataset: str, backbone: str, seed: int) -> None:
+    with whole_folder(run_folder(dataset, backbone, "l2_fe", seed)) as out:
+        write_run(
+            out,
+            packed=packed_folder(dataset, backbone),
+            weights=weights_file(backbone),
+            attention=None,
+            backbone=backbone,
+            method=params.l2_fe,
+            view=params.backbones[backbone],
+            training=params.training,
+            seed=seed,
+            device=pick_device(params.device),
+        )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,65 @@
+"""A tiny packed data set and random source weights, so that the library is tested in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from delta.backbones import BACKBONES
+from delta.params import Input, Training
+from delta.split import assign_splits, write_packed
+from delta.views import Packed
+
+SPEC = BACKBONES["efficientnet_lite0"]
+VIEW = Input(resize=40, crop=32, learning_rate=0.01)
+TRAINING = Training(iterations=3, batch_size=6, momentum=0.9, decay_after=2, decay_factor=0.1, clip_norm=20)
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> Path:
+    """Three class folders of seven small noise images each, of varying size."""
+    root, noise = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for number, label in enumerate(["ant", "bee", "cow"]):
+        (root / label).mkdir()
+        for image in range(7):
+            pixels = noise.integers(80 * number, 80 * number + 90, (50 + image, 60 - image, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{image}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def packed(photographs, tmp_path_factory) -> Path:
+    """The photographs, four training and two test images a class, packed at 40 and 32 pixels."""
+    out = tmp_path_factory.mktemp("packed")
+    files = sorted(photographs.rglob("*.png"))
+    table = pd.DataFrame(
+        {"path": [str(f.relative_to(photographs)) for f in files], "label": [f.parent.name for f in files]}
+    )
+    write_packed(photographs, assign_splits(table, 4, 2, seed=0), VIEW.resize, VIEW.crop, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def data(packed) -> Packed:
+    return Packed.open(packed)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+    """Source weights: random, with batch-norm statistics that differ from a fresh network's."""
+    path = tmp_path_factory.mktemp("weights") / "source.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = timm.create_model(SPEC.timm_name, num_classes=0)
+        with torch.no_grad():
+            for _ in range(8):
+                backbone(torch.randn(8, 3, 32, 32))
+    save_file(backbone.state_dict(), path)
+    return path

@@ -1,0 +1,159 @@
+"""Readers: Caltech 256's layout with its strays, and one's own photographs, good and bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from delta import datasets
+from delta.datasets import caltech256, folder
+from delta.errors import UserError
+
+
+def image(path: Path, color: str = "red") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30), color).save(path)
+    return path
+
+
+@pytest.fixture
+def classes(tmp_path) -> Path:
+    root = tmp_path / "photographs"
+    for name in ("cat/1.jpg", "cat/2.png", "dog/1.jpg", "dog/old/1.jpg"):
+        image(root / name)
+    return root
+
+
+def copied(source: Path, tmp_path: Path) -> list[tuple[str, str]]:
+    out = tmp_path / "out"
+    out.mkdir()
+    folder.copy_images(source, out)
+    table = folder.read(out)
+    assert all((out / path).is_file() for path in table["path"])
+    return list(table[["path", "label"]].itertuples(index=False, name=None))
+
+
+def test_caltech_256_skips_clutter_and_strays(tmp_path):
+    root = tmp_path / "256_ObjectCategories"
+    for name in ("001.ak47/001_0002.jpg", "001.ak47/001_0001.jpg", "056.dog/056_0001.jpg", "257.clutter/257_0001.jpg"):
+        image(root / name)
+    image(root / "056.dog/greg/056_0002.jpg")
+    (root / "198.spider").mkdir()
+    (root / "198.spider/RENAME2").write_text("mv a b")
+    table = caltech256.read(tmp_path)
+    assert list(table.itertuples(index=False, name=None)) == [
+        ("256_ObjectCategories/001.ak47/001_0001.jpg", "ak47"),
+        ("256_ObjectCategories/001.ak47/001_0002.jpg", "ak47"),
+        ("256_ObjectCategories/056.dog/056_0001.jpg", "dog"),
+    ]
+
+
+def test_drawn_images_are_read_by_the_same_reader(tmp_path):
+    datasets.fetch("drawn", "ignored", 2, 0, tmp_path)
+    table = datasets.read("drawn", tmp_path)
+    assert table["label"].value_counts().to_dict() == dict.fromkeys(table["label"].unique(), 2)
+    assert table["label"].nunique() == 10
+
+
+def test_caltech_256_of_nothing(tmp_path):
+    with pytest.raises(UserError, match="256_ObjectCategories"):
+        caltech256.read(tmp_path)
+
+
+def test_class_folders(classes, tmp_path):
+    (classes / "cat/.DS_Store").write_text("")
+    (classes / "cat/Thumbs.db").write_text("")
+    (classes / ".hidden").mkdir()
+    (classes / "README.md").write_text("mine")
+    assert copied(classes, tmp_path) == [
+        ("cat/1.jpg", "cat"),
+        ("cat/2.png", "cat"),
+        ("dog/1.jpg", "dog"),
+        ("dog/old/1.jpg", "dog"),
+    ]
+
+
+def test_csv_with_paths_anywhere(classes, tmp_path):
+    elsewhere = image(tmp_path / "elsewhere.jpg")
+    (classes / "list.csv").write_text(f'path,label\ncat/1.jpg,cat\n{elsewhere},"dog, big"\n../elsewhere2.jpg,dog\n')
+    image(tmp_path / "elsewhere2.jpg")
+    assert copied(classes / "list.csv", tmp_path) == [
+        ("cat/1.jpg", "cat"),
+        ("elsewhere/000001-elsewhere.jpg", "dog, big"),
+        ("elsewhere/000002-elsewhere2.jpg", "dog"),
+    ]
+
+
+def test_labels_may_look_like_numbers_or_missing_values(classes, tmp_path):
+    (classes / "list.csv").write_text("path,label\ncat/1.jpg,007\ndog/1.jpg,NA\n")
+    assert copied(classes / "list.csv", tmp_path) == [("cat/1.jpg", "007"), ("dog/1.jpg", "NA")]
+
+
+def test_all_bad_images_are_named_at_once(classes, tmp_path):
+    (classes / "cat/notes.txt").write_text("not an image")
+    whole = image(classes / "dog/3.jpg").read_bytes()
+    (classes / "dog/cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (classes / "dog/empty.jpg").touch()
+    with pytest.raises(UserError) as error:
+        copied(classes, tmp_path)
+    assert all(name in str(error.value) for name in ("3 unreadable", "notes.txt", "cut.jpg", "empty.jpg"))
+    assert "3.jpg (" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def spoil_missing(root: Path) -> Path:
+    return root / "nowhere"
+
+
+def spoil_empty_class(root: Path) -> Path:
+    (root / "bird").mkdir()
+    return root
+
+
+def spoil_no_classes(root: Path) -> Path:
+    (root / "none").mkdir()
+    return root / "none"
+
+
+def spoil_one_class(root: Path) -> Path:
+    for file in (root / "dog").rglob("*.jpg"):
+        file.unlink()
+    (root / "dog/old").rmdir()
+    (root / "dog").rmdir()
+    return root
+
+
+def spoil_loose_image(root: Path) -> Path:
+    image(root / "loose.jpg")
+    return root
+
+
+def csv(text: str):
+    def spoil(root: Path) -> Path:
+        (root / "list.csv").write_text(text)
+        return root / "list.csv"
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_missing, "nowhere: no such folder or CSV file"),
+        (spoil_empty_class, "empty class folder.*bird"),
+        (spoil_no_classes, "no class folders"),
+        (spoil_one_class, "at least two classes"),
+        (spoil_loose_image, "beside the class folders.*loose.jpg"),
+        (csv("file,label\na,b\n"), "columns path and label"),
+        (csv("path,label\n"), "no rows"),
+        (csv(""), "not readable as CSV"),
+        (csv("path,label\ncat/1.jpg,\n"), "empty in line.* 2"),
+        (csv("path,label\ncat/9.jpg,cat\ndog/8.jpg,dog\n"), "2 file.*cat/9.jpg, dog/8.jpg"),
+        (csv("path,label\ncat/1.jpg,cat\ncat/../cat/1.jpg,dog\n"), "more than once: cat/../cat/1.jpg, cat/1.jpg"),
+    ],
+)
+def test_bad_sources_are_named(classes, tmp_path, spoil, message):
+    with pytest.raises(UserError, match=message):
+        copied(spoil(classes), tmp_path)

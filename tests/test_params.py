@@ -1,0 +1,101 @@
+"""params.yaml: every profile is valid, and every wrong value is one line that names it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from delta.errors import UserError
+from delta.params import load_params
+from delta.regularizers import METHODS
+
+ROOT = Path(__file__).parents[1]
+PROFILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
+def test_profiles_are_valid(path):
+    params = load_params(path)
+    assert params.method("delta") == params.delta
+    assert isinstance(params.delta, METHODS["delta"])
+
+
+def test_the_paper_s_choices_are_the_defaults():
+    delta = load_params(ROOT / "params.yaml").delta
+    assert (delta.alpha, delta.beta, delta.rectify) == (0.01, 0.01, True)
+
+
+def changed(tmp_path: Path, place: str, value) -> Path:
+    values = copy.deepcopy(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    *path, last = place.split(".")
+    section = values
+    for key in path:
+        section = section[key]
+    section[last] = value
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path / "params.yaml"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("methods", ["l2", "foo"], "methods: 'foo' is no method; there are l2, l2_sp"),
+        ("methods", ["l2_fe"], "methods: 'l2_fe' is always trained"),
+        ("methods", [], "methods: "),
+        ("methods", ["l2", "l2"], "methods: l2 stands there more than once"),
+        ("backbones", {"vgg": {"resize": 64, "crop": 64, "learning_rate": 0.1}}, "backbones: 'vgg' is no backbone"),
+        ("datasets.drawn_30.format", "imagenet", "datasets.drawn_30.format: .*'drawn' or 'folder'.*'imagenet'"),
+        ("datasets.drawn_30.train_per_class", 0, "datasets.drawn_30.train_per_class"),
+        ("datasets.drawn_30.train_per_class", "rest", "datasets.drawn_30: train_per_class must be a number"),
+        ("datasets.a/b", {}, "datasets.a/b"),
+        ("delta.alpha", -0.1, r"delta.alpha: .*greater than or equal to 0 \(got -0.1\)"),
+        ("delta.alpha", float("nan"), "delta.alpha"),
+        ("l2.alpha", 0.1, "l2.alpha"),
+        ("delta.gamma", 1, "delta.gamma: unknown parameter"),
+        ("detla", {"alpha": 1}, "detla: unknown parameter"),
+        ("seeds", [], "seeds: "),
+        ("seeds", [0, 1, 0], "seeds: 0 stands there more than once"),
+        ("seeds", 3, "seeds: .*list"),
+        ("backbones.efficientnet_lite0.crop", 200, r"crop \(200\) is larger than resize \(112\)"),
+        ("device", "gpu", "device"),
+        ("training", None, "training: "),
+    ],
+)
+def test_wrong_values_are_named_in_one_line(tmp_path, place, value, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_params(changed(tmp_path, place, value))
+    assert "\n" not in str(error.value)
+    assert str(tmp_path / "params.yaml") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeds: [0", "not readable as YAML"),
+        ("seeds: [0]\nseeds: [1]\n", "the key 'seeds' stands twice"),
+        ("", "the file: "),
+        ("? [a]\n: 1\n", "params.yaml: "),
+        ("\x00", "not readable as YAML"),
+    ],
+)
+def test_what_is_no_parameter_file(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        load_params(tmp_path / "params.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="nowhere.yaml"):
+        load_params(tmp_path / "nowhere.yaml")
+
+
+def test_a_missing_section(tmp_path):
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del values["delta"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match="delta: missing"):
+        load_params(tmp_path / "params.yaml")

@@ -1,0 +1,92 @@
+"""Splits are disjoint, stratified and seed-stable; packed images are what Pillow makes of the files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import VIEW
+from PIL import Image
+
+from delta.errors import UserError
+from delta.images import decode, pack_views
+from delta.split import assign_splits
+from delta.views import Packed
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    counts = {"zebra": 9, "ant": 6, "cow": 12}
+    return pd.DataFrame([(f"{c}/{i}.jpg", c) for c, n in counts.items() for i in range(n)], columns=["path", "label"])
+
+
+def test_splits_are_disjoint_and_stratified(table):
+    index = assign_splits(table, 4, 2, seed=0)
+    assert index["path"].is_unique
+    assert set(index["path"]) <= set(table["path"])
+    counts = index.groupby(["label", "split"]).size().to_dict()
+    assert counts == {(c, s): n for c in ("ant", "cow", "zebra") for s, n in (("train", 4), ("test", 2))}
+    assert dict(zip(index["label"], index["target"], strict=True)) == {"ant": 0, "cow": 1, "zebra": 2}
+    assert list(index["path"]) == sorted(index["path"])
+
+
+def test_splits_depend_on_the_seed_alone(table):
+    once, again = (assign_splits(t, 4, 2, seed=3) for t in (table, table.sample(frac=1, random_state=1)))
+    pd.testing.assert_frame_equal(once, again)
+    assert not assign_splits(table, 4, 2, seed=4)["path"].equals(once["path"])
+
+
+def test_rest_takes_every_other_image_for_training(table):
+    index = assign_splits(table, "rest", 2, seed=0)
+    assert len(index) == len(table)
+    assert (index["split"] == "test").sum() == 6
+
+
+def test_classes_with_too_few_images_are_named(table):
+    with pytest.raises(UserError, match=r"ant has 6, zebra has 9: add images"):
+        assign_splits(table, 8, 2, seed=0)
+    with pytest.raises(UserError, match=r"ant has 6: add"):
+        assign_splits(table, "rest", 6, seed=0)
+
+
+def test_packed_images_are_the_resized_files(packed, photographs):
+    data = Packed.open(packed)
+    assert data.classes == ["ant", "bee", "cow"]
+    assert data.train_view.shape == (12, 40, 40, 3)
+    assert data.test_view.shape == (18, 32, 32, 3)
+    train = 0
+    for row, (path, split) in enumerate(zip(data.index["path"], data.index["split"], strict=True)):
+        with Image.open(photographs / path) as image:
+            for size, view, place in ((VIEW.crop, data.test_view, row), (VIEW.resize, data.train_view, train)):
+                if view is data.test_view or split == "train":
+                    expected = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+                    assert np.array_equal(view[place], expected)
+        train += split == "train"
+
+
+def test_decoding_gives_upright_rgb(tmp_path):
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[0, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # taken with the camera turned: to be shown rotated by 90 degrees clockwise
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    turned = np.asarray(decode(tmp_path / "turned.png"))
+    assert turned.shape == (6, 4, 3)
+    assert turned[0, 3].tolist() == [255, 255, 255]
+    for mode in ("L", "RGBA", "CMYK", "P", "1", "I;16"):
+        file = tmp_path / f"{mode[0]}.tiff"
+        Image.new(mode, (5, 5)).save(file)
+        assert decode(file).mode == "RGB"
+
+
+def test_packing_names_every_bad_file(tmp_path):
+    (tmp_path / "no.jpg").write_text("no image")
+    Image.new("RGB", (300, 300)).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"3 unreadable.*no.jpg \(not an image\), cut.png.*gone.jpg"):
+        pack_views(tmp_path, ["no.jpg", "cut.png", "gone.jpg"], [True, False, True], 8, 4, tmp_path)
+
+
+def test_what_is_no_packed_data_set_says_so(tmp_path):
+    with pytest.raises(UserError, match="not a packed data set"):
+        Packed.open(tmp_path)

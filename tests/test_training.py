@@ -1,0 +1,170 @@
+"""Training runs on a tiny data set: what moves, what must not, and what a run may read."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from conftest import SPEC, TRAINING, VIEW
+from torch.nn.functional import cross_entropy
+
+from delta.errors import UserError
+from delta.evaluation import top1
+from delta.features import captured
+from delta.networks import build_network
+from delta.regularizers import METHODS, Comparison
+from delta.training import fine_tune
+from delta.views import Packed, endless_batches, normalised, random_crops
+
+ALPHA, BETA = 0.05, 0.2
+PENALISED = ["l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
+
+
+def method(key: str):
+    return METHODS[key](alpha=ALPHA, beta=BETA) if key in PENALISED else METHODS[key](weight_decay=1e-4)
+
+
+def factors() -> dict[str, torch.Tensor]:
+    """Uneven factors, averaging 1 as C·W_j do."""
+    counts = zip(SPEC.feature_layers, (24, 40, 112, 320), strict=True)
+    return {layer: torch.linspace(0.5, 1.5, count) for layer, count in counts}
+
+
+def train(key: str, data: Packed, weights, seed: int = 0, training=TRAINING, view=VIEW, **options):
+    network, source = (build_network(SPEC, weights, 3, seed) for _ in range(2))
+    chosen = METHODS[key](**options) if options else method(key)
+    curve = fine_tune(network, source, data, chosen, factors(), training, view, seed)
+    return network, source, curve
+
+
+def state_of(network) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_target_starts_bit_equal_to_the_source(weights):
+    one, other = build_network(SPEC, weights, 3, seed=1), build_network(SPEC, weights, 3, seed=2)
+    assert same(one.backbone.state_dict(), other.backbone.state_dict())
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
+@pytest.mark.parametrize("key", list(METHODS))
+def test_what_moves_and_what_does_not(key, data, weights):
+    network, source, curve = train(key, data, weights)
+    start = build_network(SPEC, weights, 3, 0)
+    assert same(source.state_dict(), start.state_dict())
+    assert same(network.backbone.state_dict(), start.backbone.state_dict()) == (key == "l2_fe")
+    assert not torch.equal(network.head.weight, start.head.weight)
+    assert list(curve["iteration"]) == [1, 2, 3]
+    assert list(curve["learning_rate"]) == pytest.approx([0.01, 0.01, 0.001])
+    assert not any(module._forward_hooks for net in (network, source) for module in net.modules())
+
+
+@pytest.mark.parametrize("key", PENALISED)
+def test_first_loss_is_the_objective(key, data, weights):
+    """mean CE + α·Ω_shared + β·½‖ω_P‖², put together by hand for the first mini-batch."""
+    seed = 5
+    _, _, curve = train(key, data, weights, seed)
+    order, crops = torch.Generator().manual_seed(2 * seed), torch.Generator().manual_seed(2 * seed + 1)
+    rows = next(endless_batches(len(data.targets("train")), TRAINING.batch_size, order))
+    images = normalised(random_crops(data.train_view[rows.numpy()], VIEW.crop, crops), SPEC)
+    network, source = build_network(SPEC, weights, 3, seed).train(), build_network(SPEC, weights, 3, seed).eval()
+    layers = SPEC.feature_layers
+    with torch.no_grad(), captured(network.backbone, layers) as maps, captured(source.backbone, layers) as source_maps:
+        error = cross_entropy(network(images), data.targets("train")[rows])
+        source(images)
+    pair = Comparison(network.shared_weights(), source.shared_weights(), maps, source_maps, factors())
+    private = sum(p.square().sum().item() for p in network.head.parameters()) / 2
+    expected = error.item() + ALPHA * method(key).shared_penalty(pair).item() + BETA * private
+    assert curve["loss"][0] == pytest.approx(expected, rel=1e-5)
+    assert curve["cross_entropy"][0] == pytest.approx(error.item(), rel=1e-5)
+
+
+def test_same_seed_same_bits_other_seed_other_bits(data, weights):
+    one, again, other = (state_of(train("delta", data, weights, seed)[0]) for seed in (3, 3, 4))
+    assert same(one, again)
+    assert not same(one, other)
+
+
+def test_nothing_global_is_drawn_from_or_left_behind(data, weights):
+    before = torch.random.get_rng_state()
+    train("delta", data, weights)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("key", ["l2_fe", "delta"])
+def test_test_split_never_enters_training(key, data, weights):
+    test = data.rows("test")
+    view, index = data.test_view.copy(), data.index.copy()
+    view[test] = 0
+    index.loc[test, "target"] = 0
+    trained, blind = (train(key, d, weights)[0] for d in (data, Packed(index, data.train_view, view)))
+    assert same(state_of(trained), state_of(blind))
+
+
+def test_weight_decay_of_l2_is_that_of_sgd(data, weights):
+    """One step without momentum: ω ← ω − lr·(g + decay·ω), so two decays differ by lr·Δdecay·ω."""
+    one_step = TRAINING.model_copy(update={"iterations": 1, "momentum": 0.0, "clip_norm": None})
+    plain, decayed = (train("l2", data, weights, training=one_step, weight_decay=decay)[0] for decay in (0.0, 0.5))
+    start = build_network(SPEC, weights, 3, 0)
+    for name, parameter in start.named_parameters():
+        moved = plain.get_parameter(name) - decayed.get_parameter(name)
+        assert torch.allclose(moved, 0.01 * 0.5 * parameter, atol=1e-6), name
+
+
+def test_clipping_bounds_the_shared_weights_alone(data, weights):
+    one_step = TRAINING.model_copy(update={"iterations": 1, "momentum": 0.0, "clip_norm": 0.5})
+    start = build_network(SPEC, weights, 3, 0)
+    clipped, _, _ = train("delta", data, weights, training=one_step, alpha=1.0)
+    free, _, _ = train("delta", data, weights, training=one_step.model_copy(update={"clip_norm": None}), alpha=1.0)
+
+    def step(network) -> float:
+        moves = [p - start.backbone.get_parameter(name) for name, p in network.backbone.named_parameters()]
+        return torch.sqrt(sum(move.square().sum() for move in moves)).item() / VIEW.learning_rate
+
+    assert step(free) > 1
+    assert step(clipped) == pytest.approx(0.5, rel=1e-2)
+    assert torch.equal(clipped.head.weight, free.head.weight)
+
+
+def test_divergence_is_an_error_that_names_its_cause(data, weights):
+    wild = VIEW.model_copy(update={"learning_rate": 1e12})
+    long = TRAINING.model_copy(update={"iterations": 30, "clip_norm": None})
+    with pytest.raises(UserError, match=r"DELTA, seed 0: .* at iteration \d+ \(learning rate 1e\+\d+, alpha 0.05\)"):
+        train("delta", data, weights, training=long, view=wild)
+
+
+def test_top1_counts_right_answers(data, weights):
+    network = build_network(SPEC, weights, 3, 0)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
+    assert top1(network, data, "test") == pytest.approx(100 / 3)
+    assert network.training
+
+
+def test_batches_pass_over_every_image_once_an_epoch():
+    batches = endless_batches(12, 4, torch.Generator().manual_seed(0))
+    first, second = (torch.cat([next(batches) for _ in range(3)]) for _ in range(2))
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(12))
+    assert first.tolist() != second.tolist()
+    assert len(next(endless_batches(3, 32, torch.Generator()))) == 3
+
+
+def test_crops_are_windows_of_the_image_or_its_mirror():
+    image = torch.arange(5 * 5 * 3, dtype=torch.uint8).reshape(5, 5, 3).numpy()
+    windows = {}
+    for mirrored in (False, True):
+        for top in range(3):
+            for left in range(3):
+                window = image[top : top + 3, left : left + 3]
+                windows[copy.copy(window[:, ::-1] if mirrored else window).tobytes()] = 0
+    crops = random_crops(image[None].repeat(400, axis=0), 3, torch.Generator().manual_seed(0))
+    for crop in crops:
+        windows[crop.numpy().tobytes()] += 1
+    assert len(windows) == 18
+    assert min(windows.values()) >= 5
