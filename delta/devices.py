@@ -10,6 +10,8 @@ import torch
 
 from delta.errors import UserError
 
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
 
 def pick_device(name: str) -> torch.device:
     """The device of a `device` parameter: `auto` is CUDA where there is one, else the CPU.
@@ -28,11 +30,13 @@ def pick_device(name: str) -> torch.device:
 @contextmanager
 def deterministic() -> Iterator[None]:
     """While the block lasts, PyTorch uses deterministic algorithms only; what was set before is restored."""
-    before = torch.are_deterministic_algorithms_enabled()
-    # cuBLAS is deterministic only with a fixed workspace, and reads this when CUDA starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before, workspace = torch.are_deterministic_algorithms_enabled(), os.environ.get(CUBLAS_WORKSPACE)
+    # cuBLAS is deterministic only with a workspace of fixed size.
+    os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        if workspace is None:
+            del os.environ[CUBLAS_WORKSPACE]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import pickle
 from importlib import metadata
 from pathlib import Path
 
@@ -109,7 +110,10 @@ def extract_weights(spec: Backbone, file: Path) -> dict[str, Tensor]:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if digest != spec.sha256:
         raise UserError(f"{file}: checksum is sha256 {digest}, published is {spec.sha256}: fetch the file again")
-    published = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        published = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{file}: not a plain PyTorch weight file ({str(error).splitlines()[0]})") from None
     with torch.random.fork_rng(devices=[]):
         ours = timm.create_model(spec.timm_name, pretrained=False)
     names, shapes = zip(*((name, tensor.shape) for name, tensor in ours.state_dict().items()), strict=True)

@@ -86,8 +86,14 @@ class Training(Section):
 
 
 class Attention(Section):
-    """Normalisation of filter importance: `standardized` or `literal`, see `delta.attention.normalized`."""
+    """Supervised attention.
 
+    Attributes:
+        seed: the seed, one of `seeds`, whose L2-FE network the filters are judged with.
+        normalization: of filter importance, see `delta.attention.normalized`.
+    """
+
+    seed: Seed
     normalization: Literal["standardized", "literal"]
 
 
@@ -122,6 +128,12 @@ class _Base(Section):
     @classmethod
     def _distinct_seeds(cls, seeds: list[int]) -> list[int]:
         return _distinct(seeds)
+
+    @model_validator(mode="after")
+    def _attention_has_its_network(self) -> _Base:
+        if self.attention.seed not in self.seeds:
+            raise ValueError(f"attention.seed ({self.attention.seed}) is none of seeds ({self.seeds})")
+        return self
 
     def method(self, name: str) -> Method:
         """A method with its section's parameters."""
@@ -170,10 +182,11 @@ def load_params(path: Path) -> Params:
 
 
 def _sentence(problem: dict[str, Any]) -> str:
-    where = ".".join(map(str, problem["loc"])) or "the file"
+    where = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown parameter"
     if problem["type"] == "missing":
         return f"{where}: missing"
     given = f" (got {problem['input']!r})" if not isinstance(problem["input"], dict | list) else ""
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')}{given}"
+    message = f"{problem['msg'].removeprefix('Value error, ')}{given}"
+    return f"{where}: {message}" if where else message

@@ -46,7 +46,7 @@ def fine_tune(
         The learning curve, a row an iteration: iteration (from 1), loss, cross_entropy, learning_rate.
 
     Raises:
-        UserError: the loss is no longer finite.
+        UserError: the loss, or a weight at the end, is not finite.
     """
     device = next(network.parameters()).device
     order, crops = (torch.Generator().manual_seed(2 * seed + part) for part in range(2))
@@ -90,9 +90,14 @@ def fine_tune(
             optimizer.step()
             schedule.step()
             curve.append((iteration, loss.item(), error.item(), rate))
-            if not math.isfinite(curve[-1][1]):
+            last = iteration == training.iterations
+            if not math.isfinite(curve[-1][1]) or (last and not _all_finite(network)):
                 raise UserError(
-                    f"{method.label}, seed {seed}: the loss is {curve[-1][1]} at iteration {iteration} "
+                    f"{method.label}, seed {seed}: diverged at iteration {iteration} with loss {curve[-1][1]:g} "
                     f"(learning rate {rate:g}, alpha {method.alpha:g}): lower the learning rate or alpha"
                 )
     return pd.DataFrame(curve, columns=["iteration", "loss", "cross_entropy", "learning_rate"])
+
+
+def _all_finite(network: Network) -> bool:
+    return all(tensor.isfinite().all() for tensor in network.state_dict().values())

@@ -34,7 +34,8 @@ class Packed:
         """Raises UserError where the folder is not a packed data set."""
         try:
             views = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("train_view", "test_view")]
-            return cls(pd.read_csv(folder / "index.csv", keep_default_na=False), *views)
+            text = dict.fromkeys(("path", "label", "split"), str)  # a label may look like a number
+            return cls(pd.read_csv(folder / "index.csv", dtype=text, keep_default_na=False), *views)
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: not a packed data set ({error}): run `dvc repro split`") from None
 

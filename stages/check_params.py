@@ -5,10 +5,11 @@ seeds, which shapes the DAG itself, is reported first and by name.
 """
 
 from delta.files import whole_file
+from delta.params import Params
 from stages import DATA, run_stage
 
 
-def main(params) -> None:
+def main(params: Params) -> None:
     with whole_file(DATA / "params_checked") as scratch:
         # Always the same bytes, so that no other stage is run again for a valid change.
         scratch.write_text("params.yaml was valid\n", encoding="utf-8")

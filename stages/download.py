@@ -2,10 +2,11 @@
 
 from delta import datasets
 from delta.files import whole_folder
+from delta.params import Params
 from stages import raw_folder, run_stage
 
 
-def main(params, dataset: str) -> None:
+def main(params: Params, dataset: str) -> None:
     chosen = params.datasets[dataset]
     with whole_folder(raw_folder(dataset)) as out:
         datasets.fetch(chosen.format, chosen.source, chosen.images_per_class, chosen.seed, out)

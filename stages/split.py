@@ -2,11 +2,12 @@
 
 from delta import datasets
 from delta.files import whole_folder
+from delta.params import Params
 from delta.split import assign_splits, write_packed
 from stages import packed_folder, raw_folder, run_stage
 
 
-def main(params, dataset: str, backbone: str) -> None:
+def main(params: Params, dataset: str, backbone: str) -> None:
     chosen, view, root = params.datasets[dataset], params.backbones[backbone], raw_folder(dataset)
     table = datasets.read(chosen.format, root)
     index = assign_splits(table, chosen.train_per_class, chosen.test_per_class, chosen.seed)

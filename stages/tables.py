@@ -1,12 +1,13 @@
 """Gather every run's result into reports/metrics.json and Table 1."""
 
 from delta.files import whole_file
+from delta.params import Params
 from delta.report.results import metrics, read_results
 from delta.report.tables import table1
 from stages import REPORTS, RUNS, run_stage
 
 
-def main(params) -> None:
+def main(params: Params) -> None:
     results = read_results(RUNS, params.datasets, params.backbones, ["l2_fe", *params.methods], params.seeds)
     with whole_file(REPORTS / "metrics.json") as scratch:
         scratch.write_text(metrics(results), encoding="utf-8")

@@ -2,11 +2,12 @@
 
 from delta.devices import pick_device
 from delta.files import whole_folder
+from delta.params import Params
 from delta.runs import write_run
 from stages import attention_file, packed_folder, run_folder, run_stage, weights_file
 
 
-def main(params, dataset: str, backbone: str, method: str, seed: int) -> None:
+def main(params: Params, dataset: str, backbone: str, method: str, seed: int) -> None:
     with whole_folder(run_folder(dataset, backbone, method, seed)) as out:
         write_run(
             out,

@@ -76,7 +76,7 @@ def test_wrong_values_are_named_in_one_line(tmp_path, place, value, message):
     [
         ("seeds: [0", "not readable as YAML"),
         ("seeds: [0]\nseeds: [1]\n", "the key 'seeds' stands twice"),
-        ("", "the file: "),
+        ("", "params.yaml: Input should be a valid dictionary"),
         ("? [a]\n: 1\n", "params.yaml: "),
         ("\x00", "not readable as YAML"),
     ],

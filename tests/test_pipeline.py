@@ -145,7 +145,8 @@ def test_two_runs_from_scratch_give_the_same_bits(clone, tmp_path):
         ({"seeds": [0, 0]}, "error: params.yaml: seeds: 0 stands there more than once"),
         ({"delta": {"alpha": -1, "beta": 0.01}}, "error: params.yaml: delta.alpha"),
         ({"detla": {"alpha": 1}}, "error: params.yaml: detla: unknown parameter"),
-        ({"seeds": []}, "seeds"),
+        ({"seeds": []}, "error: params.yaml: seeds: "),
+        ({"seeds": [1]}, "attention.seed (0) is none of seeds ([1])"),
     ],
 )
 def test_bad_parameters_stop_the_pipeline_in_one_line(clone, changes, message):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from delta.errors import UserError
 from delta.images import decode, pack_views
-from delta.split import assign_splits
+from delta.split import assign_splits, write_packed
 from delta.views import Packed
 
 
@@ -85,6 +85,14 @@ def test_packing_names_every_bad_file(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
     with pytest.raises(UserError, match=r"3 unreadable.*no.jpg \(not an image\), cut.png.*gone.jpg"):
         pack_views(tmp_path, ["no.jpg", "cut.png", "gone.jpg"], [True, False, True], 8, 4, tmp_path)
+
+
+def test_labels_that_look_like_numbers_stay_as_they_are(tmp_path):
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    table = pd.DataFrame({"path": ["a.png", "b.png", "c.png", "d.png"], "label": ["007", "007", "NA", "NA"]})
+    write_packed(tmp_path, assign_splits(table, 1, 1, seed=0), 8, 4, tmp_path)
+    assert Packed.open(tmp_path).classes == ["007", "NA"]
 
 
 def test_what_is_no_packed_data_set_says_so(tmp_path):

@@ -134,7 +134,9 @@ def test_clipping_bounds_the_shared_weights_alone(data, weights):
 def test_divergence_is_an_error_that_names_its_cause(data, weights):
     wild = VIEW.model_copy(update={"learning_rate": 1e12})
     long = TRAINING.model_copy(update={"iterations": 30, "clip_norm": None})
-    with pytest.raises(UserError, match=r"DELTA, seed 0: .* at iteration \d+ \(learning rate 1e\+\d+, alpha 0.05\)"):
+    with pytest.raises(
+        UserError, match=r"DELTA, seed 0: diverged at iteration \d+ .*\(learning rate 1e\+\d+, alpha 0.05\)"
+    ):
         train("delta", data, weights, training=long, view=wild)
 
 
@@ -168,3 +170,11 @@ def test_crops_are_windows_of_the_image_or_its_mirror():
         windows[crop.numpy().tobytes()] += 1
     assert len(windows) == 18
     assert min(windows.values()) >= 5
+
+
+def test_weights_that_end_infinite_are_an_error(data, weights):
+    """The last step's damage shows in no loss any more."""
+    wild = VIEW.model_copy(update={"learning_rate": 1e38})
+    one_step = TRAINING.model_copy(update={"iterations": 1, "clip_norm": None})
+    with pytest.raises(UserError, match="L2, seed 0: diverged at iteration 1 "):
+        train("l2", data, weights, training=one_step, view=wild, weight_decay=1e4)

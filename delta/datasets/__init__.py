@@ -23,7 +23,7 @@ def fetch(format: str, source: str, images_per_class: int | None, seed: int, out
     if format == "drawn":
         drawn.draw(out, images_per_class, seed)
     else:
-        folder.copy_images(Path(source).expanduser(), out)
+        folder.copy_images(Path(source), out)
 
 
 def read(format: str, root: Path) -> pd.DataFrame:

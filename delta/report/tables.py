@@ -60,7 +60,10 @@ def _tex(mean: float, std: float) -> str:
 def _markdown(summary: pd.DataFrame) -> str:
     methods = list(summary["method"].unique())
     lines = ["# Table 1. Top-1 accuracy (%)", ""]
-    lines += [f"Mean ± sample standard deviation over {_seeds(summary)}; in brackets the paper's value.", ""]
+    lines += [
+        f"Mean ± sample standard deviation over {_seeds(summary)}; in brackets the paper's value, where it has one.",
+        "",
+    ]
     for backbone, block in summary.groupby("backbone", sort=False):
         lines.append(f"| {_name(backbone)} | {' | '.join(METHODS[method].label for method in methods)} |")
         lines.append(f"| --- |{' ---: |' * len(methods)}")
