@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,12 @@ CHECKS = {ROOT / "delta" / name for name in ("params.py", "errors.py", "files.py
 
 def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def test_the_readme_draws_the_dag(clone):
+    dot = clone.run("dvc", "dag", "--dot", "--collapse-foreach-matrix")
+    drawn = re.search(r"```mermaid\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert set(re.findall(r"(\w+) --> (\w+)", drawn)) == set(re.findall(r'"(\w+)" -> "(\w+)"', dot))
 
 
 def imported_modules(file: Path, seen: set[Path]) -> set[Path]:
