@@ -8,43 +8,45 @@ would read "diverged".
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from delta.attention import read_factors
-from delta.backbones import BACKBONES
-from delta.devices import deterministic, pick_device
+from delta.devices import pick_device
 from delta.errors import UserError
-from delta.evaluation import top1
-from delta.networks import build_network
-from delta.params import load_params
-from delta.training import fine_tune
-from delta.views import Packed
-from stages import PARAMS, attention_file, packed_folder, weights_file
+from delta.params import Params, load_params
+from delta.runs import write_run
+from stages import PARAMS, factors_file, packed_folder, weights_file
 
 GRID = (0.0001, 0.001, 0.01, 0.1, 0.2)
 PENALISED = ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
 
 
-def accuracy(params, dataset: str, backbone: str, key: str, alpha: float, beta: float) -> str:
-    data, device, seed = Packed.open(packed_folder(dataset, backbone)), pick_device(params.device), params.seeds[0]
-    network, source = (
-        build_network(BACKBONES[backbone], weights_file(backbone), len(data.classes), seed).to(device) for _ in range(2)
-    )
-    method = params.method(key).model_copy(update={"alpha": alpha, "beta": beta})
-    factors = read_factors(attention_file(dataset, backbone, key))
-    try:
-        with deterministic():
-            fine_tune(network, source, data, method, factors, params.training, params.backbones[backbone], seed)
-            return f"{top1(network, data, 'test'):.1f}"
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return "diverged"
+def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float, beta: float) -> str:
+    with TemporaryDirectory() as out:
+        try:
+            write_run(
+                Path(out),
+                packed=packed_folder(dataset, backbone),
+                weights=weights_file(backbone),
+                factors=factors_file(dataset, backbone, key),
+                backbone=backbone,
+                method=params.method(key).model_copy(update={"alpha": alpha, "beta": beta}),
+                view=params.backbones[backbone],
+                training=params.training,
+                seed=params.seeds[0],
+                device=pick_device(params.device),
+            )
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return "diverged"
+        return f"{json.loads((Path(out) / 'result.json').read_text(encoding='utf-8'))['top1']:.1f}"
 
 
-def main(params: Path = PARAMS) -> None:
-    params = load_params(params)
+def main() -> None:
+    params = load_params(PARAMS)
     print("# Stability over the paper's grid\n\nTest top-1 (%), one run a cell: `python -m benchmarks.stability`.")
     for dataset, backbone, key in product(params.datasets, params.backbones, PENALISED):
         print(f"\n| {dataset}, {params.method(key).label} | {' | '.join(f'β = {beta:g}' for beta in GRID)} |")

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from delta.networks import Network
+from delta.backbones import BACKBONES
+from delta.devices import deterministic
+from delta.networks import Network, trained_network
 from delta.views import Packed
+
+
+def run_importance(run: Path, backbone: str, packed: Path, device: torch.device) -> dict[str, np.ndarray]:
+    """`filter_importance` by the network of an L2-FE run, over a packed data set.
+
+    Raises:
+        UserError: the run or the data set cannot be read.
+    """
+    network = trained_network(BACKBONES[backbone], run).to(device)
+    with deterministic():
+        importance = filter_importance(network, Packed.open(packed), progress=True)
+    return {layer: scores.numpy() for layer, scores in importance.items()}
 
 
 def filter_importance(
@@ -84,39 +98,3 @@ def _run(tail: list[nn.Module], x: Tensor, convolution: nn.Module, removed: int)
         return x
     finally:
         handle.remove()
-
-
-def normalized(importance: Tensor, normalization: str) -> Tensor:
-    """W from the raw sums of one layer: non-negative, summing to 1.
-
-    `standardized`: softmax((W − mean) / std / 5) with the population std, as the protocol has it. `literal`:
-    softmax(W), Algorithm 1 to the letter. A layer whose filters are all alike gets uniform attention.
-    """
-    if normalization == "standardized":
-        deviation = importance.std(correction=0)
-        importance = (importance - importance.mean()) / deviation / 5 if deviation > 0 else torch.zeros_like(importance)
-    return torch.softmax(importance, dim=0)
-
-
-def write_attention(path: Path, importance: dict[str, Tensor], normalization: str | None) -> None:
-    """Write one method's attention as CSV: layer, filter, importance (raw sum), attention (W_j), factor (C·W_j).
-
-    Without a normalization the attention is uniform: every factor is exactly 1.
-    """
-    tables = []
-    for layer, raw in importance.items():
-        count = len(raw)
-        weights = normalized(raw, normalization) if normalization else torch.full_like(raw, 1 / count)
-        factor = count * weights if normalization else torch.ones_like(raw)
-        columns = {"filter": range(count), "importance": raw, "attention": weights, "factor": factor}
-        tables.append(pd.DataFrame(columns).assign(layer=layer))
-    pd.concat(tables)[["layer", "filter", "importance", "attention", "factor"]].to_csv(path, index=False)
-
-
-def read_factors(path: Path) -> dict[str, Tensor]:
-    """C·W_j by feature layer, float32 [C] each, from a file that `write_attention` wrote."""
-    table = pd.read_csv(path)
-    return {
-        layer: torch.tensor(rows["factor"].to_numpy(), dtype=torch.float32)
-        for layer, rows in table.groupby("layer", sort=False)
-    }

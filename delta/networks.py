@@ -11,11 +11,13 @@ from pathlib import Path
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from delta.backbones import Backbone
 from delta.errors import UserError
+
+_RUN_WEIGHTS = "weights.safetensors"
 
 
 class Network(nn.Module):
@@ -80,6 +82,28 @@ def build_network(spec: Backbone, weights: Path, n_classes: int, seed: int = 0) 
     if differing:
         raise UserError(f"{weights}: not weights of {spec.timm_name}; first tensors that differ: {differing[:3]}")
     network.backbone.load_state_dict(state)
+    return network
+
+
+def save_network(network: Network, run: Path) -> None:
+    """Write a network's state into the folder of its run, as `weights.safetensors`."""
+    state = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+    save_file(state, run / _RUN_WEIGHTS)
+
+
+def trained_network(spec: Backbone, run: Path) -> Network:
+    """The network that `save_network` wrote, on the CPU.
+
+    Raises:
+        UserError: the folder holds no such network.
+    """
+    try:
+        state = load_file(run / _RUN_WEIGHTS)
+        network = Network(spec, len(state["head.bias"]))
+        network.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{run}: no trained {spec.timm_name} ({reason}): run `dvc repro`") from None
     return network
 
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from delta.backbones import BACKBONES
 from delta.errors import UserError
-from delta.regularizers import METHODS, Method
+from delta.methods import METHODS
+from delta.regularizers import Method
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -90,7 +91,7 @@ class Attention(Section):
 
     Attributes:
         seed: the seed, one of `seeds`, whose L2-FE network the filters are judged with.
-        normalization: of filter importance, see `delta.attention.normalized`.
+        normalization: of filter importance, see `delta.factors.normalized`.
     """
 
     seed: Seed

@@ -38,7 +38,7 @@ def fine_tune(
     Args:
         network: starts at the source weights, on the device to train on.
         source: the source network, on the same device; it is not changed.
-        factors: C·W_j by feature layer, see `delta.attention.read_factors`.
+        factors: C·W_j by feature layer, see `delta.factors`.
         view: the crop's size and the initial learning rate.
         seed: decides the order of the images and their crops; the head's initialisation is `build_network`'s.
 

@@ -49,12 +49,16 @@ def weights_file(backbone: str) -> Path:
     return DATA / "weights" / f"{backbone}.safetensors"
 
 
-def attention_folder(dataset: str, backbone: str) -> Path:
-    return DATA / "attention" / dataset / backbone
+def importance_file(dataset: str, backbone: str) -> Path:
+    return DATA / "importance" / dataset / f"{backbone}.csv"
 
 
-def attention_file(dataset: str, backbone: str, method: str) -> Path:
-    return attention_folder(dataset, backbone) / f"{method}.csv"
+def factors_folder(dataset: str, backbone: str) -> Path:
+    return DATA / "factors" / dataset / backbone
+
+
+def factors_file(dataset: str, backbone: str, method: str) -> Path:
+    return factors_folder(dataset, backbone) / f"{method}.csv"
 
 
 def run_folder(dataset: str, backbone: str, method: str, seed: int) -> Path:

@@ -4,7 +4,7 @@ from delta.devices import pick_device
 from delta.files import whole_folder
 from delta.params import Params
 from delta.runs import write_run
-from stages import attention_file, packed_folder, run_folder, run_stage, weights_file
+from stages import factors_file, packed_folder, run_folder, run_stage, weights_file
 
 
 def main(params: Params, dataset: str, backbone: str, method: str, seed: int) -> None:
@@ -13,7 +13,7 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int) ->
             out,
             packed=packed_folder(dataset, backbone),
             weights=weights_file(backbone),
-            attention=attention_file(dataset, backbone, method),
+            factors=factors_file(dataset, backbone, method),
             backbone=backbone,
             method=params.method(method),
             view=params.backbones[backbone],

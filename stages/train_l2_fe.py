@@ -13,7 +13,7 @@ def main(params: Params, dataset: str, backbone: str, seed: int) -> None:
             out,
             packed=packed_folder(dataset, backbone),
             weights=weights_file(backbone),
-            attention=None,
+            factors=None,
             backbone=backbone,
             method=params.l2_fe,
             view=params.backbones[backbone],

@@ -1,19 +1,18 @@
-"""Filter importance against brute force, and its normalisation by hand."""
+"""Filter importance against brute force."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 
-import pandas as pd
 import pytest
 import torch
 from conftest import SPEC
 from torch.nn.functional import cross_entropy
 
-from delta.attention import filter_importance, normalized, read_factors, write_attention
-from delta.networks import build_network
+from delta.attention import filter_importance, run_importance
+from delta.errors import UserError
+from delta.networks import build_network, save_network, trained_network
 from delta.views import normalised
 
 
@@ -25,6 +24,10 @@ def network(weights):
 @pytest.fixture(scope="module")
 def importance(network, data):
     return filter_importance(network, data)
+
+
+def same_bits(one, other) -> bool:
+    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
 
 
 @pytest.fixture
@@ -61,8 +64,7 @@ def test_importance_equals_brute_force(network, data, importance):
 def test_importance_leaves_the_network_as_it_was(network, weights, importance):
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
-    fresh = build_network(SPEC, weights, 3).state_dict()
-    assert all(torch.equal(tensor, fresh[name]) for name, tensor in network.state_dict().items())
+    assert same_bits(network, build_network(SPEC, weights, 3))
 
 
 def test_batches_do_not_matter(network, data, importance, last_layer_only):
@@ -79,24 +81,13 @@ def test_test_images_and_labels_do_not_matter(network, data, importance, last_la
     assert all(torch.equal(scores, importance[layer]) for layer, scores in other.items())
 
 
-def test_normalizations_by_hand():
-    raw = [3.0, -1.0, 4.0, 0.5]
-    mean = sum(raw) / 4
-    std = math.sqrt(sum((w - mean) ** 2 for w in raw) / 4)
-    for name, exponents in {"standardized": [(w - mean) / std / 5 for w in raw], "literal": raw}.items():
-        total = sum(map(math.exp, exponents))
-        expected = [math.exp(exponent) / total for exponent in exponents]
-        assert normalized(torch.tensor(raw).double(), name).tolist() == pytest.approx(expected, rel=1e-12)
-    assert normalized(torch.full((4,), 2.0), "standardized").tolist() == [0.25] * 4
+def test_importance_of_a_run_is_that_of_its_network(network, packed, importance, tmp_path):
+    save_network(network, tmp_path)
+    assert same_bits(trained_network(SPEC, tmp_path), network)
+    again = run_importance(tmp_path, "efficientnet_lite0", packed, torch.device("cpu"))
+    assert all((again[layer] == importance[layer].numpy()).all() for layer in SPEC.feature_layers)
 
 
-def test_files_hold_what_a_method_uses(tmp_path):
-    importance = {"a": torch.tensor([1.0, 2.0, 4.0]).double(), "b": torch.tensor([0.5, 0.25]).double()}
-    write_attention(tmp_path / "delta.csv", importance, "standardized")
-    write_attention(tmp_path / "l2.csv", importance, None)
-    factors = read_factors(tmp_path / "delta.csv")
-    assert list(factors) == ["a", "b"]
-    for layer, raw in importance.items():
-        assert torch.allclose(factors[layer], (len(raw) * normalized(raw, "standardized")).float(), atol=0, rtol=1e-6)
-    assert all(torch.equal(factor, torch.ones(len(factor))) for factor in read_factors(tmp_path / "l2.csv").values())
-    assert list(pd.read_csv(tmp_path / "delta.csv")["importance"]) == [1, 2, 4, 0.5, 0.25]
+def test_what_is_no_run_says_so(tmp_path):
+    with pytest.raises(UserError, match="no trained tf_efficientnet_lite0"):
+        trained_network(SPEC, tmp_path)

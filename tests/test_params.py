@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from delta.errors import UserError
+from delta.methods import METHODS
 from delta.params import load_params
-from delta.regularizers import METHODS
 
 ROOT = Path(__file__).parents[1]
 PROFILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
@@ -42,7 +42,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("methods", ["l2", "foo"], "methods: 'foo' is no method; there are l2, l2_sp"),
+        ("methods", ["l2", "foo"], "methods: 'foo' is no method; there are delta, delta_wo_att, l2, l2_sp"),
         ("methods", ["l2_fe"], "methods: 'l2_fe' is always trained"),
         ("methods", [], "methods: "),
         ("methods", ["l2", "l2"], "methods: l2 stands there more than once"),

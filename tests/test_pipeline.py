@@ -42,10 +42,22 @@ STAGES = {
     "fetch_weights@efficientnet_lite0",
     f"train_l2_fe@{ITEM}-0",
     f"estimate_attention@{ITEM}",
+    f"normalize_attention@{ITEM}",
     f"train@{ITEM}-l2-0",
     f"train@{ITEM}-delta-0",
     "tables",
 }
+
+HALF = """
+from delta.regularizers import Comparison, Method, parameter_distance
+
+
+class Half(Method):
+    label = "Half"
+
+    def shared_penalty(self, pair: Comparison):
+        return 0.5 * parameter_distance(pair)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +121,15 @@ def test_an_experiment_runs_what_depends_on_its_parameter(clone):
 
 def test_attention_s_parameters_touch_only_what_uses_attention(clone):
     ran = clone.stages_run("exp", "run", "-S", "attention.normalization=literal")
-    assert ran == {f"estimate_attention@{ITEM}", f"train@{ITEM}-delta-0", "tables"}
+    assert ran == {f"normalize_attention@{ITEM}", f"train@{ITEM}-delta-0", "tables"}
+
+
+def test_a_new_method_trains_nothing_else_again(clone):
+    (clone.root / "delta/methods/half.py").write_text(HALF)
+    clone.edit_params(methods=["l2", "delta", "half"], half={"alpha": 0.01})
+    ran = clone.stages_run("repro")
+    assert ran == {"check_params", f"normalize_attention@{ITEM}", f"train@{ITEM}-half-0", "tables"}
+    assert "| L2-FE | L2 | DELTA | Half |" in clone.read("reports/tables/table1.md")
 
 
 def test_a_comment_in_a_script_runs_that_stage_alone(clone):

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from delta.features import captured
-from delta.regularizers import METHODS, Comparison, private_penalty
+from delta.methods import METHODS
+from delta.regularizers import Comparison, private_penalty
 
 LAYERS = ("0", "2")
 FACTORS = {"0": torch.tensor([0.5, 1.5, 1.0]).double(), "2": torch.tensor([1.9, 0.1]).double()}

@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 from delta.errors import UserError
 from delta.evaluation import top1
 from delta.features import captured
+from delta.methods import METHODS
 from delta.networks import build_network
-from delta.regularizers import METHODS, Comparison
+from delta.regularizers import Comparison
 from delta.training import fine_tune
 from delta.views import Packed, endless_batches, normalised, random_crops
 

@@ -6,7 +6,7 @@ from importlib import resources
 
 import pandas as pd
 
-from delta.regularizers import METHODS
+from delta.methods import METHODS
 from delta.report.results import summarize
 
 NAMES = {

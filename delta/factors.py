@@ -1,0 +1,72 @@
+"""From filter importance to the factors C·W_j that a penalty multiplies its terms by (Algorithm 1's last line)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from delta.errors import UserError
+
+
+def write_importance(path: Path, importance: Mapping[str, np.ndarray]) -> None:
+    """Write raw importance as CSV: layer, filter, importance, a row a filter.
+
+    Args:
+        importance: Σ_i of Equation (9), float64 [C] by layer.
+    """
+    tables = [
+        pd.DataFrame({"layer": layer, "filter": range(len(scores)), "importance": scores})
+        for layer, scores in importance.items()
+    ]
+    pd.concat(tables).to_csv(path, index=False)
+
+
+def normalized(importance: np.ndarray, normalization: str) -> np.ndarray:
+    """W from the raw sums of one layer: non-negative, summing to 1.
+
+    `standardized`: softmax((W − mean) / std / 5) with the population std, as the protocol has it. `literal`:
+    softmax(W), Algorithm 1 to the letter. A layer whose filters are all alike gets uniform attention.
+    """
+    if normalization == "standardized":
+        deviation = importance.std()
+        importance = (importance - importance.mean()) / (5 * deviation) if deviation > 0 else 0 * importance
+    exponentials = np.exp(importance - importance.max())
+    return exponentials / exponentials.sum()
+
+
+def write_factors(path: Path, importance: Path, normalization: str | None) -> None:
+    """Write the factors of one method as CSV: layer, filter, factor.
+
+    Args:
+        importance: a file that `write_importance` wrote.
+        normalization: see `normalized`; None for uniform attention, whose factors are exactly 1.
+
+    Raises:
+        UserError: the importance cannot be read.
+    """
+    table = _read(importance)
+    factors = np.ones(len(table))
+    if normalization:
+        factors = table.groupby("layer", sort=False)["importance"].transform(
+            lambda scores: len(scores) * normalized(scores.to_numpy(), normalization)
+        )
+    table.assign(factor=factors)[["layer", "filter", "factor"]].to_csv(path, index=False)
+
+
+def read_factors(path: Path) -> dict[str, np.ndarray]:
+    """C·W_j by feature layer, float64 [C] each, from a file that `write_factors` wrote.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    return {layer: rows["factor"].to_numpy() for layer, rows in _read(path).groupby("layer", sort=False)}
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable ({error}): run `dvc repro`") from None

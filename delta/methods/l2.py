@@ -1,0 +1,13 @@
+"""L2: fine-tuning with weight decay, Equation (3)."""
+
+from typing import Literal
+
+from delta.regularizers import Method
+
+
+class L2(Method):
+    """No Ω: SGD's weight decay on every parameter."""
+
+    label = "L2"
+    alpha: Literal[0] = 0
+    beta: Literal[0] = 0
