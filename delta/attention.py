@@ -46,7 +46,7 @@ def filter_importance(
     """
     was_training = network.training
     network.eval()
-    layers = network.spec.feature_layers
+    layers, steps = network.spec.feature_layers, [module for _, module in network.steps()]
     importance = {layer: torch.zeros(_filters(network, layer), dtype=torch.float64) for layer in layers}
     filters = sum(map(len, importance.values()))
     bar = tqdm(total=len(data.rows("train")) * filters, desc="attention", unit="filter·image", disable=not progress)
@@ -57,7 +57,7 @@ def filter_importance(
             loss = _summed_loss(logits, y)
             for layer in layers:
                 start, entry = entries[layer]
-                tail = [module for _, module in network.steps()[start:]] + [network.head]
+                tail = [*steps[start:], network.head]
                 for j in range(len(importance[layer])):
                     without_j = _run(tail, entry, network.backbone.get_submodule(layer), removed=j)
                     importance[layer][j] += (_summed_loss(without_j, y) - loss).cpu()

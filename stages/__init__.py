@@ -23,14 +23,16 @@ REPORTS = Path("reports")
 def run_stage(main: Callable[..., None]) -> None:
     """Call `main(params, ...)` with params.yaml and one command-line option for each further argument of it.
 
-    What a user can mend ends in one line on standard error and exit code 1.
+    An option is one of the data sets, backbones, methods or seeds that params.yaml lists. What a user can mend ends in
+    one line on standard error and exit code 1.
     """
-    parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
-    for name in list(inspect.signature(main).parameters)[1:]:
-        parser.add_argument(f"--{name}", required=True, type=int if name == "seed" else str)
-    options = vars(parser.parse_args())
     try:
-        main(load_params(PARAMS), **options)
+        params = load_params(PARAMS)
+        parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
+        for name in list(inspect.signature(main).parameters)[1:]:
+            listed = list(getattr(params, f"{name}s"))
+            parser.add_argument(f"--{name}", required=True, type=type(listed[0]), choices=listed)
+        main(params, **vars(parser.parse_args()))
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
