@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from delta.errors import UserError
-from delta.report.results import metrics, read_results
+from delta.report.results import left_out, metrics, read_results
 from delta.report.tables import paper_numbers, table1
 
 TOP1 = {
@@ -79,6 +79,12 @@ def test_one_seed_has_no_deviation(results):
     assert "NaN" not in metrics(single)
     assert "| my_birds | 50.0 | 60.0 |" in table1(single)["md"]
     assert "over one seed" in table1(single)["md"]
+
+
+def test_runs_of_other_parameters_are_noticed(results, tmp_path):
+    assert left_out(tmp_path, results) == []
+    assert left_out(tmp_path, results[results["seed"] < 2])[0] == tmp_path / "cub_200_2011/resnet101/delta/2"
+    assert len(left_out(tmp_path, results[results["dataset"] == "my_birds"])) == 6
 
 
 def test_a_missing_run_is_named(tmp_path):

@@ -30,6 +30,17 @@ def read_results(
     return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "seed", "top1"])
 
 
+def left_out(runs: Path, results: pd.DataFrame) -> list[Path]:
+    """The run folders below `runs` that are no row of `results`: of parameters that are no longer there."""
+    rows = {
+        runs / dataset / backbone / method / str(seed)
+        for dataset, backbone, method, seed in results[["dataset", "backbone", "method", "seed"]].itertuples(
+            index=False
+        )
+    }
+    return sorted({file.parent for file in runs.glob("*/*/*/*/result.json")} - rows)
+
+
 def summarize(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and sample standard deviation over seeds: dataset, backbone, method, mean, std (NaN for one seed), seeds."""
     groups = results.groupby(["dataset", "backbone", "method"], sort=False)["top1"]
