@@ -1,6 +1,6 @@
 """Does every α and β of the paper's grid train? One run a cell, method by method, on the reproduced slice.
 
-    python -m benchmarks.stability > benchmarks/stability.md        (after `dvc repro`; about 25 minutes on 2 cores)
+    python -m benchmarks.stability > benchmarks/stability.md        (after `dvc repro`; about 30 minutes on 2 cores)
 
 A cell is the test top-1 of the last iterate in percent, first seed; chance is 10 %. A run whose loss is not finite
 would read "diverged".
