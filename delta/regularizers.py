@@ -63,11 +63,14 @@ class Method(BaseModel):
 
 
 class FeatureMapMethod(Method):
-    """A method whose penalty is `feature_map_distance`, with that function's options as parameters."""
+    """A method whose Ω_shared is `feature_map_distance`, with that function's options as parameters."""
 
     compares_maps = True
     scale: Literal["sum", "source", "equation"] = "sum"
     rectify: bool = True
+
+    def shared_penalty(self, pair: Comparison) -> Penalty:
+        return feature_map_distance(pair, self.scale, self.rectify)
 
 
 def private_penalty(weights: Mapping[str, Tensor]) -> Penalty:

@@ -17,7 +17,7 @@ from delta.errors import UserError
 
 @dataclass(frozen=True)
 class Packed:
-    """A data set as `delta.split.write_split` packed it; the images stay on disk, memory-mapped.
+    """A data set as `delta.split.write_packed` wrote it; the images stay on disk, memory-mapped.
 
     Attributes:
         index: a row an image: path, label, target (class index), split (train or test).

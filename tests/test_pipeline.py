@@ -214,18 +214,18 @@ def test_bad_photographs_stop_the_pipeline_and_leave_nothing(clone, tmp_path):
     assert "download@mine" not in clone.read("dvc.lock")
 
 
+def test_the_readme_draws_the_dag(clone):
+    dot = clone.run("dvc", "dag", "--dot", "--collapse-foreach-matrix")
+    drawn = re.search(r"```mermaid\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert set(re.findall(r"(\w+) --> (\w+)", drawn)) == set(re.findall(r'"(\w+)" -> "(\w+)"', dot))
+
+
 # They check and report and shape no result.
 CHECKS = {ROOT / "delta" / name for name in ("params.py", "errors.py", "files.py")}
 
 
 def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
-
-
-def test_the_readme_draws_the_dag(clone):
-    dot = clone.run("dvc", "dag", "--dot", "--collapse-foreach-matrix")
-    drawn = re.search(r"```mermaid\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
-    assert set(re.findall(r"(\w+) --> (\w+)", drawn)) == set(re.findall(r'"(\w+)" -> "(\w+)"', dot))
 
 
 def imported_modules(file: Path, seen: set[Path]) -> set[Path]:

@@ -1,6 +1,6 @@
 """DELTA: hold the feature maps close to the source's, filter by filter as attention says, Equation (8)."""
 
-from delta.regularizers import Comparison, FeatureMapMethod, Penalty, feature_map_distance
+from delta.regularizers import FeatureMapMethod
 
 
 class Delta(FeatureMapMethod):
@@ -8,6 +8,3 @@ class Delta(FeatureMapMethod):
 
     label = "DELTA"
     uses_attention = True
-
-    def shared_penalty(self, pair: Comparison) -> Penalty:
-        return feature_map_distance(pair, self.scale, self.rectify)
