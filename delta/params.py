@@ -6,15 +6,33 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from delta.backbones import BACKBONES
 from delta.errors import UserError
 from delta.methods import METHODS
 from delta.regularizers import Method
 
+
+def _distinct(values: list) -> list:
+    repeated = {value for value in values if values.count(value) > 1}
+    if repeated:
+        raise ValueError(f"{', '.join(map(str, sorted(repeated)))} stands there more than once")
+    return values
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Names = Annotated[list[str], AfterValidator(_distinct)]
 
 
 class Section(BaseModel):
@@ -98,13 +116,83 @@ class Attention(Section):
     normalization: Literal["standardized", "literal"]
 
 
+class ImprovedView(Section):
+    """Table 2: which data sets and methods are trained in the improved view as well; no data sets for none."""
+
+    datasets: Names
+    methods: Names = Field(min_length=1)
+
+
+class LearningCurves(Section):
+    """Figure 3: which data sets and methods are trained under ExponentialLR as well; no data sets for none.
+
+    Attributes:
+        decay_per_epoch: what ExponentialLR multiplies the learning rate by after every epoch.
+    """
+
+    datasets: Names
+    methods: Names = Field(min_length=1)
+    decay_per_epoch: float = Field(gt=0, le=1)
+
+
+class FilterDistances(Section):
+    """Figure 5: on which data sets the filters of L2-SP and DELTA are compared; none for no figure."""
+
+    datasets: Names
+
+
+class Grid(Section):
+    """The grid search for DELTA (Figure 4).
+
+    Attributes:
+        datasets: on which data sets; none for no grid.
+        alpha, beta: the values; every pair of them is a cell.
+        folds: 0, 1, ... up to one less than the number of cross-validation parts.
+        iterations: of every cell's training run, and of the folds' L2-FE.
+        seed: decides the folds, and the runs' initialisation and order.
+    """
+
+    datasets: Names
+    alpha: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
+    beta: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
+    folds: list[int]
+    iterations: int = Field(ge=1)
+    seed: Seed
+
+    @field_validator("alpha", "beta")
+    @classmethod
+    def _values(cls, values: list[float]) -> list[float]:
+        if not values:
+            raise ValueError("the grid is empty: list at least one value")
+        return values
+
+    @field_validator("folds")
+    @classmethod
+    def _at_least_two(cls, folds: list[int]) -> list[int]:
+        if len(folds) < 2:
+            raise ValueError("cross-validation takes two folds at least: write [0, 1], for five [0, 1, 2, 3, 4]")
+        if folds != list(range(len(folds))):
+            raise ValueError(f"number the folds from 0 without a gap: {list(range(len(folds)))} (got {folds})")
+        return folds
+
+    def shortened(self, training: Training) -> Training:
+        """The training of a cell: `iterations` of its own, and the step decay at the same share of them."""
+        decay_after = max(1, round(training.decay_after * self.iterations / training.iterations))
+        return training.model_copy(update={"iterations": self.iterations, "decay_after": decay_after})
+
+
 class _Base(Section):
+    profile: str
     datasets: dict[Name, Dataset] = Field(min_length=1)
     backbones: dict[str, Input] = Field(min_length=1)
-    methods: list[str] = Field(min_length=1)
-    seeds: list[Seed] = Field(min_length=1)
+    methods: Names = Field(min_length=1)
+    seeds: Annotated[list[Seed], AfterValidator(_distinct)] = Field(min_length=1)
     training: Training
     attention: Attention
+    improved_view: ImprovedView
+    learning_curves: LearningCurves
+    filter_distances: FilterDistances
+    grid: Grid
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
 
     @field_validator("backbones")
@@ -123,12 +211,7 @@ class _Base(Section):
             if name not in choices:
                 why = "is always trained, leave it out" if name == "l2_fe" else "is no method"
                 raise ValueError(f"{name!r} {why}; there are {', '.join(choices)}")
-        return _distinct(methods)
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_seeds(cls, seeds: list[int]) -> list[int]:
-        return _distinct(seeds)
+        return methods
 
     @model_validator(mode="after")
     def _attention_has_its_network(self) -> _Base:
@@ -136,16 +219,51 @@ class _Base(Section):
             raise ValueError(f"attention.seed ({self.attention.seed}) is none of seeds ({self.seeds})")
         return self
 
+    @model_validator(mode="after")
+    def _experiments_have_their_data_sets(self) -> _Base:
+        for name in ("improved_view", "learning_curves", "filter_distances", "grid"):
+            for dataset in getattr(self, name).datasets:
+                if dataset not in self.datasets:
+                    raise ValueError(f"{name}.datasets: {dataset!r} is none of datasets ({', '.join(self.datasets)})")
+        return self
+
+    @model_validator(mode="after")
+    def _experiments_have_their_methods(self) -> _Base:
+        for method in self.improved_view.methods:
+            if method not in METHODS or method == "l2_fe":
+                raise ValueError(f"improved_view.methods: {method!r} is no method to fine-tune with")
+        trained = {
+            "learning_curves (Figure 3)": (self.learning_curves.datasets, self.learning_curves.methods),
+            "filter_distances (Figure 5)": (self.filter_distances.datasets, ["l2_sp", "delta"]),
+        }
+        for name, (datasets, methods) in trained.items():
+            if missing := [method for method in methods if datasets and method not in self.methods]:
+                raise ValueError(
+                    f"{name} asks for {', '.join(missing)}, which is not trained: add it to methods, or empty "
+                    f"{name.split()[0]}.datasets"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _folds_fit_the_classes(self) -> _Base:
+        for name in self.grid.datasets:
+            images = self.datasets[name].train_per_class
+            if images != "rest" and images < len(self.grid.folds):
+                raise ValueError(
+                    f"grid.folds: {len(self.grid.folds)} folds are more than the {images} training images a class of "
+                    f"{name}: list fewer folds"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _grid_covers_what_it_selects_for(self) -> _Base:
+        if self.delta.select == "grid" and (missing := [d for d in self.datasets if d not in self.grid.datasets]):
+            raise ValueError(f"delta.select: grid needs a grid of {', '.join(missing)}: add it to grid.datasets")
+        return self
+
     def method(self, name: str) -> Method:
         """A method with its section's parameters."""
         return getattr(self, name)
-
-
-def _distinct(values: list) -> list:
-    repeated = {value for value in values if values.count(value) > 1}
-    if repeated:
-        raise ValueError(f"{', '.join(map(str, sorted(repeated)))} stands there more than once")
-    return values
 
 
 Params = create_model("Params", __base__=_Base, **{name: (method, ...) for name, method in METHODS.items()})

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from dvclive import Live
 
 from delta.backbones import BACKBONES
 from delta.devices import deterministic
@@ -14,14 +15,14 @@ from delta.factors import read_factors
 from delta.networks import build_network, save_network
 from delta.params import Input, Training
 from delta.regularizers import Method
-from delta.training import fine_tune
-from delta.views import Packed
+from delta.training import Step, epoch_length, fine_tune
+from delta.views import PackedImages
 
 
 def write_run(
     out: Path,
     *,
-    packed: Path,
+    data: PackedImages,
     weights: Path,
     factors: Path | None,
     backbone: str,
@@ -30,21 +31,25 @@ def write_run(
     training: Training,
     seed: int,
     device: torch.device,
+    decay_per_epoch: float | None = None,
+    test_every_epoch: bool = True,
 ) -> None:
     """Fine-tune with one method and one seed, test the last iterate, and write the run into the folder `out`.
 
-    Written are the network (see `delta.networks.save_network`), `curve.csv` (see `delta.training.fine_tune`) and
-    `result.json`: top1 on the test images and train_top1, in percent, and the class names by target.
+    Written are the network (see `delta.networks.save_network`), its learning curves as DVCLive writes them (`curves`:
+    loss, cross_entropy and learning_rate by iteration, test_top1 after every epoch and at the end) and `result.json`:
+    top1 on the test images in percent, alpha, beta, iterations_per_epoch, and the class names by target. The curves
+    grow while the network trains; nothing is selected by them.
 
     Args:
-        packed: a packed data set's folder.
         weights: the backbone's source weights.
         factors: the method's file of factors C·W_j; None for a method whose penalty reads none.
+        decay_per_epoch: see `delta.training.fine_tune`.
+        test_every_epoch: test after every epoch as well, not at the end alone.
 
     Raises:
         UserError: an input cannot be read, or the run diverged.
     """
-    data = Packed.open(packed)
     network, source = (
         build_network(BACKBONES[backbone], weights, len(data.classes), seed).to(device) for _ in ("target", "source")
     )
@@ -52,9 +57,22 @@ def write_run(
         layer: torch.tensor(values, dtype=torch.float32)
         for layer, values in (read_factors(factors) if factors else {}).items()
     }
-    with deterministic():
-        curve = fine_tune(network, source, data, method, multipliers, training, view, seed)
-        result = {"top1": top1(network, data, "test"), "train_top1": top1(network, data, "train")}
+    with deterministic(), Live(str(out / "curves"), save_dvc_exp=False, dvcyaml=None) as live:
+
+        def log(step: Step) -> None:
+            live.step = step.iteration
+            for name in ("loss", "cross_entropy", "learning_rate"):
+                live.log_metric(name, getattr(step, name))
+            if step.iteration == training.iterations or (test_every_epoch and step.ends_epoch):
+                live.log_metric("test_top1", top1(network, data, "test"))
+
+        fine_tune(network, source, data, method, multipliers, training, view, seed, decay_per_epoch, log)
+        result = {
+            "top1": live.summary["test_top1"],
+            "alpha": method.alpha,
+            "beta": method.beta,
+            "iterations_per_epoch": epoch_length(len(data.targets("train")), training.batch_size),
+            "classes": data.classes,
+        }
     save_network(network, out)
-    curve.to_csv(out / "curve.csv", index=False)
-    (out / "result.json").write_text(json.dumps(result | {"classes": data.classes}, indent=1) + "\n", encoding="utf-8")
+    (out / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

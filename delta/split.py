@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from delta.errors import UserError
-from delta.images import pack_views
+from delta.images import pack_views, pack_whole
 
 
 def assign_splits(table: pd.DataFrame, train_per_class: int | str, test_per_class: int, seed: int) -> pd.DataFrame:
@@ -54,3 +54,19 @@ def write_packed(root: Path, index: pd.DataFrame, resize: int, crop: int, out: P
     """
     pack_views(root, list(index["path"]), list(index["split"] == "train"), resize, crop, out)
     index[["path", "label", "target", "split"]].to_csv(out / "index.csv", index=False)
+
+
+def write_packed_whole(root: Path, index: pd.DataFrame, shorter_edge: int, out: Path) -> None:
+    """Write a packed data set for `delta.views.PackedWhole` into the folder `out`: index.csv and images.bin.
+
+    Args:
+        root: the folder that the index's paths are relative to.
+        index: a packed data set's index, see `write_packed`.
+        shorter_edge: pixels, see `delta.images.pack_whole`.
+
+    Raises:
+        UserError: naming every image that cannot be decoded.
+    """
+    heights, widths = zip(*pack_whole(root, list(index["path"]), shorter_edge, out), strict=True)
+    index = index[["path", "label", "target", "split"]]
+    index.assign(height=heights, width=widths).to_csv(out / "index.csv", index=False)

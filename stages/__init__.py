@@ -1,42 +1,76 @@
 """The pipeline's stages, one short script each, run as `python -m stages.<name>` from the project's root.
 
-This module holds what they share: the command line, and where things lie.
+This module holds what they share: the command line, where things lie, and how long a stage took.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from delta.errors import UserError
-from delta.params import load_params
+from delta.files import whole_file
+from delta.params import Params, load_params
 
 PARAMS = Path("params.yaml")
 DATA = Path("data")
 RUNS = Path("runs")
 REPORTS = Path("reports")
+CROSS_VALIDATION = DATA / "cross_validation"
+WALL_TIMES = DATA / "wall_times"
+
+# How a method is trained: as for Table 1, for Table 2 and for Figure 3. They name the run folders.
+SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential"}
+
+_STARTED = time.monotonic()
 
 
 def run_stage(main: Callable[..., None]) -> None:
     """Call `main(params, ...)` with params.yaml and one command-line option for each further argument of it.
 
-    An option is one of the data sets, backbones, methods or seeds that params.yaml lists. What a user can mend ends in
-    one line on standard error and exit code 1.
+    An option is one of the data sets, backbones, methods, seeds or folds that params.yaml lists, or one of SETTINGS.
+    What a user can mend ends in one line on standard error and exit code 1.
     """
     try:
         params = load_params(PARAMS)
         parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
         for name in list(inspect.signature(main).parameters)[1:]:
-            listed = list(getattr(params, f"{name}s"))
-            parser.add_argument(f"--{name}", required=True, type=type(listed[0]), choices=listed)
-        main(params, **vars(parser.parse_args()))
+            choices = listed(params)[name]
+            parser.add_argument(f"--{name}", required=True, type=type(choices[0]), choices=choices)
+        options = vars(parser.parse_args())
+        main(params, **options)
+        _keep_wall_time(options)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def listed(params: Params) -> dict[str, list]:
+    """The values that each command-line option may have."""
+    values = {
+        "dataset": params.datasets,
+        "backbone": params.backbones,
+        "method": dict.fromkeys([*params.methods, *params.improved_view.methods]),
+        "seed": params.seeds,
+        "fold": params.grid.folds,
+        "setting": SETTINGS,
+    }
+    return {option: list(choices) for option, choices in values.items()}
+
+
+def _keep_wall_time(options: dict) -> None:
+    """Write down how long this stage took, for the report's page: no output of DVC's, as no two runs take the same."""
+    stage = Path(sys.argv[0]).stem
+    name = "-".join([stage, *map(str, options.values())])
+    entry = {"stage": stage, **options, "seconds": round(time.monotonic() - _STARTED, 1)}
+    with whole_file(WALL_TIMES / f"{name}.json") as scratch:
+        scratch.write_text(json.dumps(entry) + "\n", encoding="utf-8")
 
 
 def raw_folder(dataset: str) -> Path:
@@ -45,6 +79,10 @@ def raw_folder(dataset: str) -> Path:
 
 def packed_folder(dataset: str, backbone: str) -> Path:
     return DATA / "packed" / dataset / backbone
+
+
+def packed_whole_folder(dataset: str, backbone: str) -> Path:
+    return DATA / "packed_whole" / dataset / backbone
 
 
 def weights_file(backbone: str) -> Path:
@@ -63,5 +101,21 @@ def factors_file(dataset: str, backbone: str, method: str) -> Path:
     return factors_folder(dataset, backbone) / f"{method}.csv"
 
 
-def run_folder(dataset: str, backbone: str, method: str, seed: int) -> Path:
-    return RUNS / dataset / backbone / method / str(seed)
+def fold_file(dataset: str, backbone: str, fold: int) -> Path:
+    return CROSS_VALIDATION / "grid" / dataset / backbone / f"{fold}.csv"
+
+
+def selection_folder(dataset: str, backbone: str) -> Path:
+    return DATA / "selected" / dataset / backbone
+
+
+def selection_file(dataset: str, backbone: str, method: str) -> Path:
+    return selection_folder(dataset, backbone) / f"{method}.json"
+
+
+def run_folder(dataset: str, backbone: str, method: str, seed: int, setting: str = "default") -> Path:
+    return RUNS / dataset / backbone / f"{method}{SETTINGS[setting]}" / str(seed)
+
+
+def distances_file(dataset: str, backbone: str) -> Path:
+    return RUNS / dataset / backbone / "filter_distances.csv"

@@ -1,25 +1,44 @@
-"""Fine-tune with one method and one seed."""
+"""Fine-tune with one method and one seed: as for Table 1, in the improved view (Table 2) or under ExponentialLR."""
 
 from delta.devices import pick_device
 from delta.files import whole_folder
+from delta.grid_result import with_selection
 from delta.params import Params
 from delta.runs import write_run
-from stages import factors_file, packed_folder, run_folder, run_stage, weights_file
+from delta.views import Packed, PackedWhole
+from stages import (
+    factors_file,
+    packed_folder,
+    packed_whole_folder,
+    run_folder,
+    run_stage,
+    selection_file,
+    weights_file,
+)
 
 
-def main(params: Params, dataset: str, backbone: str, method: str, seed: int) -> None:
-    with whole_folder(run_folder(dataset, backbone, method, seed)) as out:
+def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> None:
+    view = params.backbones[backbone]
+    chosen = with_selection(params.method(method), selection_file(dataset, backbone, method))
+    print(f"{chosen.label}: alpha {chosen.alpha:g}, beta {chosen.beta:g}")
+    if setting == "improved":
+        data = PackedWhole.open(packed_whole_folder(dataset, backbone), view.crop)
+    else:
+        data = Packed.open(packed_folder(dataset, backbone))
+    with whole_folder(run_folder(dataset, backbone, method, seed, setting)) as out:
         write_run(
             out,
-            packed=packed_folder(dataset, backbone),
+            data=data,
             weights=weights_file(backbone),
             factors=factors_file(dataset, backbone, method),
             backbone=backbone,
-            method=params.method(method),
-            view=params.backbones[backbone],
+            method=chosen,
+            view=view,
             training=params.training,
             seed=seed,
             device=pick_device(params.device),
+            decay_per_epoch=params.learning_curves.decay_per_epoch if setting == "exponential" else None,
+            test_every_epoch=setting != "improved",
         )
 
 

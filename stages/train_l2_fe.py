@@ -4,6 +4,7 @@ from delta.devices import pick_device
 from delta.files import whole_folder
 from delta.params import Params
 from delta.runs import write_run
+from delta.views import Packed
 from stages import packed_folder, run_folder, run_stage, weights_file
 
 
@@ -11,7 +12,7 @@ def main(params: Params, dataset: str, backbone: str, seed: int) -> None:
     with whole_folder(run_folder(dataset, backbone, "l2_fe", seed)) as out:
         write_run(
             out,
-            packed=packed_folder(dataset, backbone),
+            data=Packed.open(packed_folder(dataset, backbone)),
             weights=weights_file(backbone),
             factors=None,
             backbone=backbone,

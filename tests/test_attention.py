@@ -77,7 +77,7 @@ def test_test_images_and_labels_do_not_matter(network, data, importance, last_la
     view, index = data.test_view.copy(), data.index.copy()
     view[test] = 255 - view[test]
     index.loc[test, "target"] = 0
-    other = filter_importance(network, type(data)(index, data.train_view, view))
+    other = filter_importance(network, dataclasses.replace(data, index=index, test_view=view))
     assert all(torch.equal(scores, importance[layer]) for layer, scores in other.items())
 
 

@@ -59,7 +59,22 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("seeds", [], "seeds: "),
         ("seeds", [0, 1, 0], "seeds: 0 stands there more than once"),
         ("seeds", 3, "seeds: .*list"),
-        ("backbones.efficientnet_lite0.crop", 200, r"crop \(200\) is larger than resize \(112\)"),
+        ("backbones.efficientnet_lite0.crop", 200, r"crop \(200\) is larger than resize \(96\)"),
+        ("grid.alpha", [], "grid.alpha: the grid is empty"),
+        ("grid.beta", [0.1, -0.1], r"grid.beta.1: .*greater than or equal to 0 \(got -0.1\)"),
+        ("grid.beta", [0.1, 0.1], "grid.beta: 0.1 stands there more than once"),
+        ("grid.folds", [0], "grid.folds: cross-validation takes two folds at least"),
+        ("grid.folds", [0, 2, 3], r"grid.folds: number the folds from 0 without a gap: \[0, 1, 2\]"),
+        (
+            "grid.folds",
+            list(range(31)),
+            "grid.folds: 31 folds are more than the 30 training images a class",
+        ),
+        ("grid.datasets", ["cub"], "grid.datasets: 'cub' is none of datasets"),
+        ("learning_curves.methods", ["delta", "half"], "Figure 3.* asks for half, which is not trained"),
+        ("methods", ["l2", "delta"], "Figure 3.* asks for l2_sp, which is not trained"),
+        ("improved_view.methods", ["l2_fe"], "improved_view.methods: 'l2_fe' is no method to fine-tune with"),
+        ("delta.select", "best", "delta.select: .*'fixed' or 'grid'"),
         ("device", "gpu", "device"),
         ("training", None, "training: "),
     ],
@@ -99,3 +114,19 @@ def test_a_missing_section(tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(UserError, match="delta: missing"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_the_grid_s_winner_needs_a_grid(tmp_path):
+    values = yaml.safe_load(changed(tmp_path, "delta.select", "grid").read_text())
+    assert load_params(tmp_path / "params.yaml").delta.select == "grid"
+    values["grid"]["datasets"] = []
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match="delta.select: grid needs a grid of drawn_30"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_cell_decays_at_the_same_share_of_its_iterations():
+    params = load_params(ROOT / "params.yaml")
+    training = params.training.model_copy(update={"iterations": 9000, "decay_after": 6000})
+    short = params.grid.model_copy(update={"iterations": 30}).shortened(training)
+    assert (short.iterations, short.decay_after, short.batch_size) == (30, 20, training.batch_size)

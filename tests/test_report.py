@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import statistics
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 from delta.errors import UserError
 from delta.report.results import left_out, metrics, read_results
-from delta.report.tables import paper_numbers, table1
+from delta.report.tables import accuracy_table, paper_numbers
 
+EXTRA = ["paper_mean", "paper_std", "difference", "low", "high"]
 TOP1 = {
     ("cub_200_2011", "resnet101", "l2"): [78.0, 79.0, 77.0],
     ("cub_200_2011", "resnet101", "delta"): [80.0, 81.0, 81.5],
@@ -33,7 +35,7 @@ def results(tmp_path) -> pd.DataFrame:
 
 def test_markdown_reads_as_written_out(results):
     # Paper, Table 1, CUB-200-2011, ResNet-101: L2 78.4 ± 0.1, DELTA 80.5 ± 0.1.
-    assert table1(results)["md"].splitlines() == [
+    assert accuracy_table(1, results)["md"].splitlines() == [
         "# Table 1. Top-1 accuracy (%)",
         "",
         "Mean ± sample standard deviation over 3 seeds; in brackets the paper's value, where it has one.",
@@ -46,7 +48,7 @@ def test_markdown_reads_as_written_out(results):
 
 
 def test_latex_has_the_paper_s_row_and_escapes(results):
-    tex = table1(results)["tex"]
+    tex = accuracy_table(1, results)["tex"]
     assert r"CUB-200-2011 & $78.0 \pm 1.0$ & $80.8 \pm 0.8$ \\" in tex
     assert r"\quad paper & $78.4 \pm 0.1$ & $80.5 \pm 0.1$ \\" in tex
     assert r"my\_birds & $50.0 \pm 0.0$ & $61.0 \pm 1.0$ \\" in tex
@@ -54,14 +56,54 @@ def test_latex_has_the_paper_s_row_and_escapes(results):
 
 
 def test_csv_has_a_row_a_method(results, tmp_path):
-    (tmp_path / "t.csv").write_text(table1(results)["csv"])
+    (tmp_path / "t.csv").write_text(accuracy_table(1, results)["csv"])
     rows = pd.read_csv(tmp_path / "t.csv")
-    assert list(rows.columns) == ["dataset", "backbone", "method", "mean", "std", "seeds", "paper_mean", "paper_std"]
+    assert list(rows.columns) == ["dataset", "backbone", "method", "mean", "std", "seeds", *EXTRA]
     delta = rows[(rows["dataset"] == "cub_200_2011") & (rows["method"] == "delta")].iloc[0]
     assert delta["mean"] == pytest.approx(statistics.mean([80.0, 81.0, 81.5]), abs=1e-4)
     assert delta["std"] == pytest.approx(statistics.stdev([80.0, 81.0, 81.5]), abs=1e-4)
     assert delta["paper_mean"] == 80.5
     assert rows[rows["dataset"] == "my_birds"]["paper_mean"].isna().all()
+
+
+# L2-SP against itself plus (2, 3, 4): t(0.975, 2) = 4.3027, so 3 ± 4.3027 · 1 / √3 = 3 ± 2.484.
+IMPROVED = {"l2_sp": [60.0, 62.0, 61.0], "l2": [60.0, 60.0, 63.0], "delta": [62.0, 65.0, 65.0]}
+
+
+def improved(seeds: int) -> pd.DataFrame:
+    rows = [
+        ("cub_200_2011", "resnet101", method, seed, top1)
+        for method, values in IMPROVED.items()
+        for seed, top1 in enumerate(values[:seeds])
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "seed", "top1"])
+
+
+def test_table_2_reads_as_written_out():
+    # Paper, Table 2, CUB-200-2011, ResNet-101: L2 81.7 ± 0.2, L2-SP 82.3 ± 0.2, DELTA 82.6 ± 0.2.
+    tables = accuracy_table(2, improved(3))
+    assert tables["md"].splitlines() == [
+        "# Table 2. Top-1 accuracy (%) with data augmentation and ten-crop testing",
+        "",
+        "Mean ± sample standard deviation over 3 seeds; in brackets the paper's value, where it has one. "
+        "Below: the mean difference to L2-SP, paired by seed, and its 95 % confidence interval, with * where that "
+        "excludes 0.",
+        "",
+        "| ResNet-101 | L2-SP | L2 | DELTA |",
+        "| --- | ---: | ---: | ---: |",
+        "| CUB-200-2011 | 61.0 ± 1.0 (82.3 ± 0.2) | 61.0 ± 1.7 (81.7 ± 0.2)<br>0.0 [−5.0, +5.0] "
+        "| 64.0 ± 1.7 (82.6 ± 0.2)<br>+3.0 [+0.5, +5.5] * |",
+    ]
+    assert r"\quad minus L2-SP &  & $0.0 [-5.0, +5.0]$ & $+3.0 [+0.5, +5.5]^{*}$ \\" in tables["tex"]
+    row = pd.read_csv(io.StringIO(tables["csv"])).set_index("method").loc["delta"]
+    assert [row["difference"], row["low"], row["high"]] == pytest.approx([3, 0.5159, 5.4841], abs=1e-4)
+
+
+def test_two_seeds_give_no_interval_and_the_table_says_so():
+    text = accuracy_table(2, improved(2))["md"]
+    assert "a confidence interval takes at least 3 seeds" in text
+    assert "<br>+2.5 |" in text
+    assert "[" not in text
 
 
 def test_metrics_are_nested(results):
@@ -77,14 +119,16 @@ def test_one_seed_has_no_deviation(results):
     single = results[results["seed"] == 0]
     assert "top1_std" not in metrics(single)
     assert "NaN" not in metrics(single)
-    assert "| my_birds | 50.0 | 60.0 |" in table1(single)["md"]
-    assert "over one seed" in table1(single)["md"]
+    assert "| my_birds | 50.0 | 60.0 |" in accuracy_table(1, single)["md"]
+    assert "over one seed" in accuracy_table(1, single)["md"]
 
 
 def test_runs_of_other_parameters_are_noticed(results, tmp_path):
-    assert left_out(tmp_path, results) == []
-    assert left_out(tmp_path, results[results["seed"] < 2])[0] == tmp_path / "cub_200_2011/resnet101/delta/2"
-    assert len(left_out(tmp_path, results[results["dataset"] == "my_birds"])) == 6
+    assert left_out(tmp_path, [results]) == []
+    assert left_out(tmp_path, [results[results["seed"] < 2]])[0] == tmp_path / "cub_200_2011/resnet101/delta/2"
+    of_birds = results["dataset"] == "my_birds"
+    assert len(left_out(tmp_path, [results[of_birds]])) == 6
+    assert left_out(tmp_path, [results[of_birds], results[~of_birds]]) == []
 
 
 def test_a_missing_run_is_named(tmp_path):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from clone import ROOT, Clone
 
 # On the machine that made the committed results a run gives the same bits. Another processor rounds differently, and
-# sixty iterations of fine-tuning amplify that: a few test images of 200 may then fall the other way.
+# 36 iterations of fine-tuning amplify that: a few test images of 200 may then fall the other way.
 TOLERANCE = 4.0
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Clone:
     clone = Clone.of_project(tmp_path_factory.mktemp("slice") / "clone")
+    # With the committed reports in place, a reproduction that gives the same bits would have nothing to gather.
+    shutil.rmtree(clone.root / "reports")
     ran = clone.stages_run("repro")
     assert ran == set(clone.run("dvc", "stage", "list", "--name-only").split())
     return clone
@@ -46,7 +49,7 @@ def test_nothing_is_left_to_do(clone):
 def test_the_stiffest_corner_of_the_paper_s_grid_trains(clone):
     """α = β = 0.2, where a step without clipping kills the rectified maps; chance is 10 %."""
     corner = {"alpha": 0.2, "beta": 0.2, "scale": "source", "rectify": True}
-    clone.edit_params(delta=corner, delta_wo_att=corner)
+    clone.edit_params(delta=corner | {"select": "fixed", "weight_decay": 0}, delta_wo_att=corner)
     for method in ("delta", "delta_wo_att"):
         item = f"train@drawn_30-efficientnet_lite0-{method}-0"
         assert item in clone.stages_run("repro", item)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from conftest import SPEC, TRAINING, VIEW
@@ -15,6 +18,7 @@ from delta.features import captured
 from delta.methods import METHODS
 from delta.networks import build_network
 from delta.regularizers import Comparison
+from delta.runs import write_run
 from delta.training import fine_tune
 from delta.views import Packed, endless_batches, normalised, random_crops
 
@@ -32,11 +36,12 @@ def factors() -> dict[str, torch.Tensor]:
     return {layer: torch.linspace(0.5, 1.5, count) for layer, count in counts}
 
 
-def train(key: str, data: Packed, weights, seed: int = 0, training=TRAINING, view=VIEW, **options):
+def train(key: str, data: Packed, weights, seed: int = 0, training=TRAINING, view=VIEW, decay=None, **options):
     network, source = (build_network(SPEC, weights, 3, seed) for _ in range(2))
     chosen = METHODS[key](**options) if options else method(key)
-    curve = fine_tune(network, source, data, chosen, factors(), training, view, seed)
-    return network, source, curve
+    steps = []
+    fine_tune(network, source, data, chosen, factors(), training, view, seed, decay, steps.append)
+    return network, source, pd.DataFrame(steps)
 
 
 def state_of(network) -> dict[str, torch.Tensor]:
@@ -72,7 +77,7 @@ def test_first_loss_is_the_objective(key, data, weights):
     _, _, curve = train(key, data, weights, seed)
     order, crops = torch.Generator().manual_seed(2 * seed), torch.Generator().manual_seed(2 * seed + 1)
     rows = next(endless_batches(len(data.targets("train")), TRAINING.batch_size, order))
-    images = normalised(random_crops(data.train_view[rows.numpy()], VIEW.crop, crops), SPEC)
+    images = normalised(data.training_crops(rows, VIEW.crop, crops), SPEC)
     network, source = build_network(SPEC, weights, 3, seed).train(), build_network(SPEC, weights, 3, seed).eval()
     layers = SPEC.feature_layers
     with torch.no_grad(), captured(network.backbone, layers) as maps, captured(source.backbone, layers) as source_maps:
@@ -103,7 +108,7 @@ def test_test_split_never_enters_training(key, data, weights):
     view, index = data.test_view.copy(), data.index.copy()
     view[test] = 0
     index.loc[test, "target"] = 0
-    trained, blind = (train(key, d, weights)[0] for d in (data, Packed(index, data.train_view, view)))
+    trained, blind = (train(key, d, weights)[0] for d in (data, replace(data, index=index, test_view=view)))
     assert same(state_of(trained), state_of(blind))
 
 
@@ -141,6 +146,73 @@ def test_divergence_is_an_error_that_names_its_cause(data, weights):
         train("delta", data, weights, training=long, view=wild)
 
 
+def by_hand(step: int, epoch: int, decay: float | None) -> float:
+    """The learning rate of an iteration (from 1): ×0.1 after every two of them, or × decay after every epoch."""
+    return 0.01 * (0.1 ** ((step - 1) // 2) if decay is None else decay ** ((step - 1) // epoch))
+
+
+@pytest.mark.parametrize("decay", [None, 0.7])
+def test_schedules_equal_torch_s_at_every_step(decay, data, weights):
+    """Twelve images in batches of five: an epoch has two iterations."""
+    training = TRAINING.model_copy(update={"iterations": 7, "batch_size": 5})
+    _, _, curve = train("l2", data, weights, training=training, decay=decay)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=VIEW.learning_rate)
+    if decay is None:
+        torchs, steps = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.1), range(1, 8)
+    else:
+        torchs, steps = torch.optim.lr_scheduler.ExponentialLR(optimizer, decay), (2, 4, 6)
+    for step, rate in zip(curve["iteration"], curve["learning_rate"], strict=True):
+        assert rate == optimizer.param_groups[0]["lr"] == pytest.approx(by_hand(step, 2, decay), rel=1e-12)
+        optimizer.step()
+        if step in steps:
+            torchs.step()
+    assert list(curve["ends_epoch"]) == [False, True, False, True, False, True, False]
+
+
+@pytest.mark.parametrize(("every_epoch", "points"), [(True, [2, 4, 5]), (False, [5])])
+def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, data, weights, tmp_path):
+    training = TRAINING.model_copy(update={"iterations": 5})
+    write_run(
+        tmp_path,
+        data=data,
+        weights=weights,
+        factors=None,
+        backbone="efficientnet_lite0",
+        method=method("l2_sp"),
+        view=VIEW,
+        training=training,
+        seed=0,
+        device=torch.device("cpu"),
+        test_every_epoch=every_epoch,
+    )
+    network, _, steps = train("l2_sp", data, weights, training=training)
+    curves = tmp_path / "curves/plots/metrics"
+    for name in ("loss", "cross_entropy", "learning_rate"):
+        written = pd.read_csv(curves / f"{name}.tsv", sep="\t")
+        assert list(written["step"]) == [1, 2, 3, 4, 5]
+        assert list(written[name]) == pytest.approx(list(steps[name]))
+    tests = pd.read_csv(curves / "test_top1.tsv", sep="\t")
+    assert list(tests["step"]) == points
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result == {
+        "top1": pytest.approx(top1(network, data, "test")),
+        "alpha": ALPHA,
+        "beta": BETA,
+        "iterations_per_epoch": 2,
+        "classes": ["ant", "bee", "cow"],
+    }
+    assert tests["test_top1"].iloc[-1] == pytest.approx(result["top1"])
+
+
+def test_testing_between_epochs_changes_no_weight(data, weights):
+    """L2-FE's frozen backbone must stay in eval mode after a test."""
+    network, source = (build_network(SPEC, weights, 3, 0) for _ in range(2))
+    fine_tune(
+        network, source, data, method("l2_fe"), {}, TRAINING, VIEW, 0, log=lambda step: top1(network, data, "test")
+    )
+    assert same(state_of(network), state_of(train("l2_fe", data, weights)[0]))
+
+
 def test_top1_counts_right_answers(data, weights):
     network = build_network(SPEC, weights, 3, 0)
     with torch.no_grad():
@@ -166,7 +238,7 @@ def test_crops_are_windows_of_the_image_or_its_mirror():
             for left in range(3):
                 window = image[top : top + 3, left : left + 3]
                 windows[copy.copy(window[:, ::-1] if mirrored else window).tobytes()] = 0
-    crops = random_crops(image[None].repeat(400, axis=0), 3, torch.Generator().manual_seed(0))
+    crops = random_crops([image] * 400, 3, torch.Generator().manual_seed(0))
     for crop in crops:
         windows[crop.numpy().tobytes()] += 1
     assert len(windows) == 18

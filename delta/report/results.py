@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,32 +14,61 @@ from delta.errors import UserError
 
 
 def read_results(
-    runs: Path, datasets: Iterable[str], backbones: Iterable[str], methods: Iterable[str], seeds: Iterable[int]
+    runs: Path,
+    datasets: Iterable[str],
+    backbones: Iterable[str],
+    methods: Iterable[str],
+    seeds: Iterable[int],
+    variant: str = "",
 ) -> pd.DataFrame:
-    """One row a run: dataset, backbone, method, seed, top1 (percent), in the order given.
+    """One row a run: dataset, backbone, method, seed, top1 (percent), in the order given, and run, its folder.
+
+    Args:
+        variant: what follows the method in a run folder's path: nothing for Table 1, or a setting such as `-improved`.
 
     Raises:
         UserError: naming the first run that is missing or unreadable.
     """
     rows = []
     for dataset, backbone, method, seed in product(datasets, backbones, methods, seeds):
-        file = runs / dataset / backbone / method / str(seed) / "result.json"
-        try:
-            rows.append((dataset, backbone, method, seed, float(json.loads(file.read_text(encoding="utf-8"))["top1"])))
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{file}: no result of a run ({error}): run `dvc repro`") from None
-    return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "seed", "top1"])
+        run = runs / dataset / backbone / f"{method}{variant}" / str(seed)
+        rows.append((dataset, backbone, method, seed, float(read_result(run, "top1")), run))
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "seed", "top1", "run"])
 
 
-def left_out(runs: Path, results: pd.DataFrame) -> list[Path]:
-    """The run folders below `runs` that are no row of `results`: of parameters that are no longer there."""
-    rows = {
-        runs / dataset / backbone / method / str(seed)
-        for dataset, backbone, method, seed in results[["dataset", "backbone", "method", "seed"]].itertuples(
-            index=False
-        )
-    }
-    return sorted({file.parent for file in runs.glob("*/*/*/*/result.json")} - rows)
+def read_result(run: Path, name: str) -> Any:
+    """One entry of a run's result.json.
+
+    Raises:
+        UserError: the run is missing or unreadable.
+    """
+    file = run / "result.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))[name]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{file}: no result of a run ({error}): run `dvc repro`") from None
+
+
+def left_out(runs: Path, results: Iterable[pd.DataFrame]) -> list[Path]:
+    """The run folders below `runs` that are in none of `results`: of parameters that are no longer there."""
+    return sorted(
+        {file.parent for file in runs.glob("*/*/*/*/result.json")}.difference(*(each["run"] for each in results))
+    )
+
+
+def read_table(file: Path) -> pd.DataFrame | None:
+    """A table of the report, None if it is not there; a key is a text, even where it reads like a number or nothing.
+
+    Raises:
+        UserError: the file is no table.
+    """
+    keys = dict.fromkeys(["dataset", "backbone", "method"], str)
+    try:
+        return pd.read_csv(file, dtype=keys, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: not a table ({error}): run `dvc repro`") from None
 
 
 def summarize(results: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Table 1 in Markdown, CSV and LaTeX, with the paper's own value beside each of ours."""
+"""Tables 1 and 2 in Markdown, CSV and LaTeX, with the paper's own value beside each of ours."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from importlib import resources
 import pandas as pd
 
 from delta.methods import METHODS
+from delta.report.names import display
 from delta.report.results import summarize
+from delta.report.statistics import LEAST_SEEDS, excludes_zero, paired_differences, signed
 
-NAMES = {
-    "mit_indoors_67": "MIT Indoors 67",
-    "stanford_dogs_120": "Stanford Dogs 120",
-    "caltech256_30": "Caltech 256-30",
-    "caltech256_60": "Caltech 256-60",
-    "cub_200_2011": "CUB-200-2011",
-    "food_101": "Food-101",
-    "resnet101": "ResNet-101",
-    "inception_v3": "Inception-V3",
-    "efficientnet_lite0": "EfficientNet-Lite0",
+TITLES = {
+    1: "Table 1. Top-1 accuracy (%)",
+    2: "Table 2. Top-1 accuracy (%) with data augmentation and ten-crop testing",
 }
 
 
@@ -29,52 +24,80 @@ def paper_numbers(table: int) -> pd.DataFrame:
     return numbers[numbers["table"] == table].drop(columns="table")
 
 
-def table1(results: pd.DataFrame) -> dict[str, str]:
-    """Top-1 accuracy by data set, backbone and method, as text by file suffix: md, csv, tex.
+def accuracy_table(number: int, results: pd.DataFrame) -> dict[str, str]:
+    """Table 1 or 2, top-1 accuracy by data set, backbone and method, as text by file suffix: md, csv, tex.
+
+    Beside each mean stands the paired difference to L2-SP, see `delta.report.statistics.paired_differences`.
 
     Args:
+        number: 1 for the default view, 2 for the improved one.
         results: see `delta.report.results.read_results`.
 
     Returns:
         `md` and `tex` have a row a data set and a column a method, backbone by backbone, as the paper has it; `csv` a
-        row a data set, backbone and method: mean, std, seeds, paper_mean, paper_std. The paper's cells are empty
-        where it has no such row.
+        row a data set, backbone and method: mean, std, seeds, paper_mean, paper_std, difference, low, high. Cells of
+        what does not exist are empty: the paper's value, or an interval from fewer than three seeds.
     """
-    paper = paper_numbers(1).drop(columns="metric").rename(columns={"mean": "paper_mean", "std": "paper_std"})
-    summary = summarize(results).merge(paper, how="left", on=["dataset", "backbone", "method"])
-    return {"md": _markdown(summary), "csv": summary.round(4).to_csv(index=False), "tex": _latex(summary)}
-
-
-def _name(key: str) -> str:
-    return NAMES.get(key, key)
+    keys = ["dataset", "backbone", "method"]
+    paper = paper_numbers(number).drop(columns="metric").rename(columns={"mean": "paper_mean", "std": "paper_std"})
+    summary = summarize(results).merge(paper, how="left", on=keys)
+    summary = summary.merge(paired_differences(results), how="left", on=keys)
+    return {"md": _markdown(number, summary), "csv": summary.round(4).to_csv(index=False), "tex": _latex(summary)}
 
 
 def _plus_minus(mean: float, std: float) -> str:
     return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
 
 
+def _difference(cell: tuple) -> str:
+    """The paired difference to L2-SP with its interval, marked where that excludes 0; nothing for L2-SP itself."""
+    if pd.isna(cell.difference):
+        return ""
+    if pd.isna(cell.low):
+        return signed(cell.difference)
+    mark = " *" if excludes_zero(cell.low, cell.high) else ""
+    return f"{signed(cell.difference)} [{signed(cell.low)}, {signed(cell.high)}]{mark}"
+
+
 def _tex(mean: float, std: float) -> str:
     return "" if pd.isna(mean) else "$" + _plus_minus(mean, std).replace("±", r"\pm") + "$"
 
 
-def _markdown(summary: pd.DataFrame) -> str:
+def _tex_difference(cell: tuple) -> str:
+    text = _difference(cell).replace("−", "-")
+    starred = text.endswith(" *")
+    return f"${text.removesuffix(' *')}{'^{*}' if starred else ''}$" if text else ""
+
+
+def _markdown(number: int, summary: pd.DataFrame) -> str:
     methods = list(summary["method"].unique())
-    lines = ["# Table 1. Top-1 accuracy (%)", ""]
-    lines += [
-        f"Mean ± sample standard deviation over {_seeds(summary)}; in brackets the paper's value, where it has one.",
-        "",
-    ]
+    lines = [f"# {TITLES[number]}", "", _legend(summary), ""]
     for backbone, block in summary.groupby("backbone", sort=False):
-        lines.append(f"| {_name(backbone)} | {' | '.join(METHODS[method].label for method in methods)} |")
+        lines.append(f"| {display(backbone)} | {' | '.join(METHODS[method].label for method in methods)} |")
         lines.append(f"| --- |{' ---: |' * len(methods)}")
         for dataset, row in block.groupby("dataset", sort=False):
             cells = []
             for cell in row.itertuples():
                 theirs = "" if pd.isna(cell.paper_mean) else f" ({_plus_minus(cell.paper_mean, cell.paper_std)})"
-                cells.append(_plus_minus(cell.mean, cell.std) + theirs)
-            lines.append(f"| {_name(dataset)} | {' | '.join(cells)} |")
+                difference = _difference(cell)
+                below = f"<br>{difference}" if difference else ""
+                cells.append(_plus_minus(cell.mean, cell.std) + theirs + below)
+            lines.append(f"| {display(dataset)} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _legend(summary: pd.DataFrame) -> str:
+    count = summary["seeds"].iloc[0]
+    text = f"Mean ± sample standard deviation over {'one seed' if count == 1 else f'{count} seeds'}; in brackets the "
+    text += "paper's value, where it has one."
+    if summary["difference"].notna().any():
+        text += " Below: the mean difference to L2-SP, paired by seed"
+        if summary["low"].notna().any():
+            text += ", and its 95 % confidence interval, with * where that excludes 0."
+        else:
+            text += f"; a confidence interval takes at least {LEAST_SEEDS} seeds."
+    return text
 
 
 def _latex(summary: pd.DataFrame) -> str:
@@ -83,21 +106,17 @@ def _latex(summary: pd.DataFrame) -> str:
     for number, (backbone, block) in enumerate(summary.groupby("backbone", sort=False)):
         if number:
             lines.append(r"\midrule")
-        lines.append(" & ".join([_escaped(_name(backbone)), *(METHODS[method].label for method in methods)]) + r" \\")
+        lines.append(" & ".join([_escaped(display(backbone)), *(METHODS[method].label for method in methods)]) + r" \\")
         lines.append(r"\midrule")
         for dataset, row in block.groupby("dataset", sort=False):
-            ours = [_tex(cell.mean, cell.std) for cell in row.itertuples()]
-            lines.append(" & ".join([_escaped(_name(dataset)), *ours]) + r" \\")
+            rows = {_escaped(display(dataset)): [_tex(cell.mean, cell.std) for cell in row.itertuples()]}
             if row["paper_mean"].notna().any():
-                theirs = [_tex(cell.paper_mean, cell.paper_std) for cell in row.itertuples()]
-                lines.append(" & ".join([r"\quad paper", *theirs]) + r" \\")
+                rows[r"\quad paper"] = [_tex(cell.paper_mean, cell.paper_std) for cell in row.itertuples()]
+            if row["difference"].notna().any():
+                rows[r"\quad minus L2-SP"] = [_tex_difference(cell) for cell in row.itertuples()]
+            lines += [" & ".join([name, *cells]) + r" \\" for name, cells in rows.items()]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def _escaped(text: str) -> str:
     return text.replace("_", r"\_")
-
-
-def _seeds(summary: pd.DataFrame) -> str:
-    count = summary["seeds"].iloc[0]
-    return "one seed" if count == 1 else f"{count} seeds"

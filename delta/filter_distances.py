@@ -1,0 +1,58 @@
+"""How far fine-tuning moved each convolution filter (Figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from delta.backbones import BACKBONES, Backbone
+from delta.networks import Network, build_network, trained_network
+
+
+def filter_distances(spec: Backbone, network: Network, source: Network) -> dict[tuple[str, str], Tensor]:
+    """‖ω_j − ω*_j‖₂ of every filter j of every convolution of the stages, each filter flattened to a vector.
+
+    Returns:
+        By (stage, layer): float64 [filters].
+    """
+    distances = {}
+    for name, weight in network.shared_weights().items():
+        layer = name.removesuffix(".weight")
+        stages = [stage for stage, parts in spec.stages.items() if layer.startswith(tuple(f"{p}." for p in parts))]
+        if weight.ndim == 4 and stages:
+            difference = weight.detach().double() - source.shared_weights()[name].detach().double()
+            distances[stages[0], layer] = difference.flatten(1).norm(dim=1)
+    return distances
+
+
+def mean_distances(backbone: str, weights: Path, runs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
+    """`filter_distances` of several methods' runs, averaged over each method's runs (its seeds).
+
+    Args:
+        weights: the backbone's source weights.
+        runs: run folders by method.
+
+    Returns:
+        A row a filter: stage, layer, filter, and one column a method.
+
+    Raises:
+        UserError: a run or the weights cannot be read.
+    """
+    spec = BACKBONES[backbone]
+    source, columns = build_network(spec, weights, n_classes=1), {}
+    for method, folders in runs.items():
+        found = [filter_distances(spec, trained_network(spec, folder), source) for folder in folders]
+        columns[method] = {key: torch.stack([each[key] for each in found]).mean(0) for key in found[0]}
+    layers = next(iter(columns.values()))
+    rows = [
+        pd.DataFrame(
+            {"stage": stage, "layer": layer, "filter": range(len(layers[stage, layer]))}
+            | {method: distances[stage, layer].numpy() for method, distances in columns.items()}
+        )
+        for stage, layer in layers
+    ]
+    return pd.concat(rows, ignore_index=True)

@@ -1,0 +1,101 @@
+"""What to see in each figure, as a sentence computed from its data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from delta.grid_result import best_cell, cells
+from delta.methods import METHODS
+from delta.report.names import display
+from delta.report.statistics import signed
+
+
+def best_methods(table: pd.DataFrame) -> str:
+    """The best method on each data set, all of equals, with its number and, of several backbones, the one it takes."""
+    several = table["backbone"].nunique() > 1
+    methods = sorted(_best(table, ["dataset"]).groupby("method", sort=False), key=lambda group: -len(group[1]))
+    parts = []
+    for method, rows in methods:
+        places = []
+        for row in rows.itertuples():
+            backbone = f", {display(row.backbone)}" if several else ""
+            places.append(f"{display(row.dataset)} ({row.mean:.1f} %{backbone})")
+        parts.append(f"{METHODS[method].label} on {_series(places)}")
+    return f"The highest mean top-1 accuracy is that of {'; '.join(parts)}."
+
+
+def accuracy(table1: pd.DataFrame, table2: pd.DataFrame | None) -> str:
+    """How often each method is the best, and between which means."""
+    text = _winners(table1)
+    return text if table2 is None else f"{text} With the improved view: {_winners(table2)}"
+
+
+def learning_curves(rows: pd.DataFrame) -> str:
+    """Figure 3 of one data set and backbone: where each schedule's curves begin and end, means over the seeds."""
+    parts = []
+    for schedule, curves in rows[rows["epoch"] > 0].groupby("schedule", sort=False):
+        means = curves.groupby(["epoch", "method"], sort=False)["top1"].mean()
+        ends = []
+        for epoch in (curves["epoch"].min(), curves["epoch"].max()):
+            labelled = [f"{METHODS[method].label} {mean:.1f} %" for method, mean in means[epoch].items()]
+            ends.append(f"{_series(labelled)} after {_epochs(epoch)}")
+        parts.append(f"{schedule}: {', '.join(ends)}")
+    return f"Test top-1 under {'; under '.join(parts)}."
+
+
+def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> str:
+    """Figure 4 of one data set and backbone: the best cell, the fixed pair and how many cells failed."""
+    table = cells(rows)
+    best, failed = best_cell(table), int((table["failed"] > 0).sum())
+    if best is None:
+        return f"All of the {len(table)} cells diverged."
+    pair = f"the fixed pair α = {fixed[0]:g}, β = {fixed[1]:g}"
+    here = table[np.isclose(table["alpha"], fixed[0]) & np.isclose(table["beta"], fixed[1])]
+    text = f"The best cell, α = {best['alpha']:g}, β = {best['beta']:g}, has {best['mean']:.1f} %; {pair} "
+    if here.empty:
+        text += "is not in the grid"
+    elif here.iloc[0]["failed"]:
+        text += "diverged"
+    elif tuple(here.iloc[0][["alpha", "beta"]]) == tuple(best[["alpha", "beta"]]):
+        text += "is that cell"
+    else:
+        text += f"has {here.iloc[0]['mean']:.1f} %, {signed(here.iloc[0]['mean'] - best['mean'])}"
+    return f"{text}; {failed or 'none'} of {len(table)} cells diverged."
+
+
+def filter_distances(rows: pd.DataFrame) -> str:
+    """Figure 5 of one data set and backbone: the share of filters that DELTA takes farther than L2-SP."""
+    shares = rows.set_index("stage")["share"]
+    count = rows.set_index("stage")["filters"]["all"]
+    stages = ", ".join(f"{stage} {share:.0f} %" for stage, share in shares.drop("all").items())
+    return (
+        f"{shares['all']:.1f} % of the {count:,} filters lie farther from their starting point with DELTA than with "
+        f"L2-SP ({stages}); the paper says about 90 %."
+    )
+
+
+def _winners(table: pd.DataFrame) -> str:
+    best = _best(table, ["dataset", "backbone"])
+    pairs = len(table.drop_duplicates(["dataset", "backbone"]))
+    if pairs == 1:
+        labels, lowest = [METHODS[method].label for method in best["method"]], table.loc[table["mean"].idxmin()]
+        return (
+            f"{_series(labels)} {'is' if len(labels) == 1 else 'are'} highest with {best['mean'].iloc[0]:.1f} %, "
+            f"{METHODS[lowest['method']].label} lowest with {lowest['mean']:.1f} %."
+        )
+    wins = [f"{METHODS[method].label} in {count}" for method, count in best["method"].value_counts().items()]
+    return f"Of {pairs} comparisons the highest mean is that of {_series(wins)}."
+
+
+def _best(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The rows with the largest mean of their group, all of equals."""
+    return table[table["mean"] == table.groupby(keys)["mean"].transform("max")]
+
+
+def _epochs(epoch: float) -> str:
+    return "one epoch" if epoch == 1 else f"{epoch:.3g} epochs"
+
+
+def _series(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

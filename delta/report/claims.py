@@ -1,0 +1,343 @@
+"""The paper's claims, judged by what a run found: computed, never assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from operator import ge, le
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from delta.grid_result import best_cell, cells
+from delta.methods import METHODS
+from delta.report.names import display
+from delta.report.statistics import REFERENCE, excludes_zero, signed
+
+Judgement: TypeAlias = tuple[bool, str] | str  # whether the claim holds and the numbers, or what is missing
+
+PAPER_PAIR = (0.01, 0.01)  # section 4.2: α and β of DELTA in all experiments
+IMPROVED_METHODS = ("l2", "l2_sp", "l2_sp_att", "delta")  # the columns of the paper's Table 2
+SMOOTHNESS_EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a claim holds on one data set with one backbone, and the numbers that say so."""
+
+    dataset: str
+    backbone: str
+    holds: bool
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper and what the run says of it.
+
+    Attributes:
+        text: the claim, a sentence.
+        source: where the paper makes it.
+        rule: how it is judged here, a sentence.
+        verdicts: one for each data set and backbone that the run can judge it on.
+        missing: what the run lacks to judge it on the others; empty where it lacks nothing.
+    """
+
+    text: str
+    source: str
+    rule: str
+    verdicts: tuple[Verdict, ...]
+    missing: str
+
+    @property
+    def judged(self) -> bool:
+        return bool(self.verdicts)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds wherever it was judged; False where nothing was."""
+        return self.judged and all(verdict.holds for verdict in self.verdicts)
+
+    @property
+    def count(self) -> str:
+        if not self.judged:
+            return "not judged"
+        return f"holds in {sum(verdict.holds for verdict in self.verdicts)} of {len(self.verdicts)}"
+
+
+def judge(
+    table1: pd.DataFrame | None,
+    table2: pd.DataFrame | None,
+    curves: pd.DataFrame | None,
+    grid: pd.DataFrame | None,
+    shares: pd.DataFrame | None,
+) -> list[Claim]:
+    """Every claim of the paper's sections 4.2 to 4.4 that a run can judge, in the order of its tables and figures.
+
+    Args:
+        table1, table2: `reports/tables/table1.csv` and `table2.csv`.
+        curves: `reports/plots/learning_curves.csv`.
+        grid: `reports/plots/grid.csv`.
+        shares: `reports/plots/filter_shares.csv`.
+
+    Returns:
+        All claims, those too that the run cannot judge. Any frame may be empty or None.
+    """
+    return [
+        *_table1_claims(table1),
+        *_table2_claims(table1, table2),
+        *_curve_claims(curves),
+        _claim(
+            "α = β = 0.01 is the best cell of the grid.",
+            "Section 4.2, Figure 4",
+            "No other cell has a larger mean over the folds; a cell that diverged on any fold cannot be the best.",
+            grid,
+            "no grid search in this run",
+            _paper_pair_is_best,
+        ),
+        _claim(
+            "About 90 % of the filters lie farther from their starting point with DELTA than with L2-SP.",
+            "Section 4.4, Figure 5",
+            "The share over all filters, compared one by one, is between 80 % and 100 %.",
+            shares,
+            "no filter distances in this run",
+            _most_filters_are_farther,
+        ),
+    ]
+
+
+def _table1_claims(table: pd.DataFrame | None) -> list[Claim]:
+    source = "Section 4.3, Table 1"
+    interval = "the interval is the 95 % confidence interval of the difference paired by seed"
+    claims = [
+        ("DELTA is at least as accurate as L2-SP.", "delta", ge, "l2_sp"),
+        ("Attention helps: DELTA is at least as accurate as DELTA(w/o ATT).", "delta", ge, "delta_wo_att"),
+        ("Attention on weights does not help: L2-SP(ATT) is at most as accurate as L2-SP.", "l2_sp_att", le, "l2_sp"),
+        ("The starting point helps: L2-SP is at least as accurate as L2.", "l2_sp", ge, "l2"),
+    ]
+    compared = [
+        _claim(
+            text,
+            source,
+            f"{_label(method)}'s mean over the seeds is {'not below' if holds is ge else 'not above'} {_label(other)}'s"
+            + (f"; {interval}." if REFERENCE in (method, other) else "."),
+            table,
+            "no Table 1 in this run",
+            partial(_compare, method=method, holds=holds, other=other),
+        )
+        for text, method, holds, other in claims
+    ]
+    best = _claim(
+        "DELTA is the most accurate of all methods.",
+        source,
+        "No other method in the table has a larger mean over the seeds.",
+        table,
+        "no Table 1 in this run",
+        _delta_is_best,
+    )
+    return [*compared, best]
+
+
+def _table2_claims(table1: pd.DataFrame | None, table2: pd.DataFrame | None) -> list[Claim]:
+    source = "Section 4.3, Table 2"
+    nothing = "no data set of this run asks for the improved view"
+    keys = ["dataset", "backbone", "method"]
+    both = None
+    if not (_empty(table1) or _empty(table2)):
+        both = table2.merge(table1[[*keys, "mean"]], on=keys, suffixes=("", "_default"))
+    return [
+        _claim(
+            "With the improved view L2, L2-SP, L2-SP(ATT) and DELTA are all more accurate.",
+            source,
+            "Each of the four means over the seeds is above the same method's mean in Table 1.",
+            both,
+            nothing,
+            _all_improve,
+        ),
+        _claim(
+            "With the improved view DELTA is still the most accurate.",
+            source,
+            "No other method in the table has a larger mean over the seeds.",
+            table2,
+            nothing,
+            _delta_is_best,
+        ),
+    ]
+
+
+def _curve_claims(curves: pd.DataFrame | None) -> list[Claim]:
+    source = "Section 4.3, Figure 3"
+    nothing = "no learning curves in this run"
+    faster = [
+        _claim(
+            f"DELTA converges faster than L2-SP under {schedule}.",
+            source,
+            "The mean of the test top-1 over the epochs, which is the area under the learning curve by its length, is "
+            "larger, averaged over the seeds.",
+            curves,
+            nothing,
+            partial(_converges_faster, schedule=schedule),
+        )
+        for schedule in ("StepLR", "ExponentialLR")
+    ]
+    smoother = _claim(
+        "DELTA's learning curve is smoother than L2-SP's.",
+        source,
+        "The mean absolute second difference of the test top-1 over whole epochs, averaged over the seeds, is smaller "
+        "under every schedule of the run.",
+        curves,
+        nothing,
+        _is_smoother,
+    )
+    return [*faster, smoother]
+
+
+def _claim(
+    text: str,
+    source: str,
+    rule: str,
+    frame: pd.DataFrame | None,
+    nothing: str,
+    judge_pair: Callable[[pd.DataFrame], Judgement],
+) -> Claim:
+    """Judge the rows of each data set and backbone; `nothing` is what is missing where there are no rows at all."""
+    if _empty(frame):
+        return Claim(text, source, rule, (), nothing)
+    verdicts, reasons = [], {}
+    for pair, rows in frame.groupby(["dataset", "backbone"], sort=False):
+        judgement = judge_pair(rows)
+        if isinstance(judgement, str):
+            reasons[pair] = judgement
+        else:
+            verdicts.append(Verdict(*pair, *judgement))
+    if not verdicts and len(set(reasons.values())) == 1:
+        missing = next(iter(reasons.values()))
+    else:
+        missing = "; ".join(f"{display(pair[0])}, {display(pair[1])}: {reason}" for pair, reason in reasons.items())
+    return Claim(text, source, rule, tuple(verdicts), missing)
+
+
+def _compare(rows: pd.DataFrame, method: str, holds: Callable[[float, float], bool], other: str) -> Judgement:
+    means = rows.set_index("method")["mean"]
+    if lacking := _lacking(means.index, method, other):
+        return lacking
+    evidence = f"{means[method]:.1f} against {means[other]:.1f}, {signed(means[method] - means[other])}"
+    if REFERENCE in (method, other):
+        evidence += _interval(rows.set_index("method").loc[method if other == REFERENCE else other], other == REFERENCE)
+    paper = rows.set_index("method")["paper_mean"]
+    if paper[[method, other]].notna().all():
+        evidence += f"; in the paper {paper[method]:.1f} against {paper[other]:.1f}"
+    return bool(holds(means[method], means[other])), evidence
+
+
+def _interval(row: pd.Series, minus_reference: bool) -> str:
+    """A difference's interval in words; with the reference first, its ends change sign and place."""
+    if pd.isna(row["low"]):
+        return f"; {no_interval(int(row['seeds']))}"
+    low, high = (row["low"], row["high"]) if minus_reference else (-row["high"], -row["low"])
+    found = "excludes 0" if excludes_zero(low, high) else "the interval contains 0: not settled by these seeds"
+    return f" [{signed(low)}, {signed(high)}], {found}"
+
+
+def _delta_is_best(rows: pd.DataFrame) -> Judgement:
+    means = rows.set_index("method")["mean"]
+    if lacking := _lacking(means.index, "delta"):
+        return lacking
+    others = means.drop("delta")
+    if others.empty:
+        return "no other method than DELTA"
+    next_best = others.idxmax()
+    return (
+        bool(means["delta"] >= others[next_best]),
+        f"DELTA {means['delta']:.1f}, the best of the others {_label(next_best)} {others[next_best]:.1f}",
+    )
+
+
+def _all_improve(rows: pd.DataFrame) -> Judgement:
+    table = rows.set_index("method")
+    if lacking := _lacking(table.index, *IMPROVED_METHODS):
+        return lacking
+    table = table.loc[list(IMPROVED_METHODS)]
+    gains = table["mean"] - table["mean_default"]
+    parts = [
+        f"{_label(key)} {row['mean_default']:.1f} → {row['mean']:.1f} ({signed(gains[key])})"
+        for key, row in table.iterrows()
+    ]
+    return bool((gains > 0).all()), ", ".join(parts)
+
+
+def _converges_faster(rows: pd.DataFrame, schedule: str) -> Judgement:
+    rows = rows[rows["schedule"] == schedule]
+    if not {"delta", "l2_sp"} <= set(rows["method"]):
+        return f"no learning curves of both L2-SP and DELTA under {schedule}"
+    delta, l2_sp = (_seed_mean(rows, method, _mean_over_epochs) for method in ("delta", "l2_sp"))
+    return delta > l2_sp, f"{delta:.1f} against {l2_sp:.1f}, {signed(delta - l2_sp)}"
+
+
+def _is_smoother(rows: pd.DataFrame) -> Judgement:
+    rows = rows[rows["epoch"] % 1 == 0]
+    verdicts = []
+    for schedule, curves in rows.groupby("schedule", sort=False):
+        epochs = curves.groupby(["method", "seed"]).size()
+        if not {"delta", "l2_sp"} <= set(curves["method"]) or epochs.min() < SMOOTHNESS_EPOCHS:
+            continue
+        delta, l2_sp = (_seed_mean(curves, method, _roughness) for method in ("delta", "l2_sp"))
+        verdicts.append((delta < l2_sp, f"{schedule} {delta:.2f} against {l2_sp:.2f}"))
+    if not verdicts:
+        return "no schedule with learning curves of both L2-SP and DELTA over four whole epochs"
+    return all(smoother for smoother, _ in verdicts), ", ".join(evidence for _, evidence in verdicts)
+
+
+def _seed_mean(rows: pd.DataFrame, method: str, of_curve: Callable[[pd.DataFrame], float]) -> float:
+    curves = rows[rows["method"] == method].sort_values("epoch").groupby("seed")
+    return float(np.mean([of_curve(curve) for _, curve in curves]))
+
+
+def _mean_over_epochs(curve: pd.DataFrame) -> float:
+    """By the trapezoid rule, so that a shorter last epoch counts for its length."""
+    epoch, top1 = curve["epoch"].to_numpy(float), curve["top1"].to_numpy(float)
+    return np.trapezoid(top1, epoch) / (epoch[-1] - epoch[0]) if len(epoch) > 1 else top1[0]
+
+
+def _roughness(curve: pd.DataFrame) -> float:
+    return np.abs(np.diff(curve["top1"].to_numpy(float), 2)).mean()
+
+
+def _paper_pair_is_best(rows: pd.DataFrame) -> Judgement:
+    table = cells(rows)
+    here = table[np.isclose(table["alpha"], PAPER_PAIR[0]) & np.isclose(table["beta"], PAPER_PAIR[1])]
+    if here.empty or len(table) == 1:
+        return "the grid has no cell α = β = 0.01" if here.empty else "the grid has no other cell than α = β = 0.01"
+    cell, best = here.iloc[0], best_cell(table)
+    if best is None:
+        return False, "every cell diverged"
+    found = f"the best cell is α = {best['alpha']:g}, β = {best['beta']:g} with {best['mean']:.1f}"
+    if cell["failed"]:
+        return False, f"α = β = 0.01 diverged; {found}"
+    return bool(round(cell["mean"], 9) >= best["mean"]), f"α = β = 0.01 has {cell['mean']:.1f}; {found}"
+
+
+def _most_filters_are_farther(rows: pd.DataFrame) -> Judgement:
+    whole = rows[rows["stage"] == "all"].iloc[0]
+    return bool(80 <= whole["share"] <= 100), f"{whole['share']:.1f} % of {whole['filters']:,} filters"
+
+
+def no_interval(seeds: int) -> str:
+    """Why so few seeds have no confidence interval."""
+    return "one seed gives no interval" if seeds == 1 else "two seeds give no interval"
+
+
+def _lacking(there: pd.Index, *needed: str) -> str:
+    """A sentence's start that names the methods which are not there; empty where all are."""
+    absent = [_label(method) for method in needed if method not in there]
+    return f"no {' and no '.join(absent)} in this run" if absent else ""
+
+
+def _label(method: str) -> str:
+    return METHODS[method].label
+
+
+def _empty(frame: pd.DataFrame | None) -> bool:
+    return frame is None or frame.empty

@@ -1,0 +1,81 @@
+"""How the report's figures look: type sizes, each method's own colour and marker, titles that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import cycle
+from textwrap import wrap
+from typing import NamedTuple
+
+from delta.methods import METHODS
+from delta.report.names import display
+
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "#444444",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
+    "legend.frameon": False,
+    "figure.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.07,
+    "figure.constrained_layout.w_pad": 0.07,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5,
+    # Text as paths: the same on a machine that lacks the font.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "delta",
+}
+
+
+class Look(NamedTuple):
+    """A method's marks; luminance and marker both differ, so that they can be told apart in grey."""
+
+    colour: str
+    marker: str
+
+
+LOOKS = {
+    "l2_fe": Look("#686868", "s"),
+    "l2": Look("#3d9cd8", "v"),
+    "l2_sp": Look("#12326b", "o"),
+    "l2_sp_att": Look("#6b2a8a", "P"),
+    "delta_wo_att": Look("#13805c", "^"),
+    "delta": Look("#d05f08", "D"),
+}
+SPARE = [Look("#a3283f", "X"), Look("#6e5a1e", "h"), Look("#2b2b2b", "p"), Look("#b58a00", "<")]
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """Each method's marks; methods that are not the paper's take the spare ones in turn."""
+    spare = cycle(SPARE)
+    return {method: LOOKS[method] if method in LOOKS else next(spare) for method in methods}
+
+
+def label(method: str) -> str:
+    """A method's display name."""
+    return METHODS[method].label
+
+
+def wrapped(text: str, width: int) -> str:
+    """Broken into lines of at most `width` characters, at spaces, hyphens or underscores where there are any."""
+    return "\n".join(line.replace("_ ", "_") for line in wrap(text.replace("_", "_ "), width))
+
+
+def pair_title(dataset: str, backbone: str) -> str:
+    """The names of a data set and a backbone, in lines that fit over a figure."""
+    return wrapped(f"{display(dataset)}, {display(backbone)}", 64)

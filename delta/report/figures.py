@@ -1,0 +1,235 @@
+"""The report's figures: all accuracies at a glance, and Figures 3, 4 and 5 of the paper.
+
+Each function takes rows as the report's CSV files hold them and returns a figure; `save` writes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
+from matplotlib.transforms import offset_copy
+
+from delta.grid_result import best_cell, cells
+from delta.report.figure_style import RC, label, looks, pair_title, wrapped
+from delta.report.grid_panels import grid_lines, grid_map, grid_marks
+from delta.report.names import display
+
+STEPS = [1, 2, 5, 10]
+SCHEDULES = {"StepLR": "-", "ExponentialLR": (0, (4, 1.5))}
+
+
+@matplotlib.rc_context(RC)
+def accuracy(table1: pd.DataFrame, table2: pd.DataFrame | None = None) -> Figure:
+    """Mean ± sample standard deviation of top-1 (%) of every method, and the paper's mean beside it.
+
+    A column of panels a backbone; Table 1 in the first row, Table 2 in the second where there is one.
+
+    Args:
+        table1, table2: a row a data set, backbone and method: mean, std (NaN for one seed), paper_mean (may be NaN).
+    """
+    tables = [table for table in (table1, table2) if table is not None]
+    backbones = table1["backbone"].unique()
+    slots = [table["dataset"].nunique() * (table["method"].nunique() + 1) for table in tables]
+    figure = Figure(figsize=(1.8 + 3.4 * len(backbones), 1.3 + sum(0.5 + 0.15 * count for count in slots)))
+    grid = figure.subplots(
+        len(tables), len(backbones), squeeze=False, sharex=True, sharey="row", height_ratios=[3 + n for n in slots]
+    )
+    styles = looks(pd.concat(tables)["method"].unique())
+    for row, (table, name) in enumerate(zip(tables, ("Table 1", "Table 2: improved view"), strict=False)):
+        for axes, backbone in zip(grid[row], backbones, strict=True):
+            panel = table[table["backbone"] == backbone]
+            axes.set_title(wrapped(display(backbone), 38) + (f"\n{name}" if len(tables) > 1 else ""))
+            _accuracy_panel(axes, panel, list(table["dataset"].unique()), list(table["method"].unique()), styles)
+    for axes in grid[-1]:
+        axes.set_xlabel("top-1 on the test images (%)")
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=label(method))
+        for method, look in styles.items()
+    ]
+    if any(table["std"].notna().any() for table in tables):
+        handles.append(Line2D([], [], color="#555555", linewidth=1, label="± standard deviation over the seeds"))
+    if any(table["paper_mean"].notna().any() for table in tables):
+        handles.append(Line2D([], [], color="black", marker="|", markersize=9, linestyle="", label="the paper's mean"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(backbones) == 1 else 4)
+    return figure
+
+
+def _accuracy_panel(axes: Axes, panel: pd.DataFrame, datasets: list[str], methods: list[str], styles: dict) -> None:
+    step = 1 / (len(methods) + 1)
+    axes.set(ylim=(len(datasets) - 0.5, -0.5), yticks=range(len(datasets)))
+    axes.set_yticklabels([wrapped(display(dataset), 22) for dataset in datasets])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+    for place in range(0, len(datasets), 2):
+        axes.axhspan(place - 0.5, place + 0.5, color="#f3f3f3", linewidth=0, zorder=0)
+    for number, method in enumerate(methods):
+        rows = panel[panel["method"] == method]
+        y = [datasets.index(dataset) + (number + 1) * step - 0.5 for dataset in rows["dataset"]]
+        look = styles[method]
+        axes.plot(rows["paper_mean"], y, "|", color="black", markersize=9, markeredgewidth=1)
+        axes.errorbar(
+            rows["mean"], y, xerr=rows["std"], fmt=look.marker, color=look.colour, elinewidth=1, label=label(method)
+        )
+
+
+@matplotlib.rc_context(RC)
+def learning_curves(curves: pd.DataFrame) -> Figure:
+    """Figure 3: test top-1 (%) by epoch, a curve a method and schedule: the seeds' mean, ± one sample deviation.
+
+    Args:
+        curves: of one data set and backbone, a row a method, schedule, seed and epoch: top1.
+    """
+    figure = Figure(figsize=(6.6, 4.6))
+    axes = figure.subplots()
+    styles = looks(curves["method"].unique())
+    groups = curves.groupby(["method", "schedule"], sort=False)
+    for number, ((method, schedule), runs) in enumerate(groups):
+        epochs = runs.groupby("epoch")["top1"]
+        mean, std = epochs.mean(), epochs.std()
+        every = max(1, len(mean) // 7)
+        axes.plot(
+            mean.index,
+            mean,
+            linestyle=SCHEDULES[schedule],
+            color=styles[method].colour,
+            marker=styles[method].marker,
+            # Hollow as well as dashed, and each curve's apart from the others': some coincide.
+            markerfacecolor=styles[method].colour if schedule == "StepLR" else "white",
+            markevery=(number * every // groups.ngroups, every),
+            label=f"{label(method)}, {schedule}",
+        )
+        if std.notna().any():
+            axes.fill_between(mean.index, mean - std, mean + std, color=styles[method].colour, alpha=0.15, linewidth=0)
+    seeds = curves["seed"].nunique()
+    axes.set(xlabel="epoch", ylabel="top-1 on the test images (%)", xlim=(0, 1.03 * curves["epoch"].max()))
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=STEPS, integer=True))
+    axes.set_title(pair_title(curves["dataset"].iloc[0], curves["backbone"].iloc[0]))
+    figure.legend(
+        loc="outside lower center",
+        ncols=len(styles),
+        handlelength=4,
+        title="one seed" if seeds == 1 else f"mean of {seeds} seeds, band: ± one standard deviation",
+    )
+    return figure
+
+
+@matplotlib.rc_context(RC)
+def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
+    """Figure 4: cross-validated accuracy (%) over α and β, as lines and as a map; the winner and the fixed pair marked.
+
+    The values of α and β are spaced evenly, as in the paper, so that 0 has a place among them.
+
+    Args:
+        rows: of one data set and backbone, a row a cell and fold; see `delta.grid_result.cells`.
+        fixed: α and β as params.yaml has them; they need not be in the grid.
+    """
+    table = cells(rows)
+    means = table.pivot(index="alpha", columns="beta", values="mean")
+    alphas, betas = list(means.index), list(means.columns)
+    best = best_cell(table)
+    winner = None if best is None else (alphas.index(best["alpha"]), betas.index(best["beta"]))
+    at_fixed = np.argwhere(np.outer(np.isclose(alphas, fixed[0]), np.isclose(betas, fixed[1])))
+    held = tuple(at_fixed[0]) if len(at_fixed) else None
+
+    width, height = max(2.9, 0.55 * len(betas) + 0.4), max(1.9, 0.36 * len(alphas))
+    figure = Figure(figsize=(2 * width + 1.2, height + 1.9 + 0.08 * len(alphas)))
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(pair_title(rows["dataset"].iloc[0], rows["backbone"].iloc[0]))
+    lines = grid_lines(left, means)
+    grid_map(right, means)
+    for axes in (left, right):
+        axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
+        axes.set_xlabel("β")
+    marks = grid_marks(left, right, means, winner, held, fixed)
+    if means.isna().any(axis=None):
+        marks.append(Patch(facecolor="white", edgecolor="#666666", hatch="////", label="failed: a fold diverged (×)"))
+    for axes, handles in ((left, lines), (right, marks)):
+        axes.legend(
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0),
+            bbox_transform=offset_copy(axes.transAxes, figure, y=-34, units="points"),
+            ncols=min(3, len(lines)) if axes is left else 1,
+            labelspacing=0.5 if axes is left else 0.8,
+        )
+    return figure
+
+
+@matplotlib.rc_context(RC)
+def filter_distances(frame: pd.DataFrame) -> Figure:
+    """Figure 5: how far each convolution filter moved, largest first, a panel a stage, L2-SP against DELTA.
+
+    The shares count the filters for which DELTA's distance is the larger one, filter by filter.
+
+    Args:
+        frame: of one data set and backbone, a row a filter: stage, l2_sp, delta (Euclidean distance).
+    """
+    stages = list(frame["stage"].unique())
+    columns = min(2, len(stages))
+    figure = Figure(figsize=(7.4, 2.3 * -(-len(stages) // columns) + 1.3))
+    panels = figure.subplots(-(-len(stages) // columns), columns, squeeze=False)
+    for axes, stage in zip(panels.flat, stages, strict=False):
+        filters = frame[frame["stage"] == stage]
+        for number, (method, look) in enumerate(looks(["l2_sp", "delta"]).items()):
+            distances = filters[method].sort_values(ascending=False)
+            every = max(1, len(distances) // 6)
+            axes.plot(
+                range(1, len(distances) + 1),
+                distances,
+                color=look.colour,
+                marker=look.marker,
+                markersize=4,
+                linestyle=["--", "-"][number],
+                markevery=((number * every // 2) % len(distances), every),
+                label=label(method) if stage == stages[0] else None,
+            )
+        _logarithmic_if_wide(axes, filters[["l2_sp", "delta"]].to_numpy())
+        axes.set_xlim(0, 1.03 * len(filters))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS, integer=True))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.set_title(f"{stage} ({len(filters):,} filters): DELTA larger in {_share(filters):.1f} %")
+    for axes in panels.flat[len(stages) - columns : len(stages)]:
+        axes.set_xlabel("filter, by falling distance")
+    for axes in panels.flat[len(stages) :]:
+        axes.remove()
+    figure.supylabel("Euclidean distance from the starting point", fontsize=8)
+    figure.suptitle(
+        pair_title(frame["dataset"].iloc[0], frame["backbone"].iloc[0])
+        + f"\nDELTA's distance is larger for {_share(frame):.1f} % of all {len(frame):,} filters"
+    )
+    figure.legend(loc="outside lower center", ncols=2, handlelength=4)
+    return figure
+
+
+def _logarithmic_if_wide(axes: Axes, distances: np.ndarray) -> None:
+    """A logarithmic axis for more than one decade; a filter that did not move at all lies below its lower end."""
+    moved = distances[distances > 0]
+    if len(moved) and moved.max() > 10 * moved.min():
+        axes.set_yscale("log", nonpositive="clip")
+        axes.minorticks_off()
+        narrow = moved.max() < 1000 * moved.min()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def _share(filters: pd.DataFrame) -> float:
+    return 100 * (filters["delta"] > filters["l2_sp"]).mean()
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write <name>.svg and <name>.png (150 dots an inch), the same bytes whenever the figure is the same."""
+    with matplotlib.rc_context(RC):
+        # The layout is settled once: it is not a fixed point, and another drawing would move it by a fraction.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})

@@ -1,0 +1,108 @@
+"""The two panels of Figure 4: accuracy over β, a line an α, and the map of the cells."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import offset_copy
+
+WHITE_EDGE = [withStroke(linewidth=4, foreground="white")]
+
+
+def grid_lines(axes: Axes, means: pd.DataFrame) -> list[Line2D]:
+    """A line an α over the places of β, with a cross on the axis for a failed cell; the lines, for a legend.
+
+    Args:
+        means: percent, a row an α, a column a β; NaN where the cell failed.
+    """
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(means)))
+    lines = []
+    for number, (alpha, line) in enumerate(means.iterrows()):
+        style = {"color": colours[number], "marker": "osD^vP<>"[number % 8]}
+        places = np.arange(len(line))
+        lines += axes.plot(places, line, linestyle=["-", "--", "-.", ":"][number % 4], label=f"α = {alpha:g}", **style)
+        # On the axis, side by side where several values of α failed with the same β.
+        for place in places[line.isna()]:
+            x = place + 0.09 * (number - (len(means) - 1) / 2)
+            on_axis = axes.get_xaxis_transform()
+            axes.plot(x, 0, "x", color=colours[number], transform=on_axis, clip_on=False, zorder=5)
+    axes.set(xlim=(-0.5, means.shape[1] - 0.5), ylabel="cross-validated top-1 (%)")
+    axes.margins(y=0.12)
+    if means.isna().all(axis=None):
+        axes.set_ylim(0, 100)
+    return lines
+
+
+def grid_map(axes: Axes, means: pd.DataFrame) -> None:
+    """The cells in colours that also read in grey, their numbers written in; failed cells are hatched."""
+    colours = matplotlib.colormaps["cividis"]
+    image = axes.imshow(np.ma.masked_invalid(means), cmap=colours, aspect="auto", origin="lower")
+    axes.set_yticks(range(len(means)), [f"{alpha:g}" for alpha in means.index])
+    axes.set_ylabel("α")
+    axes.set_title("cross-validated top-1 (%)")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    for (row, column), mean in np.ndenumerate(means):
+        if np.isnan(mean):
+            axes.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="white", edgecolor="#aaaaaa", hatch="////")
+            )
+            axes.text(column, row, "failed", ha="center", va="center", fontsize=7, path_effects=WHITE_EDGE)
+        else:
+            luminance = np.dot(colours(image.norm(mean))[:3], (0.2126, 0.7152, 0.0722))
+            colour = "black" if luminance > 0.4 else "white"
+            axes.text(column, row, f"{mean:.1f}", ha="center", va="center", color=colour)
+
+
+def grid_marks(
+    left: Axes,
+    right: Axes,
+    means: pd.DataFrame,
+    winner: tuple[int, int] | None,
+    held: tuple[int, int] | None,
+    fixed: tuple[float, float],
+) -> list[Line2D]:
+    """Mark the winner with a star and the fixed pair with a ring, in the map in the upper corners of a framed cell.
+
+    Args:
+        left, right: where `grid_lines` and `grid_map` drew `means`.
+        winner, held: row and column of the winner and of the fixed pair; None without a winner, or for a pair that
+            is not in the grid.
+        fixed: α and β of the fixed pair.
+
+    Returns:
+        The marks, for a legend that names both pairs.
+    """
+
+    def mark(cell: tuple[int, int], side: int, marker: str, size: int, **style: object) -> Line2D:
+        row, column = cell
+        frame = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=1.8, path_effects=WHITE_EDGE, zorder=3)
+        right.add_patch(frame).set_clip_on(False)
+        corner = offset_copy(right.transData, right.figure, x=-8 * side, y=-7.5, units="points")
+        style |= {"color": "black", "linestyle": "", "zorder": 6, "clip_on": False}
+        small = {"markersize": 7, "path_effects": WHITE_EDGE, "transform": corner}
+        right.plot(column + side / 2, row + 0.5, marker, **style, **small)
+        return left.plot(column, means.iloc[row, column], marker, markersize=size, **style)[0]
+
+    def text(alpha: float, beta: float, mean: float) -> str:
+        return f"α = {alpha:g}, β = {beta:g}: " + ("failed" if np.isnan(mean) else f"{mean:.1f} %")
+
+    nothing = {"color": "none"}
+    if winner is None:
+        marks = [Line2D([], [], label="no winner: every cell failed", **nothing)]
+    else:
+        star = mark(winner, -1, "*", 11, markeredgewidth=0.5)
+        star.set_label("winner, " + text(means.index[winner[0]], means.columns[winner[1]], means.iloc[winner]))
+        marks = [star]
+    if held is None:
+        marks.append(Line2D([], [], label=f"fixed α = {fixed[0]:g}, β = {fixed[1]:g}: not in the grid", **nothing))
+    else:
+        ring = mark(held, 1, "o", 15, markerfacecolor="none")
+        ring.set_label("fixed pair, " + text(*fixed, means.iloc[held]))
+        marks.append(ring)
+    return marks

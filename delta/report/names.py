@@ -1,0 +1,18 @@
+"""Data sets and backbones by the names that the paper prints."""
+
+NAMES = {
+    "mit_indoors_67": "MIT Indoors 67",
+    "stanford_dogs_120": "Stanford Dogs 120",
+    "caltech256_30": "Caltech 256-30",
+    "caltech256_60": "Caltech 256-60",
+    "cub_200_2011": "CUB-200-2011",
+    "food_101": "Food-101",
+    "resnet101": "ResNet-101",
+    "inception_v3": "Inception-V3",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+}
+
+
+def display(key: str) -> str:
+    """The printed name of a data set or backbone; a user's own is printed as its key."""
+    return NAMES.get(key, key)

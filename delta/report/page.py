@@ -1,0 +1,262 @@
+"""The report as one HTML file that needs nothing else: the claims, the tables, the figures and what was run."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from delta.errors import UserError
+from delta.methods import METHODS
+from delta.report import captions
+from delta.report.claims import Claim, judge, no_interval
+from delta.report.names import display
+from delta.report.results import read_table
+from delta.report.statistics import REFERENCE, excludes_zero, signed
+
+LARGEST_SVG = 300_000  # bytes; beyond it the picture of an SVG is slow to draw, and the PNG is taken
+PNG_DPI = 150
+CSS_DPI = 96
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was run.
+
+    Attributes:
+        profile: its name.
+        datasets, backbones: each one's parameters by key.
+        methods: keys, in the order of the tables.
+        seeds: those of the training runs.
+        fixed: DELTA's α and β outside the grid search.
+        parameters: all of params.yaml.
+        versions: of the packages, by name.
+        machine: label and value, such as processor, cores and device.
+        commit: of the pipeline.
+        times: stage, items of it and seconds of all of them together.
+        notes: sentences that say how the run differs from the paper's protocol.
+    """
+
+    profile: str
+    datasets: Mapping[str, Mapping[str, Any]]
+    backbones: Mapping[str, Mapping[str, Any]]
+    methods: Sequence[str]
+    seeds: Sequence[int]
+    fixed: tuple[float, float]
+    parameters: str
+    versions: Mapping[str, str]
+    machine: Mapping[str, str]
+    commit: str
+    times: Sequence[tuple[str, int, float]]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table of accuracies: texts to print and numbers to sort by, None where there is nothing."""
+
+    dataset: str
+    method: str
+    starts: bool  # the first row of its data set
+    best: bool  # no larger mean on its data set
+    top1: str
+    mean: float
+    paper: str
+    paper_mean: float | None
+    change: str
+    difference: float | None
+    side: str  # "above" or "below" where the interval excludes 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """The accuracies of one backbone, with the columns that it has numbers for."""
+
+    backbone: str
+    has_paper: bool
+    has_difference: bool
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page holds it; width and height in CSS pixels."""
+
+    title: str
+    caption: str
+    source: str
+    width: int
+    height: int
+
+
+def write_page(out: Path, reports: Path, run: Run) -> None:
+    """Write the report page, one HTML file without a single reference to another.
+
+    Args:
+        out: the file to write.
+        reports: the folder of `tables`, `plots` and `figures`; what is missing there but Table 1 is left out.
+        run: what was run.
+
+    Raises:
+        UserError: there is no Table 1, or a table cannot be read.
+    """
+    file = reports / "tables" / "table1.csv"
+    table1 = read_table(file)
+    if table1 is None or table1.empty:
+        raise UserError(f"{file}: no results there, and the report needs them: run `dvc repro`")
+    table2 = read_table(reports / "tables" / "table2.csv")
+    plots = {
+        name: read_table(reports / "plots" / f"{name}.csv") for name in ("learning_curves", "grid", "filter_shares")
+    }
+    tables = {1: table1} if table2 is None else {1: table1, 2: table2}
+    claims = judge(table1, table2, *plots.values())
+    environment = Environment(
+        loader=PackageLoader("delta.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"display": display, "label": _label, "duration": _duration, "tied": _tied}
+    out.write_text(
+        environment.get_template("page.html.j2").render(
+            run=run,
+            summary=[captions.best_methods(table1), _claims_that_hold(claims)],
+            claims=claims,
+            tables={number: (_legend(table), _tables(table)) for number, table in tables.items()},
+            overview=_overview(reports / "figures", table1, table2),
+            pictures=_pictures(reports / "figures", plots, run.fixed),
+            longest=max((seconds for _, _, seconds in run.times), default=0),
+        ),
+        encoding="utf-8",
+    )
+
+
+def _claims_that_hold(claims: Sequence[Claim]) -> str:
+    judged = [claim for claim in claims if claim.judged]
+    if not judged:
+        return f"This run can judge none of the paper's {len(claims)} claims."
+    holding = sum(claim.holds for claim in judged)
+    verb = "holds" if holding < 2 else "hold"
+    return (
+        f"This run can judge {len(judged)} of the paper's {len(claims)} claims: {holding or 'none'} {verb} throughout."
+    )
+
+
+def _tables(table: pd.DataFrame) -> list[Table]:
+    return [_table(backbone, rows) for backbone, rows in table.groupby("backbone", sort=False)]
+
+
+def _table(backbone: str, table: pd.DataFrame) -> Table:
+    rows = []
+    for dataset, block in table.groupby("dataset", sort=False):
+        for number, row in enumerate(block.itertuples()):
+            settled = excludes_zero(row.low, row.high)
+            rows.append(
+                Row(
+                    dataset=dataset,
+                    method=row.method,
+                    starts=number == 0,
+                    best=row.mean == block["mean"].max(),
+                    top1=_plus_minus(row.mean, row.std),
+                    mean=row.mean,
+                    paper=_plus_minus(row.paper_mean, row.paper_std),
+                    paper_mean=_number(row.paper_mean),
+                    change=_change(row.difference, row.low, row.high),
+                    difference=_number(row.difference),
+                    side=("above" if row.low > 0 else "below") if settled else "",
+                )
+            )
+    has_paper, has_difference = (bool(table[name].notna().any()) for name in ("paper_mean", "difference"))
+    return Table(backbone, has_paper, has_difference, rows)
+
+
+def _legend(table: pd.DataFrame) -> str:
+    seeds = int(table["seeds"].max())
+    text = "Top-1 of one seed." if seeds == 1 else f"Mean top-1 ± sample standard deviation over {seeds} seeds."
+    if table["difference"].isna().all():
+        return f"{text} There is nothing to compare with {_label(REFERENCE)}."
+    text += f" The difference to {_label(REFERENCE)} is paired by seed"
+    if table["low"].isna().all():
+        return f"{text}; {no_interval(seeds)}."
+    return f"{text}, with its 95 % confidence interval, marked ▲ or ▼ where that excludes 0."
+
+
+def _overview(folder: Path, table1: pd.DataFrame, table2: pd.DataFrame | None) -> Picture | None:
+    return _picture(folder, "accuracy", "Accuracy of every method", captions.accuracy(table1, table2))
+
+
+def _pictures(
+    folder: Path, plots: Mapping[str, pd.DataFrame | None], fixed: tuple[float, float]
+) -> dict[str, list[Picture]]:
+    """The figures of each data set, in the order of the paper's numbers, backbone by backbone."""
+    kinds = [
+        (3, "learning curves", plots["learning_curves"], captions.learning_curves),
+        (4, "grid search", plots["grid"], lambda rows: captions.grid_search(rows, fixed)),
+        (5, "distances of the filters from their starting point", plots["filter_shares"], captions.filter_distances),
+    ]
+    pictures: dict[str, list[Picture]] = {}
+    for number, what, frame, caption in kinds:
+        if frame is None:
+            continue
+        for (dataset, backbone), rows in frame.groupby(["dataset", "backbone"], sort=False):
+            title = f"Figure {number}: {what}, {display(dataset)}, {display(backbone)}"
+            if picture := _picture(folder, f"figure{number}-{dataset}-{backbone}", title, caption(rows)):
+                pictures.setdefault(dataset, []).append(picture)
+    return pictures
+
+
+def _picture(folder: Path, name: str, title: str, caption: str) -> Picture | None:
+    """The figure as a data URI, sized by its PNG; None where there is no such figure."""
+    raster, vector = folder / f"{name}.png", folder / f"{name}.svg"
+    if not raster.exists():
+        return None
+    image = raster.read_bytes()
+    width, height = (round(pixels * CSS_DPI / PNG_DPI) for pixels in struct.unpack(">II", image[16:24]))
+    kind = "png"
+    if vector.exists() and vector.stat().st_size <= LARGEST_SVG:
+        kind, image = "svg+xml", vector.read_bytes()
+    source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+    return Picture(title, caption, source, width, height)
+
+
+def _plus_minus(mean: float, std: float) -> str:
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
+
+
+def _change(difference: float, low: float, high: float) -> str:
+    if pd.isna(difference):
+        return ""
+    return signed(difference) if pd.isna(low) else f"{signed(difference)} [{signed(low)}, {signed(high)}]"
+
+
+def _number(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _label(method: str) -> str:
+    return METHODS[method].label
+
+
+def _tied(text: str) -> str:
+    """The text with no line break between a number and what belongs to it."""
+    for loose in (" %", " = ", " → "):
+        text = text.replace(loose, loose.replace(" ", "\N{NO-BREAK SPACE}"))
+    return text
+
+
+def _duration(seconds: float) -> str:
+    """A wall time in its two largest units: "4.2 s", "3 min 12 s", "1 h 05 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"

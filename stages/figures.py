@@ -1,0 +1,48 @@
+"""Gather the figures' data under reports/plots and draw them."""
+
+from itertools import product
+
+from delta.files import whole_folder
+from delta.grid_result import read_grid
+from delta.params import Params
+from delta.report import figures, series
+from delta.report.results import read_results, read_table
+from stages import REPORTS, RUNS, SETTINGS, distances_file, fold_file, run_stage
+
+
+def main(params: Params) -> None:
+    results = read_results(RUNS, params.datasets, params.backbones, ["l2_fe", *params.methods], params.seeds)
+    chosen = params.learning_curves
+    exponential = read_results(
+        RUNS, chosen.datasets, params.backbones, chosen.methods, params.seeds, SETTINGS["exponential"]
+    )
+    step = results[results["dataset"].isin(chosen.datasets) & results["method"].isin(chosen.methods)]
+    curves = series.learning_curves([("StepLR", step), ("ExponentialLR", exponential)])
+    grid = read_grid(fold_file(*key) for key in product(params.grid.datasets, params.backbones, params.grid.folds))
+    pairs = product(params.filter_distances.datasets, params.backbones)
+    distances = series.read_distances((*pair, distances_file(*pair)) for pair in pairs)
+
+    with whole_folder(REPORTS / "plots") as out:
+        for name, table in {
+            "learning_curves": curves,
+            "training": series.training_curves(results),
+            "grid": grid,
+            "filter_distances": series.sorted_distances(distances),
+            "filter_shares": series.larger_shares(distances),
+        }.items():
+            table.round(6).to_csv(out / f"{name}.csv", index=False)
+
+    tables = [read_table(REPORTS / "tables" / f"table{number}.csv") for number in (1, 2)]
+    fixed = (params.delta.alpha, params.delta.beta)
+    with whole_folder(REPORTS / "figures") as out:
+        figures.save(figures.accuracy(*tables), out, "accuracy")
+        for pair, rows in curves.groupby(["dataset", "backbone"], sort=False):
+            figures.save(figures.learning_curves(rows), out, "-".join(["figure3", *pair]))
+        for pair, rows in grid.groupby(["dataset", "backbone"], sort=False):
+            figures.save(figures.grid_search(rows, fixed), out, "-".join(["figure4", *pair]))
+        for pair, rows in distances.groupby(["dataset", "backbone"], sort=False):
+            figures.save(figures.filter_distances(rows), out, "-".join(["figure5", *pair]))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,303 @@
+"""The paper's claims on made-up results, against verdicts written out: true, false and not judged."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from delta.report.claims import Claim, judge
+from delta.report.statistics import signed
+
+NAN = float("nan")
+MEANS = {"l2_fe": 72.3, "l2": 75.0, "l2_sp": 76.0, "l2_sp_att": 75.5, "delta_wo_att": 78.7, "delta": 79.2}
+INTERVALS = {"l2": (-2.5, 0.5), "l2_sp_att": (-0.9, -0.1), "delta": (1.9, 4.5)}
+(
+    BEATS_L2_SP,
+    ATTENTION,
+    NOT_ON_WEIGHTS,
+    START,
+    BEST,
+    IMPROVES,
+    BEST_IMPROVED,
+    STEP,
+    EXPONENTIAL,
+    SMOOTH,
+    GRID,
+    FARTHER,
+) = range(12)
+
+
+def table(dataset: str = "birds", seeds: int = 3, **means: float) -> pd.DataFrame:
+    rows = []
+    for method, mean in (MEANS | means).items():
+        low, high = INTERVALS.get(method, (NAN, NAN)) if seeds > 2 else (NAN, NAN)
+        rows.append((dataset, "net", method, mean, 0.3, seeds, NAN, NAN, mean - means.get("l2_sp", 76.0), low, high))
+    columns = [
+        "dataset",
+        "backbone",
+        "method",
+        "mean",
+        "std",
+        "seeds",
+        "paper_mean",
+        "paper_std",
+        "difference",
+        "low",
+        "high",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def curves(
+    delta: list[float], l2_sp: list[float], schedule: str = "StepLR", epochs: list | None = None
+) -> pd.DataFrame:
+    rows = []
+    for method, top1 in {"l2_sp": l2_sp, "delta": delta}.items():
+        for epoch, value in zip(epochs or range(1, len(top1) + 1), top1, strict=True):
+            rows.append(("birds", "net", method, schedule, 0, float(epoch), value))
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "schedule", "seed", "epoch", "top1"])
+
+
+def grid(cells: dict[tuple[float, float], list[float]]) -> pd.DataFrame:
+    rows = [
+        ("birds", "net", alpha, beta, fold, top1, "diverged" if pd.isna(top1) else NAN)
+        for (alpha, beta), folds in cells.items()
+        for fold, top1 in enumerate(folds)
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "alpha", "beta", "fold", "top1", "problem"])
+
+
+def shares(share: float) -> pd.DataFrame:
+    rows = [("birds", "net", "conv2_x", 400, 10.0), ("birds", "net", "all", 12000, share)]
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "stage", "filters", "share"])
+
+
+def only(claim: Claim) -> tuple[bool, str]:
+    (verdict,) = claim.verdicts
+    assert (verdict.dataset, verdict.backbone, claim.holds) == ("birds", "net", verdict.holds)
+    return verdict.holds, verdict.evidence
+
+
+def on_table1(number: int, **means: float) -> tuple[bool, str]:
+    return only(judge(table(**means), None, None, None, None)[number])
+
+
+def test_what_holds_in_table_1_reads_as_written_out():
+    claims = judge(table(), None, None, None, None)
+    assert [only(claim) for claim in claims[BEATS_L2_SP : BEST + 1]] == [
+        (True, "79.2 against 76.0, +3.2 [+1.9, +4.5], excludes 0"),
+        (True, "79.2 against 78.7, +0.5"),
+        (True, "75.5 against 76.0, −0.5 [−0.9, −0.1], excludes 0"),
+        # L2 minus L2-SP lies between −2.5 and +0.5, so L2-SP minus L2 between −0.5 and +2.5.
+        (True, "76.0 against 75.0, +1.0 [−0.5, +2.5], the interval contains 0: not settled by these seeds"),
+        (True, "DELTA 79.2, the best of the others DELTA(w/o ATT) 78.7"),
+    ]
+    assert [claim.count for claim in claims[:BEST]] == ["holds in 1 of 1"] * 4
+
+
+@pytest.mark.parametrize(
+    ("number", "means", "evidence"),
+    [
+        (BEATS_L2_SP, {"delta": 75.0}, "75.0 against 76.0, −1.0"),
+        (ATTENTION, {"delta": 78.0}, "78.0 against 78.7, −0.7"),
+        (NOT_ON_WEIGHTS, {"l2_sp_att": 77.7}, "77.7 against 76.0, +1.7"),
+        (START, {"l2": 77.8}, "76.0 against 77.8, −1.8"),
+        (BEST, {"l2_fe": 90.0}, "DELTA 79.2, the best of the others L2-FE 90.0"),
+    ],
+)
+def test_each_claim_of_table_1_can_fail(number, means, evidence):
+    holds, found = on_table1(number, **means)
+    assert not holds
+    assert found.startswith(evidence)
+
+
+@pytest.mark.parametrize(
+    ("number", "means"),
+    [
+        (BEATS_L2_SP, {"delta": 76.0}),
+        (ATTENTION, {"delta": 78.7}),
+        (NOT_ON_WEIGHTS, {"l2_sp_att": 76.0}),
+        (START, {"l2": 76.0}),
+        (BEST, {"l2": 79.2}),
+    ],
+)
+def test_equal_means_are_at_least_as_good(number, means):
+    assert on_table1(number, **means)[0]
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "one seed"), (2, "two seeds")])
+def test_few_seeds_give_no_interval(seeds, words):
+    claim = judge(table(seeds=seeds), None, None, None, None)[BEATS_L2_SP]
+    assert only(claim) == (True, f"79.2 against 76.0, +3.2; {words} give{'s' if seeds == 1 else ''} no interval")
+
+
+def test_the_paper_s_own_numbers_stand_beside():
+    rows = table()
+    rows["paper_mean"] = [61.5, 78.4, 79.5, 77.8, 78.9, 80.5]
+    claims = judge(rows, None, None, None, None)
+    assert only(claims[ATTENTION])[1] == "79.2 against 78.7, +0.5; in the paper 80.5 against 78.9"
+
+
+def test_one_failure_among_several_is_counted():
+    rows = pd.concat([table("birds"), table("dogs", delta=70.0), table("cars")])
+    claim = judge(rows, None, None, None, None)[BEATS_L2_SP]
+    assert [(verdict.dataset, verdict.holds) for verdict in claim.verdicts] == [
+        ("birds", True),
+        ("dogs", False),
+        ("cars", True),
+    ]
+    assert (claim.judged, claim.holds, claim.count) == (True, False, "holds in 2 of 3")
+
+
+def test_a_method_that_was_not_run_is_named():
+    rows = table()
+    claims = judge(rows[~rows["method"].isin(["delta_wo_att", "delta"])], None, None, None, None)
+    assert claims[BEATS_L2_SP].missing == "no DELTA in this run"
+    assert claims[ATTENTION].missing == "no DELTA and no DELTA(w/o ATT) in this run"
+    assert only(claims[START])[0]
+    assert judge(rows[rows["method"] == "delta"], None, None, None, None)[BEST].missing == "no other method than DELTA"
+
+
+def test_an_unjudged_pair_beside_judged_ones_is_named():
+    dogs = table("stanford_dogs_120")
+    claim = judge(pd.concat([table(), dogs[dogs["method"] != "l2"]]), None, None, None, None)[START]
+    assert claim.count == "holds in 1 of 1"
+    assert claim.missing == "Stanford Dogs 120, net: no L2 in this run"
+
+
+@pytest.mark.parametrize("frame", [None, pd.DataFrame(columns=["dataset", "backbone"])])
+def test_without_data_nothing_is_judged_and_nothing_holds(frame):
+    claims = judge(frame, frame, frame, frame, frame)
+    assert len(claims) == 12
+    assert {claim.count for claim in claims} == {"not judged"}
+    assert not any(claim.judged or claim.holds for claim in claims)
+    assert [claims[number].missing for number in (BEST, IMPROVES, BEST_IMPROVED, SMOOTH, GRID, FARTHER)] == [
+        "no Table 1 in this run",
+        "no data set of this run asks for the improved view",
+        "no data set of this run asks for the improved view",
+        "no learning curves in this run",
+        "no grid search in this run",
+        "no filter distances in this run",
+    ]
+
+
+def improved(**means: float) -> pd.DataFrame:
+    rows = table(**({"l2": 76.0, "l2_sp": 76.5, "l2_sp_att": 77.0, "delta": 80.0} | means))
+    return rows[rows["method"].isin(["l2", "l2_sp", "l2_sp_att", "delta"])]
+
+
+def test_the_improved_view():
+    claims = judge(table(), improved(), None, None, None)
+    assert only(claims[IMPROVES]) == (
+        True,
+        "L2 75.0 → 76.0 (+1.0), L2-SP 76.0 → 76.5 (+0.5), L2-SP(ATT) 75.5 → 77.0 (+1.5), DELTA 79.2 → 80.0 (+0.8)",
+    )
+    assert only(claims[BEST_IMPROVED]) == (True, "DELTA 80.0, the best of the others L2-SP(ATT) 77.0")
+
+
+def test_the_improved_view_can_fail():
+    same = judge(table(), improved(l2_sp=76.0), None, None, None)
+    assert not same[IMPROVES].holds  # an equal mean is no improvement
+    assert not judge(table(), improved(l2=80.1), None, None, None)[BEST_IMPROVED].holds
+    rows = improved()
+    fewer = judge(table(), rows[rows["method"] != "l2_sp_att"], None, None, None)
+    assert fewer[IMPROVES].missing == "no L2-SP(ATT) in this run"
+    assert fewer[BEST_IMPROVED].holds
+
+
+def test_the_area_counts_a_shorter_epoch_for_its_length():
+    # DELTA: (60 + 70)/2 over one epoch and (70 + 80)/2 over half of one, by 1.5: 68.33. A plain mean would be 70.
+    rows = curves([60, 70, 80], [69, 69, 69], epochs=[1, 2, 2.5])
+    assert only(judge(None, None, rows, None, None)[STEP]) == (False, "68.3 against 69.0, −0.7")
+    assert (
+        judge(None, None, rows, None, None)[EXPONENTIAL].missing
+        == "no learning curves of both L2-SP and DELTA under ExponentialLR"
+    )
+
+
+def test_convergence_is_judged_for_each_schedule_over_all_seeds():
+    rows = pd.concat(
+        [
+            curves([70, 80], [60, 70]),
+            curves([50, 60], [60, 70]).assign(seed=1),
+            curves([61, 70], [60, 70], "ExponentialLR"),
+        ]
+    )
+    claims = judge(None, None, rows, None, None)
+    assert only(claims[STEP]) == (False, "65.0 against 65.0, 0.0")  # (75 + 55)/2 is not more than 65
+    assert only(claims[EXPONENTIAL]) == (True, "65.5 against 65.0, +0.5")
+
+
+def test_a_curve_of_one_point_is_its_value():
+    assert only(judge(None, None, curves([71], [70]), None, None)[STEP]) == (True, "71.0 against 70.0, +1.0")
+
+
+def test_smoothness_is_the_second_difference_over_whole_epochs():
+    # Second differences of DELTA: 0, −1; of L2-SP: −4, 4. What follows the last whole epoch does not count.
+    rows = curves([60, 62, 64, 65, 5], [60, 64, 64, 68, 68], epochs=[1, 2, 3, 4, 4.4])
+    assert only(judge(None, None, rows, None, None)[SMOOTH]) == (True, "StepLR 0.50 against 4.00")
+    rougher = curves([60, 64, 64, 68], [60, 62, 64, 65], "ExponentialLR")
+    both = judge(None, None, pd.concat([rows, rougher]), None, None)[SMOOTH]
+    assert only(both) == (False, "StepLR 0.50 against 4.00, ExponentialLR 4.00 against 0.50")
+
+
+def test_three_epochs_show_no_smoothness():
+    claim = judge(None, None, curves([60, 62, 64], [60, 64, 64]), None, None)[SMOOTH]
+    assert (claim.judged, claim.missing) == (
+        False,
+        "no schedule with learning curves of both L2-SP and DELTA over four whole epochs",
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (
+            {(0.01, 0.01): [88.0, 89.0], (0.1, 0.01): [87.0, 88.0]},
+            (True, "α = β = 0.01 has 88.5; the best cell is α = 0.01, β = 0.01 with 88.5"),
+        ),
+        (
+            {(0.01, 0.01): [88.0, 89.0], (0.1, 0.01): [89.0, 90.0]},
+            (False, "α = β = 0.01 has 88.5; the best cell is α = 0.1, β = 0.01 with 89.5"),
+        ),
+        # Equals: none is larger, though the pipeline takes the smaller α.
+        (
+            {(0.01, 0.01): [88.0, 89.0], (0.001, 0.01): [89.0, 88.0]},
+            (True, "α = β = 0.01 has 88.5; the best cell is α = 0.001, β = 0.01 with 88.5"),
+        ),
+        # A cell that diverged on one fold cannot win by the others.
+        (
+            {(0.01, 0.01): [88.0, 89.0], (0.1, 0.01): [99.0, NAN]},
+            (True, "α = β = 0.01 has 88.5; the best cell is α = 0.01, β = 0.01 with 88.5"),
+        ),
+        (
+            {(0.01, 0.01): [99.0, NAN], (0.1, 0.01): [87.0, 88.0]},
+            (False, "α = β = 0.01 diverged; the best cell is α = 0.1, β = 0.01 with 87.5"),
+        ),
+        ({(0.01, 0.01): [NAN, NAN], (0.1, 0.01): [NAN, 88.0]}, (False, "every cell diverged")),
+    ],
+)
+def test_the_paper_s_cell_of_the_grid(cells, expected):
+    assert only(judge(None, None, None, grid(cells), None)[GRID]) == expected
+
+
+def test_a_grid_without_the_paper_s_cell_or_any_other_is_not_judged():
+    for cells, missing in [
+        ({(0.1, 0.01): [88.0]}, "the grid has no cell α = β = 0.01"),
+        ({(0.01, 0.01): [88.0]}, "the grid has no other cell than α = β = 0.01"),
+    ]:
+        claim = judge(None, None, None, grid(cells), None)[GRID]
+        assert (claim.judged, claim.missing) == (False, missing)
+
+
+@pytest.mark.parametrize(("share", "holds"), [(79.9, False), (80.0, True), (91.3, True), (100.0, True)])
+def test_about_ninety_percent_of_the_filters(share, holds):
+    assert only(judge(None, None, None, None, shares(share))[FARTHER]) == (holds, f"{share} % of 12,000 filters")
+
+
+@pytest.mark.parametrize(
+    ("points", "text"),
+    [(3.24, "+3.2"), (-0.36, "−0.4"), (-0.04, "−0.04"), (0.001, "0.0"), (-0.001, "0.0"), (0.0, "0.0")],
+)
+def test_a_difference_keeps_its_sign(points, text):
+    assert signed(points) == text

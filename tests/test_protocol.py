@@ -1,0 +1,126 @@
+"""The DAG's contracts with every experiment of the protocol asked for, on a very small slice: `pytest -m slice`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import time
+
+import pytest
+import yaml
+from clone import ROOT, Clone
+from test_pipeline import ITEM, REPORT, SMALL, outputs
+from test_pipeline import STAGES as OF_TABLE_1
+
+pytestmark = pytest.mark.slice
+
+ASKED = {name: SMALL[name] | {"datasets": ["drawn_30"]} for name in ("improved_view", "learning_curves", "grid")}
+WHOLE = SMALL | ASKED | {"filter_distances": {"datasets": ["drawn_30"]}}
+STAGES = OF_TABLE_1 | {
+    f"pack_whole@{ITEM}",
+    f"train_improved@{ITEM}-l2-0",
+    f"train_exponential@{ITEM}-delta-0",
+    f"measure_filter_distances@{ITEM}",
+    f"cross_validate@{ITEM}-0",
+    f"cross_validate@{ITEM}-1",
+}
+OF_DELTA = {f"train@{ITEM}-delta-0", f"train_exponential@{ITEM}-delta-0", f"measure_filter_distances@{ITEM}", *REPORT}
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory) -> Clone:
+    """A small slice with everything, reproduced from an empty cache and committed."""
+    clone = Clone.of_project(tmp_path_factory.mktemp("protocol") / "clone")
+    clone.edit_params(**WHOLE)
+    assert clone.stages_run("repro") == STAGES
+    clone.commit()
+    return clone
+
+
+@pytest.fixture
+def clone(reproduced) -> Clone:
+    yield reproduced
+    reproduced.restore()
+
+
+def test_every_table_and_figure_is_made(clone):
+    tables = {f"table{number}.{suffix}" for number in (1, 2) for suffix in ("md", "csv", "tex")}
+    assert {file.name for file in (clone.root / "reports/tables").iterdir()} == tables
+    figures = {"accuracy", *(f"figure{number}-{ITEM}" for number in (3, 4, 5))}
+    assert {file.stem for file in (clone.root / "reports/figures").iterdir()} == figures
+    improved = json.loads(clone.read("reports/metrics_improved.json"))["drawn_30"]["efficientnet_lite0"]
+    assert list(improved) == ["l2"]
+    assert clone.stages_run("repro") == set()
+
+
+def test_an_experiment_runs_all_that_is_delta_s_and_nothing_else(clone):
+    assert clone.stages_run("exp", "run", "-S", "delta.alpha=0.1") == OF_DELTA
+
+
+def test_attention_s_parameters_touch_only_what_uses_attention(clone):
+    ran = clone.stages_run("exp", "run", "-S", "attention.normalization=literal")
+    folds = {f"cross_validate@{ITEM}-{fold}" for fold in (0, 1)}
+    assert ran == {f"normalize_attention@{ITEM}", *folds, *OF_DELTA}
+
+
+def test_the_grid_s_winner_is_taken(clone):
+    assert clone.stages_run("exp", "run", "-S", "delta.select=grid") == {"check_params", f"select@{ITEM}", *OF_DELTA}
+    folds = [
+        list(csv.DictReader(io.StringIO(clone.read(f"data/cross_validation/grid/{ITEM.replace('-', '/')}/{fold}.csv"))))
+        for fold in (0, 1)
+    ]
+    sums = {}
+    for row in folds[0] + folds[1]:
+        pair = (float(row["alpha"]), float(row["beta"]))
+        sums[pair] = sums.get(pair, 0) + float(row["top1"])
+    alpha, beta = min(sums, key=lambda pair: (-round(sums[pair], 6), pair))
+    assert set(sums) == {(0.001, 0.1), (0.1, 0.1)}
+    for folder in ("delta", "delta-exponential"):
+        result = json.loads(clone.read(f"runs/drawn_30/efficientnet_lite0/{folder}/0/result.json"))
+        assert (result["alpha"], result["beta"]) == (alpha, beta)
+    (clone.root / "runs/drawn_30/efficientnet_lite0/delta/0/result.json").unlink()
+    said = clone.run("dvc", "repro", "-s", "-f", f"train@{ITEM}-delta-0")
+    assert f"DELTA: alpha {alpha:g}, beta {beta:g}" in said
+
+
+def test_experiments_that_nobody_asks_for_are_left_out(clone):
+    clone.edit_params(**SMALL)
+    assert clone.stages_run("repro") == {"check_params", *REPORT}
+    assert {file.stem for file in (clone.root / "reports/tables").iterdir()} == {"table1"}
+    assert {file.stem for file in (clone.root / "reports/figures").iterdir()} == {"accuracy"}
+
+
+def test_dvc_plots_show_and_overlay_experiments(clone):
+    clone.run("dvc", "exp", "run", "-n", "stiff", "-S", "delta.alpha=0.1")
+    shown = json.loads(clone.run("dvc", "plots", "show", "--json"))["data"]
+    titles = {name for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"] for name in plot}
+    assert set(shown) >= titles
+    diff = json.loads(clone.run("dvc", "plots", "diff", "HEAD", "stiff", "--json"))["data"]
+    assert set(diff) >= titles
+    for (plot,) in (diff[title] for title in titles):
+        assert {"HEAD", "stiff"} <= set(plot["revisions"])
+
+
+def test_queued_experiments_run_in_the_background(clone):
+    clone.run("dvc", "exp", "run", "--queue", "-S", "delta.alpha=0.001,0.1")
+    clone.run("dvc", "queue", "start")
+    deadline = time.monotonic() + 600
+    while re.search("Queued|Running", status := clone.run("dvc", "queue", "status")) and time.monotonic() < deadline:
+        time.sleep(2)
+    assert status.count("Success") == 2, status
+    names = clone.run("dvc", "exp", "list", "--name-only").split()
+    alphas = {yaml.safe_load(clone.run("git", "show", f"{name}:params.yaml"))["delta"]["alpha"] for name in names}
+    assert alphas == {0.001, 0.1}
+    for name in names:
+        diff = json.loads(clone.run("dvc", "params", "diff", "HEAD", name, "--json"))
+        assert set(diff["params.yaml"]) == {"delta.alpha"}
+
+
+def test_two_runs_from_scratch_give_the_same_bits(clone, tmp_path):
+    again = Clone.of_project(tmp_path / "again")
+    again.edit_params(**WHOLE)
+    assert again.stages_run("repro") == STAGES
+    assert outputs(again) == outputs(clone)
+    assert again.read("reports/metrics.json") == clone.read("reports/metrics.json")
