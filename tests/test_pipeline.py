@@ -60,17 +60,6 @@ OF_DELTA = {f"train@{ITEM}-delta-0", *REPORT}
 
 DELTA = {"select": "fixed", "alpha": 0.01, "beta": 0.01, "weight_decay": 0, "scale": "source", "rectify": True}
 
-HALF = """
-from delta.regularizers import Comparison, Method, parameter_distance
-
-
-class Half(Method):
-    label = "Half"
-
-    def shared_penalty(self, pair: Comparison):
-        return 0.5 * parameter_distance(pair)
-"""
-
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory) -> Clone:
@@ -130,14 +119,6 @@ def test_an_experiment_runs_what_depends_on_its_parameter(clone):
         assert old == new
     diff = json.loads(clone.run("dvc", "metrics", "diff", "--json")).get("diff", {}).get("reports/metrics.json", {})
     assert all(name.startswith("drawn_30.efficientnet_lite0.delta.") for name in diff)
-
-
-def test_a_new_method_trains_nothing_else_again(clone):
-    (clone.root / "delta/methods/half.py").write_text(HALF)
-    clone.edit_params(methods=["l2_sp", "delta", "half"], half={"alpha": 0.01})
-    ran = clone.stages_run("repro")
-    assert ran == {"check_params", f"normalize_attention@{ITEM}", f"select@{ITEM}", f"train@{ITEM}-half-0", *REPORT}
-    assert "| L2-FE | L2-SP | DELTA | Half |" in clone.read("reports/tables/table1.md")
 
 
 def test_a_comment_in_a_script_runs_that_stage_alone(clone):

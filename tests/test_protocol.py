@@ -29,6 +29,18 @@ STAGES = OF_TABLE_1 | {
 OF_DELTA = {f"train@{ITEM}-delta-0", f"train_exponential@{ITEM}-delta-0", f"measure_filter_distances@{ITEM}", *REPORT}
 
 
+HALF = """
+from delta.regularizers import Comparison, Method, parameter_distance
+
+
+class Half(Method):
+    label = "Half"
+
+    def shared_penalty(self, pair: Comparison):
+        return 0.5 * parameter_distance(pair)
+"""
+
+
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory) -> Clone:
     """A small slice with everything, reproduced from an empty cache and committed."""
@@ -57,6 +69,14 @@ def test_every_table_and_figure_is_made(clone):
 
 def test_an_experiment_runs_all_that_is_delta_s_and_nothing_else(clone):
     assert clone.stages_run("exp", "run", "-S", "delta.alpha=0.1") == OF_DELTA
+
+
+def test_a_new_method_trains_nothing_else_again(clone):
+    (clone.root / "delta/methods/half.py").write_text(HALF)
+    clone.edit_params(methods=["l2_sp", "delta", "half"], half={"alpha": 0.01})
+    ran = clone.stages_run("repro")
+    assert ran == {"check_params", f"normalize_attention@{ITEM}", f"select@{ITEM}", f"train@{ITEM}-half-0", *REPORT}
+    assert "| L2-FE | L2-SP | DELTA | Half |" in clone.read("reports/tables/table1.md")
 
 
 def test_attention_s_parameters_touch_only_what_uses_attention(clone):
