@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from delta.grid_result import best_cell, cells
-from delta.methods import METHODS
-from delta.report.names import display
+from delta.report.names import display, label
 from delta.report.statistics import signed
 
 
@@ -21,7 +20,7 @@ def best_methods(table: pd.DataFrame) -> str:
         for row in rows.itertuples():
             backbone = f", {display(row.backbone)}" if several else ""
             places.append(f"{display(row.dataset)} ({row.mean:.1f} %{backbone})")
-        parts.append(f"{METHODS[method].label} on {_series(places)}")
+        parts.append(f"{label(method)} on {_series(places)}")
     return f"The highest mean top-1 accuracy is that of {'; '.join(parts)}."
 
 
@@ -38,7 +37,7 @@ def learning_curves(rows: pd.DataFrame) -> str:
         means = curves.groupby(["epoch", "method"], sort=False)["top1"].mean()
         ends = []
         for epoch in (curves["epoch"].min(), curves["epoch"].max()):
-            labelled = [f"{METHODS[method].label} {mean:.1f} %" for method, mean in means[epoch].items()]
+            labelled = [f"{label(method)} {mean:.1f} %" for method, mean in means[epoch].items()]
             ends.append(f"{_series(labelled)} after {_epochs(epoch)}")
         parts.append(f"{schedule}: {', '.join(ends)}")
     return f"Test top-1 under {'; under '.join(parts)}."
@@ -79,12 +78,12 @@ def _winners(table: pd.DataFrame) -> str:
     best = _best(table, ["dataset", "backbone"])
     pairs = len(table.drop_duplicates(["dataset", "backbone"]))
     if pairs == 1:
-        labels, lowest = [METHODS[method].label for method in best["method"]], table.loc[table["mean"].idxmin()]
+        labels, lowest = [label(method) for method in best["method"]], table.loc[table["mean"].idxmin()]
         return (
             f"{_series(labels)} {'is' if len(labels) == 1 else 'are'} highest with {best['mean'].iloc[0]:.1f} %, "
-            f"{METHODS[lowest['method']].label} lowest with {lowest['mean']:.1f} %."
+            f"{label(lowest['method'])} lowest with {lowest['mean']:.1f} %."
         )
-    wins = [f"{METHODS[method].label} in {count}" for method, count in best["method"].value_counts().items()]
+    wins = [f"{label(method)} in {count}" for method, count in best["method"].value_counts().items()]
     return f"Of {pairs} comparisons the highest mean is that of {_series(wins)}."
 
 

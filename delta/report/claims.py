@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from delta.grid_result import best_cell, cells
-from delta.methods import METHODS
-from delta.report.names import display
+from delta.report.names import display, label
 from delta.report.statistics import REFERENCE, excludes_zero, signed
 
 Judgement: TypeAlias = tuple[bool, str] | str  # whether the claim holds and the numbers, or what is missing
@@ -121,7 +120,7 @@ def _table1_claims(table: pd.DataFrame | None) -> list[Claim]:
         _claim(
             text,
             source,
-            f"{_label(method)}'s mean over the seeds is {'not below' if holds is ge else 'not above'} {_label(other)}'s"
+            f"{label(method)}'s mean over the seeds is {'not below' if holds is ge else 'not above'} {label(other)}'s"
             + (f"; {interval}." if REFERENCE in (method, other) else "."),
             table,
             "no Table 1 in this run",
@@ -251,7 +250,7 @@ def _delta_is_best(rows: pd.DataFrame) -> Judgement:
     next_best = others.idxmax()
     return (
         bool(means["delta"] >= others[next_best]),
-        f"DELTA {means['delta']:.1f}, the best of the others {_label(next_best)} {others[next_best]:.1f}",
+        f"DELTA {means['delta']:.1f}, the best of the others {label(next_best)} {others[next_best]:.1f}",
     )
 
 
@@ -262,7 +261,7 @@ def _all_improve(rows: pd.DataFrame) -> Judgement:
     table = table.loc[list(IMPROVED_METHODS)]
     gains = table["mean"] - table["mean_default"]
     parts = [
-        f"{_label(key)} {row['mean_default']:.1f} → {row['mean']:.1f} ({signed(gains[key])})"
+        f"{label(key)} {row['mean_default']:.1f} → {row['mean']:.1f} ({signed(gains[key])})"
         for key, row in table.iterrows()
     ]
     return bool((gains > 0).all()), ", ".join(parts)
@@ -331,12 +330,8 @@ def no_interval(seeds: int) -> str:
 
 def _lacking(there: pd.Index, *needed: str) -> str:
     """A sentence's start that names the methods which are not there; empty where all are."""
-    absent = [_label(method) for method in needed if method not in there]
+    absent = [label(method) for method in needed if method not in there]
     return f"no {' and no '.join(absent)} in this run" if absent else ""
-
-
-def _label(method: str) -> str:
-    return METHODS[method].label
 
 
 def _empty(frame: pd.DataFrame | None) -> bool:

@@ -7,7 +7,6 @@ from itertools import cycle
 from textwrap import wrap
 from typing import NamedTuple
 
-from delta.methods import METHODS
 from delta.report.names import display
 
 RC = {
@@ -64,11 +63,6 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     """Each method's marks; methods that are not the paper's take the spare ones in turn."""
     spare = cycle(SPARE)
     return {method: LOOKS[method] if method in LOOKS else next(spare) for method in methods}
-
-
-def label(method: str) -> str:
-    """A method's display name."""
-    return METHODS[method].label
 
 
 def wrapped(text: str, width: int) -> str:

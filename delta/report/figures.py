@@ -18,9 +18,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 from matplotlib.transforms import offset_copy
 
 from delta.grid_result import best_cell, cells
-from delta.report.figure_style import RC, label, looks, pair_title, wrapped
+from delta.report.figure_style import RC, looks, pair_title, wrapped
 from delta.report.grid_panels import grid_lines, grid_map, grid_marks
-from delta.report.names import display
+from delta.report.names import display, label
 
 STEPS = [1, 2, 5, 10]
 SCHEDULES = {"StepLR": "-", "ExponentialLR": (0, (4, 1.5))}

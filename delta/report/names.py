@@ -1,4 +1,6 @@
-"""Data sets and backbones by the names that the paper prints."""
+"""Data sets, backbones and methods by the names that the paper prints."""
+
+from delta.methods import METHODS
 
 NAMES = {
     "mit_indoors_67": "MIT Indoors 67",
@@ -16,3 +18,8 @@ NAMES = {
 def display(key: str) -> str:
     """The printed name of a data set or backbone; a user's own is printed as its key."""
     return NAMES.get(key, key)
+
+
+def label(method: str) -> str:
+    """A method's printed name."""
+    return METHODS[method].label

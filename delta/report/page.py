@@ -13,12 +13,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from delta.errors import UserError
-from delta.methods import METHODS
 from delta.report import captions
 from delta.report.claims import Claim, judge, no_interval
-from delta.report.names import display
+from delta.report.names import display, label
 from delta.report.results import read_table
-from delta.report.statistics import REFERENCE, excludes_zero, signed
+from delta.report.statistics import REFERENCE, excludes_zero, plus_minus, signed
 
 LARGEST_SVG = 300_000  # bytes; beyond it the picture of an SVG is slow to draw, and the PNG is taken
 PNG_DPI = 150
@@ -123,7 +122,7 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"display": display, "label": _label, "duration": _duration, "tied": _tied}
+    environment.filters |= {"display": display, "label": label, "duration": _duration, "tied": _tied}
     out.write_text(
         environment.get_template("page.html.j2").render(
             run=run,
@@ -181,8 +180,8 @@ def _legend(table: pd.DataFrame) -> str:
     seeds = int(table["seeds"].max())
     text = "Top-1 of one seed." if seeds == 1 else f"Mean top-1 ± sample standard deviation over {seeds} seeds."
     if table["difference"].isna().all():
-        return f"{text} There is nothing to compare with {_label(REFERENCE)}."
-    text += f" The difference to {_label(REFERENCE)} is paired by seed"
+        return f"{text} There is nothing to compare with {label(REFERENCE)}."
+    text += f" The difference to {label(REFERENCE)} is paired by seed"
     if table["low"].isna().all():
         return f"{text}; {no_interval(seeds)}."
     return f"{text}, with its 95 % confidence interval, marked ▲ or ▼ where that excludes 0."
@@ -227,9 +226,7 @@ def _picture(folder: Path, name: str, title: str, caption: str) -> Picture | Non
 
 
 def _plus_minus(mean: float, std: float) -> str:
-    if pd.isna(mean):
-        return ""
-    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
+    return "" if pd.isna(mean) else plus_minus(mean, std)
 
 
 def _change(difference: float, low: float, high: float) -> str:
@@ -240,10 +237,6 @@ def _change(difference: float, low: float, high: float) -> str:
 
 def _number(value: float) -> float | None:
     return None if pd.isna(value) else float(value)
-
-
-def _label(method: str) -> str:
-    return METHODS[method].label
 
 
 def _tied(text: str) -> str:

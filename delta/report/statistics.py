@@ -38,6 +38,11 @@ def excludes_zero(low: float, high: float) -> bool:
     return low > 0 or high < 0
 
 
+def plus_minus(mean: float, std: float) -> str:
+    """A mean and its deviation: "78.4 ± 0.1"; without the deviation that one seed has not."""
+    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
+
+
 def signed(points: float) -> str:
     """A difference in percentage points with its sign: "+3.2"; to two digits where one would hide it, "−0.04"."""
     text = f"{points:+.1f}"

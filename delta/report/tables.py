@@ -6,10 +6,9 @@ from importlib import resources
 
 import pandas as pd
 
-from delta.methods import METHODS
-from delta.report.names import display
+from delta.report.names import display, label
 from delta.report.results import summarize
-from delta.report.statistics import LEAST_SEEDS, excludes_zero, paired_differences, signed
+from delta.report.statistics import LEAST_SEEDS, excludes_zero, paired_differences, plus_minus, signed
 
 TITLES = {
     1: "Table 1. Top-1 accuracy (%)",
@@ -45,10 +44,6 @@ def accuracy_table(number: int, results: pd.DataFrame) -> dict[str, str]:
     return {"md": _markdown(number, summary), "csv": summary.round(4).to_csv(index=False), "tex": _latex(summary)}
 
 
-def _plus_minus(mean: float, std: float) -> str:
-    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
-
-
 def _difference(cell: tuple) -> str:
     """The paired difference to L2-SP with its interval, marked where that excludes 0; nothing for L2-SP itself."""
     if pd.isna(cell.difference):
@@ -60,7 +55,7 @@ def _difference(cell: tuple) -> str:
 
 
 def _tex(mean: float, std: float) -> str:
-    return "" if pd.isna(mean) else "$" + _plus_minus(mean, std).replace("±", r"\pm") + "$"
+    return "" if pd.isna(mean) else "$" + plus_minus(mean, std).replace("±", r"\pm") + "$"
 
 
 def _tex_difference(cell: tuple) -> str:
@@ -73,15 +68,15 @@ def _markdown(number: int, summary: pd.DataFrame) -> str:
     methods = list(summary["method"].unique())
     lines = [f"# {TITLES[number]}", "", _legend(summary), ""]
     for backbone, block in summary.groupby("backbone", sort=False):
-        lines.append(f"| {display(backbone)} | {' | '.join(METHODS[method].label for method in methods)} |")
+        lines.append(f"| {display(backbone)} | {' | '.join(label(method) for method in methods)} |")
         lines.append(f"| --- |{' ---: |' * len(methods)}")
         for dataset, row in block.groupby("dataset", sort=False):
             cells = []
             for cell in row.itertuples():
-                theirs = "" if pd.isna(cell.paper_mean) else f" ({_plus_minus(cell.paper_mean, cell.paper_std)})"
+                theirs = "" if pd.isna(cell.paper_mean) else f" ({plus_minus(cell.paper_mean, cell.paper_std)})"
                 difference = _difference(cell)
                 below = f"<br>{difference}" if difference else ""
-                cells.append(_plus_minus(cell.mean, cell.std) + theirs + below)
+                cells.append(plus_minus(cell.mean, cell.std) + theirs + below)
             lines.append(f"| {display(dataset)} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
@@ -106,7 +101,7 @@ def _latex(summary: pd.DataFrame) -> str:
     for number, (backbone, block) in enumerate(summary.groupby("backbone", sort=False)):
         if number:
             lines.append(r"\midrule")
-        lines.append(" & ".join([_escaped(display(backbone)), *(METHODS[method].label for method in methods)]) + r" \\")
+        lines.append(" & ".join([_escaped(display(backbone)), *(label(method) for method in methods)]) + r" \\")
         lines.append(r"\midrule")
         for dataset, row in block.groupby("dataset", sort=False):
             rows = {_escaped(display(dataset)): [_tex(cell.mean, cell.std) for cell in row.itertuples()]}
