@@ -31,9 +31,8 @@ def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float
             write_run(
                 Path(out),
                 data=Packed.open(packed_folder(dataset, backbone)),
-                weights=weights_file(backbone),
+                weights=weights_file(dataset, backbone),
                 factors=factors_file(dataset, backbone, key),
-                backbone=backbone,
                 method=params.method(key).model_copy(update={"alpha": alpha, "beta": beta}),
                 view=params.backbones[backbone],
                 training=params.training,

@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from delta.backbones import BACKBONES
 from delta.devices import deterministic
+from delta.evaluation import in_eval_mode
 from delta.networks import Network, trained_network
 from delta.views import Packed
 
 
-def run_importance(run: Path, backbone: str, packed: Path, device: torch.device) -> dict[str, np.ndarray]:
+def run_importance(run: Path, packed: Path, device: torch.device) -> dict[str, np.ndarray]:
     """`filter_importance` by the network of an L2-FE run, over a packed data set.
 
     Raises:
         UserError: the run or the data set cannot be read.
     """
-    network = trained_network(BACKBONES[backbone], run).to(device)
+    network = trained_network(run).to(device)
     with deterministic():
         importance = filter_importance(network, Packed.open(packed), progress=True)
     return {layer: scores.numpy() for layer, scores in importance.items()}
@@ -44,30 +44,30 @@ def filter_importance(
     Returns:
         W by feature layer, float64 [C] each, on the CPU.
     """
-    was_training = network.training
-    network.eval()
-    layers, steps = network.spec.feature_layers, [module for _, module in network.steps()]
-    importance = {layer: torch.zeros(_filters(network, layer), dtype=torch.float64) for layer in layers}
-    filters = sum(map(len, importance.values()))
-    bar = tqdm(total=len(data.rows("train")) * filters, desc="attention", unit="filter·image", disable=not progress)
+    steps = [module for _, module in network.steps()]
+    filters_of = {layer: _filters(network, layer) for layer in network.spec.feature_layers}
+    importance = {layer: torch.zeros(len(filters), dtype=torch.float64) for layer, filters in filters_of.items()}
+    passes = len(data.rows("train")) * sum(map(len, importance.values()))
+    bar = tqdm(total=passes, desc="attention", unit="filter·image", disable=not progress)
     device = next(network.parameters()).device
-    with torch.inference_mode(), bar:
+    with torch.inference_mode(), in_eval_mode(network), bar:
         for x, y in data.test_batches("train", network.spec, batch_size, device):
             entries, logits = _entries(network, x)
             loss = _summed_loss(logits, y)
-            for layer in layers:
+            for layer, filters in filters_of.items():
                 start, entry = entries[layer]
                 tail = [*steps[start:], network.head]
-                for j in range(len(importance[layer])):
-                    without_j = _run(tail, entry, network.backbone.get_submodule(layer), removed=j)
+                for j, (convolution, removed) in enumerate(filters):
+                    without_j = _run(tail, entry, convolution, removed)
                     importance[layer][j] += (_summed_loss(without_j, y) - loss).cpu()
                     bar.update(len(y))
-    network.train(was_training)
     return importance
 
 
-def _filters(network: Network, layer: str) -> int:
-    return network.backbone.get_submodule(layer).weight.shape[0]
+def _filters(network: Network, layer: str) -> list[tuple[nn.Module, int]]:
+    """The convolution and the place in it of the filter that makes each channel of a feature layer."""
+    convolutions = map(network.backbone.get_submodule, network.spec.feature_layers[layer])
+    return [(convolution, place) for convolution in convolutions for place in range(convolution.out_channels)]
 
 
 def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def _entries(network: Network, x: Tensor) -> tuple[dict[str, tuple[int, Tensor]]
     entries = {}
     for index, (name, module) in enumerate(network.steps()):
         for layer in network.spec.feature_layers:
-            if layer == name or layer.startswith(f"{name}."):
+            if not name or layer == name or layer.startswith(f"{name}."):
                 entries[layer] = (index, x.clone())
         x = module(x)
     return entries, network.head(x)

@@ -37,6 +37,11 @@ def normalized(importance: np.ndarray, normalization: str) -> np.ndarray:
     return exponentials / exponentials.sum()
 
 
+def factors_of(importance: np.ndarray, normalization: str) -> np.ndarray:
+    """C·W_j of one layer, averaging 1: what a penalty multiplies its terms by; see `normalized`."""
+    return len(importance) * normalized(importance, normalization)
+
+
 def write_factors(path: Path, importance: Path, normalization: str | None) -> None:
     """Write the factors of one method as CSV: layer, filter, factor.
 
@@ -51,7 +56,7 @@ def write_factors(path: Path, importance: Path, normalization: str | None) -> No
     factors = np.ones(len(table))
     if normalization:
         factors = table.groupby("layer", sort=False)["importance"].transform(
-            lambda scores: len(scores) * normalized(scores.to_numpy(), normalization)
+            lambda scores: factors_of(scores.to_numpy(), normalization)
         )
     table.assign(factor=factors)[["layer", "filter", "factor"]].to_csv(path, index=False)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def captured(module: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
     """While the block lasts, every forward pass of `module` leaves its feature maps in the yielded dictionary.
 
-    The maps are the raw outputs [b, C, H, W] of the named convolutions, by name; each pass replaces the last one's.
+    The maps are the raw outputs [b, C, H, W] of the named modules, by name; each pass replaces the last one's.
     No hook is left behind, whatever happens in the block.
     """
     maps: dict[str, Tensor] = {}

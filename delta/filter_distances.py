@@ -9,27 +9,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from delta.backbones import BACKBONES, Backbone
 from delta.networks import Network, build_network, trained_network
 
 
-def filter_distances(spec: Backbone, network: Network, source: Network) -> dict[tuple[str, str], Tensor]:
+def filter_distances(network: Network, source: Network) -> dict[tuple[str, str], Tensor]:
     """‖ω_j − ω*_j‖₂ of every filter j of every convolution of the stages, each filter flattened to a vector.
 
     Returns:
         By (stage, layer): float64 [filters].
     """
     distances = {}
-    for name, weight in network.shared_weights().items():
-        layer = name.removesuffix(".weight")
-        stages = [stage for stage, parts in spec.stages.items() if layer.startswith(tuple(f"{p}." for p in parts))]
-        if weight.ndim == 4 and stages:
-            difference = weight.detach().double() - source.shared_weights()[name].detach().double()
-            distances[stages[0], layer] = difference.flatten(1).norm(dim=1)
+    for stage, layers in network.spec.stages.items():
+        for name in (f"{layer}.weight" for layer in layers):
+            difference = network.shared_weights()[name].double() - source.shared_weights()[name].double()
+            distances[stage, name.removesuffix(".weight")] = difference.detach().flatten(1).norm(dim=1)
     return distances
 
 
-def mean_distances(backbone: str, weights: Path, runs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
+def mean_distances(weights: Path, runs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
     """`filter_distances` of several methods' runs, averaged over each method's runs (its seeds).
 
     Args:
@@ -42,10 +39,9 @@ def mean_distances(backbone: str, weights: Path, runs: Mapping[str, Sequence[Pat
     Raises:
         UserError: a run or the weights cannot be read.
     """
-    spec = BACKBONES[backbone]
-    source, columns = build_network(spec, weights, n_classes=1), {}
+    source, columns = build_network(weights, n_classes=1), {}
     for method, folders in runs.items():
-        found = [filter_distances(spec, trained_network(spec, folder), source) for folder in folders]
+        found = [filter_distances(trained_network(folder), source) for folder in folders]
         columns[method] = {key: torch.stack([each[key] for each in found]).mean(0) for key in found[0]}
     layers = next(iter(columns.values()))
     rows = [

@@ -11,15 +11,14 @@ from sklearn.model_selection import StratifiedKFold
 from tqdm import tqdm
 
 from delta.attention import filter_importance
-from delta.backbones import BACKBONES
 from delta.devices import deterministic
 from delta.errors import Diverged, UserError
 from delta.evaluation import top1
-from delta.factors import normalized
+from delta.factors import factors_of
 from delta.networks import Network, build_network
 from delta.params import Grid, Input, Training
 from delta.regularizers import Method
-from delta.training import fine_tune
+from delta.training import as_tensors, fine_tune
 from delta.views import Packed
 
 
@@ -45,7 +44,6 @@ def cross_validate(
     fold: int,
     *,
     weights: Path,
-    backbone: str,
     l2_fe: Method,
     method: Method,
     grid: Grid,
@@ -75,7 +73,7 @@ def cross_validate(
     training = grid.shortened(training)
 
     def start() -> Network:
-        return build_network(BACKBONES[backbone], weights, len(data.classes), grid.seed).to(device)
+        return build_network(weights, len(data.classes), grid.seed).to(device)
 
     rows = []
     with deterministic():
@@ -98,7 +96,4 @@ def cross_validate(
 def attention_factors(network: Network, data: Packed, normalization: str) -> dict[str, torch.Tensor]:
     """C·W_j by feature layer, float32 [C] each, learned from the training images of `data` by an L2-FE network."""
     importance = filter_importance(network, data, progress=True)
-    return {
-        layer: torch.tensor(len(scores) * normalized(scores.numpy(), normalization), dtype=torch.float32)
-        for layer, scores in importance.items()
-    }
+    return as_tensors({layer: factors_of(scores.numpy(), normalization) for layer, scores in importance.items()})

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,44 +19,65 @@ from delta.errors import UserError
 # What Pillow raises for a file that is missing, truncated, hostile or no image at all.
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
+T = TypeVar("T")
+
 
 def decode(path: Path) -> Image.Image:
-    """One image as upright RGB.
+    """One image as upright RGB, whatever its file's name says it is; transparency is dropped.
 
     Raises:
         BROKEN_IMAGE: one of these errors, where the file cannot be decoded.
     """
     with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode == "P":
+            image = image.convert("RGBA")  # the same colours, and no warning about a transparent palette
+        return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def pack_views(root: Path, paths: Sequence[str], is_train: Sequence[bool], resize: int, crop: int, out: Path) -> None:
+def pack_views(
+    root: Path,
+    paths: Sequence[str],
+    is_train: Sequence[bool],
+    resize: int,
+    crop: int,
+    out: Path,
+    workers: int | None = None,
+) -> None:
     """Decode every image once and keep the two sizes that the default view needs, as uint8 [n, size, size, 3].
 
     `test_view.npy` holds every image resized straight to the crop's size; `train_view.npy` the training images alone,
     resized to `resize`, from which random crops are cut. Both resizes ignore the aspect, antialiased bilinear. The
-    arrays are written through memory maps, so memory stays bounded by one image.
+    arrays are written through memory maps, so memory stays bounded by a few images a worker.
 
     Args:
         root, paths: the images' folder and their paths below it.
         is_train: which of them belong to the training split.
         out: an existing folder.
+        workers: threads that decode, by default one a processor; the bytes do not depend on it.
 
     Raises:
         UserError: naming every file that cannot be decoded.
     """
+
+    def views(row: int, image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+        return _resized(image, crop, crop), _resized(image, resize, resize) if is_train[row] else None
+
     train_rows = np.cumsum(is_train) - 1
     train_view = _memory_map(out / "train_view.npy", int(sum(is_train)), resize)
     test_view = _memory_map(out / "test_view.npy", len(paths), crop)
-    for row, image in _decoded(root, paths):
-        test_view[row] = _resized(image, crop, crop)
-        if is_train[row]:
-            train_view[train_rows[row]] = _resized(image, resize, resize)
+    for row, (test, train) in _each(root, paths, views, workers):
+        test_view[row] = test
+        if train is not None:
+            train_view[train_rows[row]] = train
     train_view.flush()
     test_view.flush()
 
 
-def pack_whole(root: Path, paths: Sequence[str], shorter_edge: int, out: Path) -> list[tuple[int, int]]:
+def pack_whole(
+    root: Path, paths: Sequence[str], shorter_edge: int, out: Path, workers: int | None = None
+) -> list[tuple[int, int]]:
     """Decode every image once and keep it whole, its aspect kept and its shorter edge resized (section 4.3).
 
     `images.bin` holds the images' bytes one after the other, uint8 [height, width, 3] each; antialiased bilinear.
@@ -60,6 +86,7 @@ def pack_whole(root: Path, paths: Sequence[str], shorter_edge: int, out: Path) -
         root, paths: the images' folder and their paths below it.
         shorter_edge: pixels.
         out: an existing folder.
+        workers: threads that decode, by default one a processor; the bytes do not depend on it.
 
     Returns:
         Each image's height and width in `images.bin`.
@@ -67,28 +94,56 @@ def pack_whole(root: Path, paths: Sequence[str], shorter_edge: int, out: Path) -
     Raises:
         UserError: naming every file that cannot be decoded.
     """
+
+    def whole(_: int, image: Image.Image) -> np.ndarray:
+        shorter = min(image.size)
+        return _resized(image, *(shorter_edge * edge // shorter for edge in image.size))
+
     sizes = []
     with (out / "images.bin").open("wb") as file:
-        for _, image in _decoded(root, paths):
-            shorter = min(image.size)
-            width, height = (shorter_edge * edge // shorter for edge in image.size)
-            file.write(_resized(image, width, height).tobytes())
-            sizes.append((height, width))
+        for _, pixels in _each(root, paths, whole, workers):
+            file.write(pixels)
+            sizes.append(pixels.shape[:2])
     return sizes
 
 
-def _decoded(root: Path, paths: Sequence[str]) -> Iterator[tuple[int, Image.Image]]:
-    """Every image with its row, one after the other; the unreadable ones are named together at the end."""
-    bad = []
-    for row, path in enumerate(tqdm(paths, desc="pack", unit="image")):
+def _each(
+    root: Path, paths: Sequence[str], make: Callable[[int, Image.Image], T], workers: int | None
+) -> Iterator[tuple[int, T]]:
+    """Every row with what `make` makes of the row and its image; unreadable images are named together at the end."""
+
+    def attempt(row: int) -> tuple[T | None, str | None]:
         try:
-            image = decode(root / path)
+            image = decode(root / paths[row])
         except BROKEN_IMAGE as error:
-            bad.append(f"{path} ({reason(error)})")
-            continue
-        yield row, image
+            return None, f"{paths[row]} ({reason(error)})"
+        return make(row, image), None
+
+    bad = []
+    results = _in_order(attempt, len(paths), workers or os.cpu_count() or 1)
+    for row, (made, problem) in enumerate(tqdm(results, total=len(paths), desc="pack", unit="image")):
+        if problem is None:
+            yield row, made
+        else:
+            bad.append(problem)
     if bad:
         raise UserError(f"{len(bad)} unreadable image file(s) in {root}: {', '.join(bad)}: repair or remove them")
+
+
+def _in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
+    """work(0), work(1), ... from threads that run at most two results a worker ahead of the reader.
+
+    Threads do: Pillow holds no interpreter lock while it decodes and resizes. joblib's generator would run ahead of
+    a slow reader without bound.
+    """
+    Image.init()  # Pillow finds its formats lazily, and not safely from several threads
+    rows = iter(range(count))
+    with ThreadPoolExecutor(workers) as pool:
+        pending = deque(pool.submit(work, row) for row in islice(rows, 2 * workers))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(work, row) for row in islice(rows, 1))
+            yield result
 
 
 def _memory_map(path: Path, count: int, size: int) -> np.memmap:

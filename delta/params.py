@@ -17,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from delta.backbones import BACKBONES
+from delta.catalogue import NETWORKS, TIMM
+from delta.datasets import FORMATS
 from delta.errors import UserError
 from delta.methods import METHODS
 from delta.regularizers import Method
@@ -35,34 +36,87 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Names = Annotated[list[str], AfterValidator(_distinct)]
 
 
+SPLIT_BY_PUBLISHER = ("stanford_dogs", "mit_indoors", "cub_200_2011", "food_101")
+
+
 class Section(BaseModel):
     """A section of params.yaml: unknown keys, infinities and NaN are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Downloads(Section):
+    """Where what is published comes from.
+
+    Attributes:
+        folder: where downloaded files are kept; one that lies there already is used without a network.
+        mirror: replaces the address of every file up to its name: `https://…`, `file://…` or a folder; null for none.
+    """
+
+    folder: str = Field(min_length=1)
+    mirror: str | None
+
+
+class SourceNetwork(Section):
+    """A source network.
+
+    Attributes:
+        network: one of `delta.catalogue.NETWORKS`, or `timm:` and the name of any CNN of timm's.
+        checkpoint: a weight file of one's own for that architecture, instead of the published one.
+        feature_layers: the modules whose outputs are the feature maps, where they are to be others than the network's
+            own: each a convolution, or a module that holds one.
+        mean, std: per-channel statistics of its inputs, of pixels in [0, 1], where they are to be others.
+    """
+
+    network: str
+    checkpoint: str | None = None
+    feature_layers: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+    @field_validator("network")
+    @classmethod
+    def _known(cls, network: str) -> str:
+        if network not in NETWORKS and not network.startswith(TIMM):
+            raise ValueError(
+                f"{network!r} is none of {', '.join(NETWORKS)}, nor {TIMM} and the name of a CNN of timm's"
+            )
+        return network
+
+
 class Dataset(Section):
     """A target data set and how it is split.
 
     Attributes:
-        format: `drawn`, the slice that this project draws itself, or `folder`, one's own photographs.
+        format: `drawn`, the slice that this project draws itself; `folder`, one's own photographs; or the name of a
+            published data set.
         source: what the images come from, watched by DVC: a folder of class folders or a CSV of path,label for
-            `folder`; the drawing program for `drawn`.
+            `folder`; else the module that draws the data set or knows its publisher.
         train_per_class: images a class for training; `rest` takes all that are not test images.
         test_per_class: images a class for testing.
-        seed: decides which images; the split is the same for every backbone, method and training seed.
+        seed: decides which images; the split is the same for every backbone, method and training seed. These three
+            are left out where the publisher has split the data set.
+        classes: only these classes, by label; all of them where it is left out.
+        networks: by backbone, another source network on this data set.
     """
 
-    format: Literal["drawn", "folder"]
+    format: Literal[FORMATS]
     source: str = Field(min_length=1)
-    train_per_class: Annotated[int, Field(ge=1)] | Literal["rest"]
-    test_per_class: int = Field(ge=1)
-    seed: Seed
+    train_per_class: Annotated[int, Field(ge=1)] | Literal["rest"] | None = None
+    test_per_class: Annotated[int, Field(ge=1)] | None = None
+    seed: Seed | None = None
+    classes: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)] | None = None
+    networks: dict[Name, SourceNetwork] = {}
 
     @property
     def images_per_class(self) -> int | None:
-        """Images a class in both splits together; None where training takes the rest."""
-        return None if self.train_per_class == "rest" else self.train_per_class + self.test_per_class
+        """Images a class in both splits together; None where training takes the rest, or the publisher has split."""
+        return self.train_per_class + self.test_per_class if isinstance(self.train_per_class, int) else None
+
+    @property
+    def split_by_publisher(self) -> bool:
+        """Whether training and test images are the publisher's choice."""
+        return self.format in SPLIT_BY_PUBLISHER
 
     @model_validator(mode="after")
     def _drawn_needs_counts(self) -> Dataset:
@@ -70,9 +124,22 @@ class Dataset(Section):
             raise ValueError("train_per_class must be a number for the drawn format, which draws that many")
         return self
 
+    @model_validator(mode="after")
+    def _splits_itself_or_is_split(self) -> Dataset:
+        fields = ("train_per_class", "test_per_class", "seed")
+        published = self.split_by_publisher
+        if wrong := [name for name in fields if (getattr(self, name) is None) != published]:
+            raise ValueError(
+                f"leave out {', '.join(wrong)}: the publisher of {self.format} has split it"
+                if published
+                else f"{', '.join(wrong)}: missing, as format {self.format} comes unsplit"
+            )
+        return self
 
-class Input(Section):
-    """How a backbone sees images: pixels a side after resizing and after cropping, and the initial learning rate."""
+
+class Input(SourceNetwork):
+    """A backbone: its source network, how that sees images (pixels a side after resizing and after cropping; of the
+    shorter edge in the improved view), and the initial learning rate."""
 
     resize: int = Field(ge=32)
     crop: int = Field(ge=32)
@@ -94,6 +161,8 @@ class Training(Section):
         clip_norm: the largest norm that the gradient of the shared weights ω_S may have, null for any. The
             classifier's gradient is never clipped, so a penalty too stiff for the learning rate ends close to a
             feature extractor instead of diverging.
+        precision: `bf16` computes both networks in bfloat16 where autocast holds that to be safe; weights, penalties
+            and tests stay in float32.
     """
 
     iterations: int = Field(ge=1)
@@ -102,6 +171,7 @@ class Training(Section):
     decay_after: int = Field(ge=1)
     decay_factor: float = Field(gt=0, le=1)
     clip_norm: Annotated[float, Field(gt=0)] | None
+    precision: Literal["fp32", "bf16"]
 
 
 class Attention(Section):
@@ -117,35 +187,41 @@ class Attention(Section):
 
 
 class ImprovedView(Section):
-    """Table 2: which data sets and methods are trained in the improved view as well; no data sets for none."""
+    """Table 2: which data sets, backbones and methods are trained in the improved view as well; no data sets for
+    none."""
 
     datasets: Names
+    backbones: Names
     methods: Names = Field(min_length=1)
 
 
 class LearningCurves(Section):
-    """Figure 3: which data sets and methods are trained under ExponentialLR as well; no data sets for none.
+    """Figure 3: which data sets, backbones and methods are trained under ExponentialLR as well; no data sets for
+    none.
 
     Attributes:
         decay_per_epoch: what ExponentialLR multiplies the learning rate by after every epoch.
     """
 
     datasets: Names
+    backbones: Names
     methods: Names = Field(min_length=1)
     decay_per_epoch: float = Field(gt=0, le=1)
 
 
 class FilterDistances(Section):
-    """Figure 5: on which data sets the filters of L2-SP and DELTA are compared; none for no figure."""
+    """Figure 5: on which data sets and backbones the filters of L2-SP and DELTA are compared; no data sets
+    for no figure."""
 
     datasets: Names
+    backbones: Names
 
 
 class Grid(Section):
     """The grid search for DELTA (Figure 4).
 
     Attributes:
-        datasets: on which data sets; none for no grid.
+        datasets, backbones: on which of them; no data sets for no grid.
         alpha, beta: the values; every pair of them is a cell.
         folds: 0, 1, ... up to one less than the number of cross-validation parts.
         iterations: of every cell's training run, and of the folds' L2-FE.
@@ -153,6 +229,7 @@ class Grid(Section):
     """
 
     datasets: Names
+    backbones: Names
     alpha: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
     beta: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
     folds: list[int]
@@ -183,8 +260,9 @@ class Grid(Section):
 
 class _Base(Section):
     profile: str
+    downloads: Downloads
     datasets: dict[Name, Dataset] = Field(min_length=1)
-    backbones: dict[str, Input] = Field(min_length=1)
+    backbones: dict[Name, Input] = Field(min_length=1)
     methods: Names = Field(min_length=1)
     seeds: Annotated[list[Seed], AfterValidator(_distinct)] = Field(min_length=1)
     training: Training
@@ -194,14 +272,6 @@ class _Base(Section):
     filter_distances: FilterDistances
     grid: Grid
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-
-    @field_validator("backbones")
-    @classmethod
-    def _known_backbones(cls, backbones: dict[str, Input]) -> dict[str, Input]:
-        for name in backbones:
-            if name not in BACKBONES:
-                raise ValueError(f"{name!r} is no backbone; there are {', '.join(BACKBONES)}")
-        return backbones
 
     @field_validator("methods")
     @classmethod
@@ -220,11 +290,18 @@ class _Base(Section):
         return self
 
     @model_validator(mode="after")
-    def _experiments_have_their_data_sets(self) -> _Base:
+    def _names_are_known(self) -> _Base:
         for name in ("improved_view", "learning_curves", "filter_distances", "grid"):
-            for dataset in getattr(self, name).datasets:
-                if dataset not in self.datasets:
-                    raise ValueError(f"{name}.datasets: {dataset!r} is none of datasets ({', '.join(self.datasets)})")
+            section = getattr(self, name)
+            for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
+                for chosen in getattr(section, what):
+                    if chosen not in known:
+                        raise ValueError(f"{name}.{what}: {chosen!r} is none of {what} ({', '.join(known)})")
+            if section.datasets and not section.backbones:
+                raise ValueError(f"{name}.backbones: none: list at least one, or empty {name}.datasets")
+        for name, dataset in self.datasets.items():
+            if unknown := [backbone for backbone in dataset.networks if backbone not in self.backbones]:
+                raise ValueError(f"datasets.{name}.networks: {', '.join(unknown)} is none of backbones")
         return self
 
     @model_validator(mode="after")
@@ -248,7 +325,7 @@ class _Base(Section):
     def _folds_fit_the_classes(self) -> _Base:
         for name in self.grid.datasets:
             images = self.datasets[name].train_per_class
-            if images != "rest" and images < len(self.grid.folds):
+            if isinstance(images, int) and images < len(self.grid.folds):
                 raise ValueError(
                     f"grid.folds: {len(self.grid.folds)} folds are more than the {images} training images a class of "
                     f"{name}: list fewer folds"
@@ -257,9 +334,15 @@ class _Base(Section):
 
     @model_validator(mode="after")
     def _grid_covers_what_it_selects_for(self) -> _Base:
-        if self.delta.select == "grid" and (missing := [d for d in self.datasets if d not in self.grid.datasets]):
-            raise ValueError(f"delta.select: grid needs a grid of {', '.join(missing)}: add it to grid.datasets")
+        for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
+            missing = [name for name in known if name not in getattr(self.grid, what)]
+            if self.delta.select == "grid" and missing:
+                raise ValueError(f"delta.select: grid needs a grid of {', '.join(missing)}: add it to grid.{what}")
         return self
+
+    def source_network(self, dataset: str, backbone: str) -> SourceNetwork:
+        """The network that a backbone starts from on a data set: its own, unless the data set has another one."""
+        return self.datasets[dataset].networks.get(backbone, self.backbones[backbone])
 
     def method(self, name: str) -> Method:
         """A method with its section's parameters."""

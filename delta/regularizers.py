@@ -5,7 +5,7 @@ The methods themselves, a few lines each, are in `delta.methods`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -23,8 +23,9 @@ class Comparison:
 
     Attributes:
         weights, source_weights: ω_S and ω*_S, tensors by parameter name.
-        maps, source_maps: raw outputs of the feature layers' convolutions, [b, C, H, W] by layer.
+        maps, source_maps: raw outputs of the feature layers, [b, C, H, W] by layer.
         factors: C·W_j, [C] by layer; 1 everywhere under uniform attention.
+        filters: by layer the convolutions whose filters make its channels, see `delta.backbones.Backbone`.
     """
 
     weights: Mapping[str, Tensor]
@@ -32,6 +33,7 @@ class Comparison:
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     source_maps: Mapping[str, Tensor] = field(default_factory=dict)
     factors: Mapping[str, Tensor] = field(default_factory=dict)
+    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Method(BaseModel):
@@ -84,10 +86,11 @@ def parameter_distance(pair: Comparison) -> Penalty:
 
 
 def filter_distance(pair: Comparison, layer: str, factors: Tensor) -> Penalty:
-    """½ Σ_j factor_j · ‖ω_j − ω*_j‖² over the filters of one convolution."""
-    name = f"{layer}.weight"
-    distances = (pair.weights[name] - pair.source_weights[name]).square().flatten(1).sum(1)
-    return 0.5 * (factors * distances).sum()
+    """½ Σ_j factor_j · ‖ω_j − ω*_j‖² over the filters that make a feature layer's channels."""
+    names = [f"{convolution}.weight" for convolution in pair.filters[layer]]
+    distances = [(pair.weights[name] - pair.source_weights[name]).square().flatten(1).sum(1) for name in names]
+    parts = factors.split([len(each) for each in distances])
+    return 0.5 * sum((part * each).sum() for part, each in zip(parts, distances, strict=True))
 
 
 def feature_map_distance(pair: Comparison, scale: str, rectify: bool) -> Penalty:

@@ -8,14 +8,13 @@ from pathlib import Path
 import torch
 from dvclive import Live
 
-from delta.backbones import BACKBONES
-from delta.devices import deterministic
+from delta.devices import deterministic, device_name
 from delta.evaluation import top1
 from delta.factors import read_factors
 from delta.networks import build_network, save_network
 from delta.params import Input, Training
 from delta.regularizers import Method
-from delta.training import Step, epoch_length, fine_tune
+from delta.training import Step, as_tensors, epoch_length, fine_tune
 from delta.views import PackedImages
 
 
@@ -25,7 +24,6 @@ def write_run(
     data: PackedImages,
     weights: Path,
     factors: Path | None,
-    backbone: str,
     method: Method,
     view: Input,
     training: Training,
@@ -38,8 +36,8 @@ def write_run(
 
     Written are the network (see `delta.networks.save_network`), its learning curves as DVCLive writes them (`curves`:
     loss, cross_entropy and learning_rate by iteration, test_top1 after every epoch and at the end) and `result.json`:
-    top1 on the test images in percent, alpha, beta, iterations_per_epoch, and the class names by target. The curves
-    grow while the network trains; nothing is selected by them.
+    top1 on the test images in percent, alpha, beta, iterations_per_epoch, source_network, device, and the class names
+    by target. The curves grow epoch by epoch; nothing is selected by them.
 
     Args:
         weights: the backbone's source weights.
@@ -50,13 +48,8 @@ def write_run(
     Raises:
         UserError: an input cannot be read, or the run diverged.
     """
-    network, source = (
-        build_network(BACKBONES[backbone], weights, len(data.classes), seed).to(device) for _ in ("target", "source")
-    )
-    multipliers = {
-        layer: torch.tensor(values, dtype=torch.float32)
-        for layer, values in (read_factors(factors) if factors else {}).items()
-    }
+    network, source = (build_network(weights, len(data.classes), seed).to(device) for _ in range(2))
+    multipliers = as_tensors(read_factors(factors)) if factors else {}
     with deterministic(), Live(str(out / "curves"), save_dvc_exp=False, dvcyaml=None) as live:
 
         def log(step: Step) -> None:
@@ -72,6 +65,8 @@ def write_run(
             "alpha": method.alpha,
             "beta": method.beta,
             "iterations_per_epoch": epoch_length(len(data.targets("train")), training.batch_size),
+            "source_network": network.spec.name,
+            "device": device_name(device),
             "classes": data.classes,
         }
     save_network(network, out)

@@ -10,6 +10,22 @@ from delta.errors import UserError
 from delta.images import pack_views, pack_whole
 
 
+def restrict(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """The images of these classes alone.
+
+    Args:
+        table: path and label, a row an image.
+        classes: labels.
+
+    Raises:
+        UserError: naming the classes that do not exist, and those that do.
+    """
+    labels = sorted(table["label"].unique())
+    if unknown := [label for label in classes if label not in labels]:
+        raise UserError(f"no such class(es): {', '.join(unknown)}: choose `classes` from {', '.join(labels)}")
+    return table[table["label"].isin(classes)].reset_index(drop=True)
+
+
 def assign_splits(table: pd.DataFrame, train_per_class: int | str, test_per_class: int, seed: int) -> pd.DataFrame:
     """Choose each class's training and test images at random.
 
@@ -36,9 +52,29 @@ def assign_splits(table: pd.DataFrame, train_per_class: int | str, test_per_clas
     test = table.groupby("label").sample(n=test_per_class, random_state=seed)
     rest = table.drop(test.index)
     train = rest if train_per_class == "rest" else rest.groupby("label").sample(n=train_per_class, random_state=seed)
-    chosen = pd.concat([train.assign(split="train"), test.assign(split="test")])
-    targets = {label: target for target, label in enumerate(counts.index)}
-    return chosen.assign(target=chosen["label"].map(targets)).sort_values("path", ignore_index=True)
+    return _with_targets(pd.concat([train.assign(split="train"), test.assign(split="test")]))
+
+
+def published_splits(table: pd.DataFrame) -> pd.DataFrame:
+    """Every image, in the split that its publisher chose.
+
+    Args:
+        table: path, label and split (train or test), a row an image.
+
+    Returns:
+        As `assign_splits`.
+
+    Raises:
+        UserError: the publisher chose none.
+    """
+    if "split" not in table:
+        raise UserError("this format has no published split: set train_per_class, test_per_class and seed")
+    return _with_targets(table)
+
+
+def _with_targets(table: pd.DataFrame) -> pd.DataFrame:
+    targets = {label: target for target, label in enumerate(sorted(table["label"].unique()))}
+    return table.assign(target=table["label"].map(targets)).sort_values("path", ignore_index=True)
 
 
 def write_packed(root: Path, index: pd.DataFrame, resize: int, crop: int, out: Path) -> None:

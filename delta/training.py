@@ -7,18 +7,20 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from delta.devices import moved
 from delta.errors import Diverged
 from delta.features import captured
 from delta.networks import Network
 from delta.params import Input, Training
 from delta.regularizers import Comparison, Method, private_penalty
-from delta.views import PackedImages, endless_batches, normalised
+from delta.views import PackedImages, endless_batches, input_statistics, normalised
 
 
 class Step(NamedTuple):
@@ -54,7 +56,7 @@ def fine_tune(
         view: the crop's size and the initial learning rate.
         seed: decides the order of the images and their crops; the head's initialisation is `build_network`'s.
         decay_per_epoch: the factor of ExponentialLR; None for StepLR (Figure 3).
-        log: called after every iteration.
+        log: called with every iteration, an epoch's together at its end.
 
     Raises:
         Diverged: the loss, or a weight at the end, is not finite.
@@ -65,7 +67,6 @@ def fine_tune(
     network.train()
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
     factors = {layer: factor.to(device) for layer, factor in factors.items()}
-    weights, source_weights = network.shared_weights(), source.shared_weights()
 
     optimizer = torch.optim.SGD(
         [parameter for parameter in network.parameters() if parameter.requires_grad],
@@ -73,45 +74,97 @@ def fine_tune(
         momentum=training.momentum,
         weight_decay=method.weight_decay,
     )
-    targets = data.targets("train")
+    targets, statistics = data.targets("train"), input_statistics(network.spec, device)
     epoch = epoch_length(len(targets), training.batch_size)
     if decay_per_epoch is None:
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, training.decay_after, training.decay_factor)
     else:
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, decay_per_epoch)
-    layers = network.spec.feature_layers if method.compares_maps else ()
 
-    batches = endless_batches(len(targets), training.batch_size, order)
-    with captured(network.backbone, layers) as maps, captured(source.backbone, layers) as source_maps:
-        for iteration in tqdm(range(1, training.iterations + 1), desc="train", unit="it", mininterval=1, leave=False):
-            rows = next(batches)
-            images = normalised(data.training_crops(rows, view.crop, crops).to(device), network.spec)
-            with torch.no_grad() if method.frozen_backbone else nullcontext():
-                pooled = network.backbone(images)
-            error = cross_entropy(network.head(pooled), targets[rows].to(device))
-            if method.compares_maps:
-                with torch.no_grad():
-                    source.backbone(images)
-            penalty = method.shared_penalty(Comparison(weights, source_weights, maps, source_maps, factors))
-            loss = error + method.beta * private_penalty(network.private_weights())
-            if penalty is not None:
-                loss = loss + method.alpha * penalty
-            optimizer.zero_grad()
-            loss.backward()
-            if training.clip_norm is not None and not method.frozen_backbone:
-                clip_grad_norm_(weights.values(), training.clip_norm)
-            rate = schedule.get_last_lr()[0]
-            optimizer.step()
-            step = Step(iteration, iteration % epoch == 0, loss.item(), error.item(), rate)
-            if decay_per_epoch is None or step.ends_epoch:
-                schedule.step()
-            last = iteration == training.iterations
-            if not math.isfinite(step.loss) or (last and not _all_finite(network)):
+    batches, waiting = endless_batches(len(targets), training.batch_size, order), []
+    for iteration in tqdm(range(1, training.iterations + 1), desc="train", unit="it", mininterval=1, leave=False):
+        rows = next(batches)
+        images = normalised(data.training_crops(rows, view.crop, crops, device), statistics)
+        loss, error = objective(
+            network, source, images, moved(targets[rows], device), method, factors, training.precision
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        if training.clip_norm is not None and not method.frozen_backbone:
+            clip_grad_norm_(network.shared_weights().values(), training.clip_norm)
+        rate = schedule.get_last_lr()[0]
+        optimizer.step()
+        ends_epoch, last = iteration % epoch == 0, iteration == training.iterations
+        if decay_per_epoch is None or ends_epoch:
+            schedule.step()
+        waiting.append((iteration, ends_epoch, torch.stack([loss.detach(), error.detach()]), rate))
+        # A GPU is asked for its losses once an epoch: asking each time would make it wait for the CPU.
+        if ends_epoch or last:
+            steps, waiting = _read(waiting), []
+            ruined = [step for step in steps if not math.isfinite(step.loss)]
+            if ruined or (last and not _all_finite(network)):
+                step = (ruined or steps[-1:])[0]
                 raise Diverged(
-                    f"{method.label}, seed {seed}: diverged at iteration {iteration} with loss {step.loss:g} "
-                    f"(learning rate {rate:g}, alpha {method.alpha:g}): lower the learning rate or alpha"
+                    f"{method.label}, seed {seed}: diverged at iteration {step.iteration} with loss {step.loss:g} "
+                    f"(learning rate {step.learning_rate:g}, alpha {method.alpha:g}): lower the learning rate or alpha"
                 )
-            log(step)
+            for step in steps:
+                log(step)
+
+
+def objective(
+    network: Network,
+    source: Network,
+    images: Tensor,
+    targets: Tensor,
+    method: Method,
+    factors: Mapping[str, Tensor],
+    precision: str = "fp32",
+) -> tuple[Tensor, Tensor]:
+    """mean_i CE(z(x_i, ω), y_i) + α · Ω_shared + β · ½‖ω_P‖² of one mini-batch, Equations (6) and (7).
+
+    Args:
+        images: normalised, float [b, 3, h, w].
+        targets: class indices, int64 [b].
+        factors: C·W_j by feature layer.
+        precision: `bf16` passes the images through both networks under autocast; losses and penalty stay in float32.
+
+    Returns:
+        The objective, and its first term alone; scalars that gradients flow through.
+    """
+    layers = network.spec.feature_layers if method.compares_maps else ()
+    low = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16")
+    with captured(network.backbone, layers) as maps, captured(source.backbone, layers) as source_maps, low:
+        with torch.no_grad() if method.frozen_backbone else nullcontext():
+            pooled = network.backbone(images)
+        logits = network.head(pooled)
+        if method.compares_maps:
+            with torch.no_grad():
+                source.backbone(images)
+    if precision == "bf16":
+        logits = logits.float()
+        maps, source_maps = ({name: each.float() for name, each in both.items()} for both in (maps, source_maps))
+    error = cross_entropy(logits, targets)
+    pair = Comparison(
+        network.shared_weights(), source.shared_weights(), maps, source_maps, factors, network.spec.feature_layers
+    )
+    penalty = method.shared_penalty(pair)
+    loss = error + method.beta * private_penalty(network.private_weights())
+    return (loss if penalty is None else loss + method.alpha * penalty), error
+
+
+def as_tensors(factors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Factors C·W_j by feature layer as `fine_tune` takes them, float32 [C] each."""
+    return {layer: torch.tensor(values, dtype=torch.float32) for layer, values in factors.items()}
+
+
+def _read(waiting: list[tuple[int, bool, Tensor, float]]) -> list[Step]:
+    """The steps whose losses are still on the device, which is asked for them once."""
+    losses = torch.stack([pair for _, _, pair, _ in waiting]).tolist()
+    return [
+        Step(iteration, ends_epoch, loss, error, rate)
+        for (iteration, ends_epoch, _, rate), (loss, error) in zip(waiting, losses, strict=True)
+    ]
 
 
 def epoch_length(images: int, batch_size: int) -> int:

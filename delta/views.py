@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms.functional import ten_crop
 
 from delta.backbones import Backbone
+from delta.devices import moved
 from delta.errors import UserError
 from delta.index import read_index
 
@@ -54,13 +56,17 @@ class PackedImages(ABC):
         split[self.rows("train")[fold]] = "validation"
         return replace(self, index=self.index.assign(split=split))
 
-    def training_crops(self, places: Tensor, crop: int, generator: torch.Generator) -> Tensor:
-        """Random crops of training images: uint8 [b, crop, crop, 3], see `random_crops`.
+    def training_crops(self, places: Tensor, crop: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Random crops of training images: uint8 [b, crop, crop, 3] on the device, see `random_crops`.
 
         Args:
             places: which ones, as places among the training images.
         """
-        return random_crops(self._training_images(self.rows("train")[places.numpy()]), crop, generator)
+        return random_crops(self._training_images(self._training_rows[places.numpy()]), crop, generator, device)
+
+    @cached_property
+    def _training_rows(self) -> np.ndarray:
+        return self.rows("train")
 
     def test_batches(
         self, split: str, spec: Backbone, batch_size: int, device: torch.device
@@ -70,10 +76,10 @@ class PackedImages(ABC):
         Yields:
             Normalised crops [b · crops, 3, crop, crop], an image's crops one after the other, and targets [b].
         """
-        images = max(1, batch_size // self.crops)
+        images, statistics = max(1, batch_size // self.crops), input_statistics(spec, device)
         rows = torch.from_numpy(self.rows(split)).split(images)
         for batch, targets in zip(rows, self.targets(split).split(images), strict=True):
-            yield normalised(self._test_crops(batch.numpy()).to(device), spec), targets.to(device)
+            yield normalised(moved(self._test_crops(batch.numpy()), device), statistics), moved(targets, device)
 
     @abstractmethod
     def _training_images(self, rows: np.ndarray) -> Sequence[np.ndarray]:
@@ -154,21 +160,38 @@ def _not_packed(folder: Path, error: Exception) -> UserError:
     return UserError(f"{folder}: not a packed data set ({error}): run `dvc repro`")
 
 
-def normalised(pixels: Tensor, spec: Backbone) -> Tensor:
-    """uint8 [b, h, w, 3] to the source network's inputs, float [b, 3, h, w]: (pixel/255 − mean) / std."""
-    mean, std = (torch.tensor(value, device=pixels.device).view(3, 1, 1) for value in (spec.mean, spec.std))
+def input_statistics(spec: Backbone, device: torch.device) -> Tensor:
+    """A source network's per-channel mean and standard deviation of pixels in [0, 1], float [2, 3, 1, 1]."""
+    return torch.tensor([spec.mean, spec.std], device=device).view(2, 3, 1, 1)
+
+
+def normalised(pixels: Tensor, statistics: Tensor) -> Tensor:
+    """uint8 [b, h, w, 3] to the source network's inputs, float [b, 3, h, w]: (pixel/255 − mean) / std.
+
+    They lie channels last in memory, which convolutions are fastest on.
+    """
+    mean, std = statistics
     return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
-def random_crops(images: Sequence[np.ndarray], crop: int, generator: torch.Generator) -> Tensor:
-    """A random crop of each image, mirrored with probability ½: uint8 [h, w, 3] each to [b, crop, crop, 3]."""
-    downs, rights, mirrors = torch.rand(3, len(images), generator=generator, dtype=torch.float64).tolist()
-    crops = []
-    for image, down, right, mirror in zip(images, downs, rights, mirrors, strict=True):
-        height, width = image.shape[:2]
-        top, left = int(down * (height - crop + 1)), int(right * (width - crop + 1))
-        crops.append(image[top : top + crop, left : left + crop][:, :: -1 if mirror < 0.5 else 1])
-    return torch.from_numpy(np.stack(crops))
+def random_crops(images: Sequence[np.ndarray], crop: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """A random crop of each image, mirrored with probability ½: uint8 [h, w, 3] each to [b, crop, crop, 3].
+
+    The images go to the device as they are and are cut there; those of several sizes are padded to the largest.
+    """
+    sizes = np.array([image.shape[:2] for image in images])
+    batch = torch.empty(len(images), *sizes.max(0).tolist(), 3, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    pixels = batch.numpy()
+    for place, image in zip(pixels, images, strict=True):
+        place[: image.shape[0], : image.shape[1]] = image
+    corners = torch.rand(3, len(images), generator=generator, dtype=torch.float64)
+    room = torch.from_numpy(sizes.T - crop + 1)
+    places = torch.cat([(corners[:2] * room).long(), (corners[2:] < 0.5).long()])
+    tops, lefts, mirrored = moved(places, device)[:, :, None]
+    along = torch.arange(crop, device=device)
+    rows, columns = tops + along, lefts + torch.where(mirrored == 1, crop - 1 - along, along)
+    picture = torch.arange(len(images), device=device)[:, None, None]
+    return batch.to(device, non_blocking=True)[picture, rows[:, :, None], columns[:, None, :]]
 
 
 def endless_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

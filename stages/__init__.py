@@ -23,6 +23,7 @@ RUNS = Path("runs")
 REPORTS = Path("reports")
 CROSS_VALIDATION = DATA / "cross_validation"
 WALL_TIMES = DATA / "wall_times"
+CHECKSUMS = DATA / "checksums.sha256"  # in git: of files whose publisher gives none
 
 # How a method is trained: as for Table 1, for Table 2 and for Figure 3. They name the run folders.
 SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential"}
@@ -85,8 +86,8 @@ def packed_whole_folder(dataset: str, backbone: str) -> Path:
     return DATA / "packed_whole" / dataset / backbone
 
 
-def weights_file(backbone: str) -> Path:
-    return DATA / "weights" / f"{backbone}.safetensors"
+def weights_file(dataset: str, backbone: str) -> Path:
+    return DATA / "weights" / dataset / f"{backbone}.safetensors"
 
 
 def importance_file(dataset: str, backbone: str) -> Path:

@@ -12,8 +12,7 @@ def main(params: Params, dataset: str, backbone: str, fold: int) -> None:
     rows = cross_validate(
         Packed.open(packed_folder(dataset, backbone)),
         fold,
-        weights=weights_file(backbone),
-        backbone=backbone,
+        weights=weights_file(dataset, backbone),
         l2_fe=params.l2_fe,
         method=params.delta,
         grid=params.grid,

@@ -1,19 +1,20 @@
-"""Fetch one source network's weights, verify their checksum and keep the backbone's."""
+"""Fetch the source network of one data set and backbone: its published weights, verified, as the backbone's own."""
 
-from safetensors.torch import save_file
+from pathlib import Path
 
-from delta.backbones import BACKBONES
+from delta.downloads import Downloads
 from delta.files import whole_file
-from delta.networks import extract_weights, published_weights
+from delta.networks import save_weights
 from delta.params import Params
-from stages import run_stage, weights_file
+from delta.weights import source_weights
+from stages import CHECKSUMS, run_stage, weights_file
 
 
-def main(params: Params, backbone: str) -> None:
-    spec = BACKBONES[backbone]
-    state = extract_weights(spec, published_weights(spec))
-    with whole_file(weights_file(backbone)) as scratch:
-        save_file(state, scratch)
+def main(params: Params, dataset: str, backbone: str) -> None:
+    downloads = Downloads(Path(params.downloads.folder), CHECKSUMS, params.downloads.mirror)
+    spec, state = source_weights(params.source_network(dataset, backbone), downloads)
+    with whole_file(weights_file(dataset, backbone)) as scratch:
+        save_weights(spec, state, scratch)
 
 
 if __name__ == "__main__":

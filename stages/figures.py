@@ -14,12 +14,17 @@ def main(params: Params) -> None:
     results = read_results(RUNS, params.datasets, params.backbones, ["l2_fe", *params.methods], params.seeds)
     chosen = params.learning_curves
     exponential = read_results(
-        RUNS, chosen.datasets, params.backbones, chosen.methods, params.seeds, SETTINGS["exponential"]
+        RUNS, chosen.datasets, chosen.backbones, chosen.methods, params.seeds, SETTINGS["exponential"]
     )
-    step = results[results["dataset"].isin(chosen.datasets) & results["method"].isin(chosen.methods)]
+    step = results[
+        results["dataset"].isin(chosen.datasets)
+        & results["backbone"].isin(chosen.backbones)
+        & results["method"].isin(chosen.methods)
+    ]
     curves = series.learning_curves([("StepLR", step), ("ExponentialLR", exponential)])
-    grid = read_grid(fold_file(*key) for key in product(params.grid.datasets, params.backbones, params.grid.folds))
-    pairs = product(params.filter_distances.datasets, params.backbones)
+    searched, compared = params.grid, params.filter_distances
+    grid = read_grid(fold_file(*key) for key in product(searched.datasets, searched.backbones, searched.folds))
+    pairs = product(compared.datasets, compared.backbones)
     distances = series.read_distances((*pair, distances_file(*pair)) for pair in pairs)
 
     with whole_folder(REPORTS / "plots") as out:

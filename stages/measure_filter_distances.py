@@ -10,7 +10,7 @@ def main(params: Params, dataset: str, backbone: str) -> None:
     runs = {
         method: [run_folder(dataset, backbone, method, seed) for seed in params.seeds] for method in ("l2_sp", "delta")
     }
-    distances = mean_distances(backbone, weights_file(backbone), runs)
+    distances = mean_distances(weights_file(dataset, backbone), runs)
     with whole_file(distances_file(dataset, backbone)) as scratch:
         distances.to_csv(scratch, index=False)
 

@@ -6,6 +6,7 @@ from delta.files import whole_file
 from delta.params import Params
 from delta.report.description import commit, describe
 from delta.report.page import write_page
+from delta.report.results import read_table
 from stages import PARAMS, REPORTS, WALL_TIMES, listed, run_stage
 
 
@@ -16,6 +17,7 @@ def main(params: Params) -> None:
         commit(Path()),
         WALL_TIMES,
         listed(params),
+        read_table(REPORTS / "tables" / "table1.csv")["device"],
     )
     with whole_file(REPORTS / "index.html") as scratch:
         write_page(scratch, REPORTS, run)

@@ -10,7 +10,7 @@ from stages import REPORTS, RUNS, SETTINGS, run_stage
 def main(params: Params) -> None:
     methods, improved = ["l2_fe", *params.methods], params.improved_view
     results = read_results(RUNS, params.datasets, params.backbones, methods, params.seeds)
-    names = (improved.datasets, params.backbones, improved.methods, params.seeds)
+    names = (improved.datasets, improved.backbones, improved.methods, params.seeds)
     tables = {1: results, 2: read_results(RUNS, *names, variant=SETTINGS["improved"])}
     for number, name in {1: "metrics", 2: "metrics_improved"}.items():
         with whole_file(REPORTS / f"{name}.json") as scratch:
@@ -22,7 +22,7 @@ def main(params: Params) -> None:
             for suffix, text in accuracy_table(number, rows).items():
                 (out / f"table{number}.{suffix}").write_text(text, encoding="utf-8")
     curves = params.learning_curves
-    names = (curves.datasets, params.backbones, curves.methods, params.seeds)
+    names = (curves.datasets, curves.backbones, curves.methods, params.seeds)
     exponential = read_results(RUNS, *names, variant=SETTINGS["exponential"])
     if stale := left_out(RUNS, [*tables.values(), exponential]):
         # DVC sees all of runs/, so these would show in dvc.lock and nowhere else.

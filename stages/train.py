@@ -29,9 +29,8 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
         write_run(
             out,
             data=data,
-            weights=weights_file(backbone),
+            weights=weights_file(dataset, backbone),
             factors=factors_file(dataset, backbone, method),
-            backbone=backbone,
             method=chosen,
             view=view,
             training=params.training,

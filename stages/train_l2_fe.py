@@ -13,9 +13,8 @@ def main(params: Params, dataset: str, backbone: str, seed: int) -> None:
         write_run(
             out,
             data=Packed.open(packed_folder(dataset, backbone)),
-            weights=weights_file(backbone),
+            weights=weights_file(dataset, backbone),
             factors=None,
-            backbone=backbone,
             method=params.l2_fe,
             view=params.backbones[backbone],
             training=params.training,

@@ -10,16 +10,33 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
-from delta.backbones import BACKBONES
+from delta.anatomy import find_stages
+from delta.backbones import Backbone
+from delta.networks import save_weights
 from delta.params import Input, Training
 from delta.split import assign_splits, write_packed
-from delta.views import Packed
+from delta.views import Packed, input_statistics
 
-SPEC = BACKBONES["efficientnet_lite0"]
-VIEW = Input(resize=40, crop=32, learning_rate=0.01)
-TRAINING = Training(iterations=3, batch_size=6, momentum=0.9, decay_after=2, decay_factor=0.1, clip_norm=20)
+LAYERS = ("blocks.1.1.conv_pwl", "blocks.2.1.conv_pwl", "blocks.4.2.conv_pwl", "blocks.6.0.conv_pwl")
+SPEC = Backbone(
+    architecture="tf_efficientnet_lite0",
+    name="EfficientNet-Lite0, random",
+    path=("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool"),
+    feature_layers={layer: (layer,) for layer in LAYERS},
+    stages=find_stages(
+        timm.create_model("tf_efficientnet_lite0", num_classes=0).eval(),
+        torch.zeros(1, 3, 64, 64),
+        {layer: (layer,) for layer in LAYERS},
+    ),
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+)
+STATISTICS = input_statistics(SPEC, torch.device("cpu"))
+VIEW = Input(network="efficientnet_lite0", resize=40, crop=32, learning_rate=0.01)
+TRAINING = Training(
+    iterations=3, batch_size=6, momentum=0.9, decay_after=2, decay_factor=0.1, clip_norm=20, precision="fp32"
+)
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +74,9 @@ def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "source.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        backbone = timm.create_model(SPEC.timm_name, num_classes=0)
+        backbone = timm.create_model(SPEC.architecture, num_classes=0)
         with torch.no_grad():
             for _ in range(8):
                 backbone(torch.randn(8, 3, 32, 32))
-    save_file(backbone.state_dict(), path)
+    save_weights(SPEC, backbone.state_dict(), path)
     return path

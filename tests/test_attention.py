@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import SPEC
+from conftest import SPEC, STATISTICS
 from torch.nn.functional import cross_entropy
 
 from delta.attention import filter_importance, run_importance
@@ -18,7 +18,7 @@ from delta.views import normalised
 
 @pytest.fixture(scope="module")
 def network(weights):
-    return build_network(SPEC, weights, 3).train()
+    return build_network(weights, 3).train()
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,9 @@ def same_bits(one, other) -> bool:
 @pytest.fixture
 def last_layer_only(network, monkeypatch):
     """Enough for what holds of every layer, and quick."""
-    monkeypatch.setattr(network, "spec", dataclasses.replace(SPEC, feature_layers=SPEC.feature_layers[-1:]))
+    monkeypatch.setattr(
+        network, "spec", dataclasses.replace(SPEC, feature_layers=dict([*SPEC.feature_layers.items()][-1:]))
+    )
 
 
 def test_importance_equals_brute_force(network, data, importance):
@@ -42,7 +44,7 @@ def test_importance_equals_brute_force(network, data, importance):
         zip(SPEC.feature_layers, (24, 40, 112, 320), strict=True)
     )
     rows = data.index["split"] == "train"
-    images = normalised(torch.from_numpy(data.test_view[rows.to_numpy()]), SPEC)
+    images = normalised(torch.from_numpy(data.test_view[rows.to_numpy()]), STATISTICS)
     targets = torch.tensor(data.index["target"][rows].to_numpy())
     brute = copy.deepcopy(network).eval()
 
@@ -64,7 +66,7 @@ def test_importance_equals_brute_force(network, data, importance):
 def test_importance_leaves_the_network_as_it_was(network, weights, importance):
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
-    assert same_bits(network, build_network(SPEC, weights, 3))
+    assert same_bits(network, build_network(weights, 3))
 
 
 def test_batches_do_not_matter(network, data, importance, last_layer_only):
@@ -83,11 +85,11 @@ def test_test_images_and_labels_do_not_matter(network, data, importance, last_la
 
 def test_importance_of_a_run_is_that_of_its_network(network, packed, importance, tmp_path):
     save_network(network, tmp_path)
-    assert same_bits(trained_network(SPEC, tmp_path), network)
-    again = run_importance(tmp_path, "efficientnet_lite0", packed, torch.device("cpu"))
+    assert same_bits(trained_network(tmp_path), network)
+    again = run_importance(tmp_path, packed, torch.device("cpu"))
     assert all((again[layer] == importance[layer].numpy()).all() for layer in SPEC.feature_layers)
 
 
 def test_what_is_no_run_says_so(tmp_path):
-    with pytest.raises(UserError, match="no trained tf_efficientnet_lite0"):
-        trained_network(SPEC, tmp_path)
+    with pytest.raises(UserError, match="no trained network"):
+        trained_network(tmp_path)

@@ -1,4 +1,4 @@
-"""Readers: Caltech 256's layout with its strays, and one's own photographs, good and bad."""
+"""Readers: the drawn images, and one's own photographs, good and bad."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from delta import datasets
-from delta.datasets import caltech256, folder
+from delta.datasets import folder
 from delta.errors import UserError
 
 
@@ -35,31 +35,18 @@ def copied(source: Path, tmp_path: Path) -> list[tuple[str, str]]:
     return list(table[["path", "label"]].itertuples(index=False, name=None))
 
 
-def test_caltech_256_skips_clutter_and_strays(tmp_path):
-    root = tmp_path / "256_ObjectCategories"
-    for name in ("001.ak47/001_0002.jpg", "001.ak47/001_0001.jpg", "056.dog/056_0001.jpg", "257.clutter/257_0001.jpg"):
-        image(root / name)
-    image(root / "056.dog/greg/056_0002.jpg")
-    (root / "198.spider").mkdir()
-    (root / "198.spider/RENAME2").write_text("mv a b")
-    table = caltech256.read(tmp_path)
-    assert list(table.itertuples(index=False, name=None)) == [
-        ("256_ObjectCategories/001.ak47/001_0001.jpg", "ak47"),
-        ("256_ObjectCategories/001.ak47/001_0002.jpg", "ak47"),
-        ("256_ObjectCategories/056.dog/056_0001.jpg", "dog"),
-    ]
-
-
 def test_drawn_images_are_read_by_the_same_reader(tmp_path):
-    datasets.fetch("drawn", "ignored", 2, 0, tmp_path)
+    datasets.fetch("drawn", "ignored", 2, 0, None, tmp_path)
     table = datasets.read("drawn", tmp_path)
     assert table["label"].value_counts().to_dict() == dict.fromkeys(table["label"].unique(), 2)
     assert table["label"].nunique() == 10
 
 
-def test_caltech_256_of_nothing(tmp_path):
-    with pytest.raises(UserError, match="256_ObjectCategories"):
-        caltech256.read(tmp_path)
+def test_a_drawn_category_that_is_missing_is_named(tmp_path):
+    datasets.fetch("drawn", "ignored", 1, 0, None, tmp_path)
+    next(tmp_path.glob("256_ObjectCategories/004.*/*.jpg")).unlink()
+    with pytest.raises(UserError, match=r"256_ObjectCategories: .* 9 categories .*published are 10: 004 missing"):
+        datasets.read("drawn", tmp_path)
 
 
 def test_class_folders(classes, tmp_path):

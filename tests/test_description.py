@@ -40,9 +40,16 @@ def test_wall_times_are_summed_by_stage_without_items_of_other_parameters(times)
 
 def paper() -> dict:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["backbones"] = {"resnet101": {"crop": 224}, "inception_v3": {"crop": 299}}
+    values["datasets"] = {
+        "caltech256_30": {"format": "caltech256", "train_per_class": 30, "test_per_class": 20, "seed": 0},
+        "food_101": {"format": "food_101"},
+    }
+    values["backbones"] = {
+        "resnet101": {"network": "resnet101", "crop": 224},
+        "inception_v3": {"network": "inception_v3", "crop": 299},
+    }
     values["seeds"] = [0, 1, 2, 3, 4]
-    values["training"] |= {"iterations": 9000, "batch_size": 64, "clip_norm": None}
+    values["training"] |= {"iterations": 9000, "batch_size": 64, "clip_norm": None, "precision": "fp32"}
     five = [0.0001, 0.001, 0.01, 0.1, 0.2]
     values["grid"] |= {"alpha": five, "beta": five, "folds": [0, 1, 2, 3, 4], "iterations": 9000}
     return values
@@ -54,16 +61,27 @@ def test_the_paper_s_own_protocol_has_no_deviations():
 
 def test_every_deviation_is_said():
     values = paper()
-    values["backbones"] = {"resnet101": {"crop": 80}}
+    values["datasets"]["food_101"]["classes"] = ["ramen", "sushi"]
+    values["datasets"]["mit_indoors_67"] = {
+        "format": "mit_indoors",
+        "networks": {"resnet101": {"network": "resnet50_places365"}},
+    }
+    values["datasets"]["caltech256_30"]["networks"] = {"resnet101": {"network": "resnet101", "checkpoint": "/a/b.pth"}}
+    values["backbones"]["resnet101"]["crop"] = 80
     values["seeds"] = [0, 1]
-    values["training"] |= {"iterations": 40, "batch_size": 32, "clip_norm": 20}
+    values["training"] |= {"iterations": 40, "batch_size": 32, "clip_norm": 20, "precision": "bf16"}
     values["grid"] |= {"alpha": [0.1, 1], "beta": [0.2], "folds": [0, 1], "iterations": 20}
     assert deviations(values) == [
+        "Caltech 256-30 starts from ResNet-101 with the checkpoint b.pth in place of ResNet-101.",
+        "2 classes of Food-101 instead of all.",
+        "MIT Indoors 67 starts from ResNet-50 (Places365) in place of ResNet-101.",
+        "MIT Indoors 67 starts from Inception-V3 without the paper's Places365 weights.",
         "40 iterations of training instead of the paper's 9,000.",
         "Batches of 32 images instead of 64.",
         "Crops of 80 pixels instead of 224 (Inception-V3: 299).",
         "2 seeds a method instead of five.",
         "The gradient of the shared weights is clipped to a norm of 20.",
+        "Training computes the networks in bfloat16, by autocast, instead of float32.",
         "A grid of 2 × 1 values of α and β instead of 5 × 5.",
         "2 folds instead of five.",
         "20 iterations of training a cell of the grid.",
@@ -72,12 +90,46 @@ def test_every_deviation_is_said():
 
 def test_a_run_is_described_by_its_parameters_and_this_machine(times):
     text = (ROOT / "params.yaml").read_text()
-    run = describe(text, (0.01, 0.02), "abc", times, LISTED)
+    run = describe(text, (0.01, 0.02), "abc", times, LISTED, ["cpu", "NVIDIA A100", "cpu"])
     assert run.profile == "embedded slice"
     assert run.methods == ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
     assert (run.parameters, run.fixed, run.commit) == (text, (0.01, 0.02), "abc")
     assert run.versions["torch"] == metadata.version("torch")
     assert run.machine["Cores"] == str(os.cpu_count())
+    assert run.machine["Runs computed on"] == "cpu, NVIDIA A100"
+
+
+def test_parameters_read_as_the_page_prints_them(times):
+    values = paper()
+    values["datasets"] = {
+        "stanford_dogs_120": {
+            "format": "stanford_dogs",
+            "source": "dogs.py",
+            "classes": ["n1-Beagle", "n2-Pug", "n3-Toy"],
+        },
+        "mit_indoors_67": {
+            "format": "mit_indoors",
+            "networks": {
+                "resnet101": {"network": "resnet50_places365"},
+                "tiny": {"network": "timm:resnet10t", "checkpoint": "/a/b.pth"},
+            },
+        },
+    }
+    values["backbones"]["tiny"] = {"network": "timm:resnet18", "crop": 64, "mean": [0.5, 0.5, 0.4], "checkpoint": None}
+    run = describe(yaml.safe_dump(values, sort_keys=False), (0.01, 0.02), "abc", times, LISTED, ["cpu"])
+    assert run.datasets == {
+        "stanford_dogs_120": {"format": "stanford_dogs", "source": "dogs.py", "classes": 3},
+        "mit_indoors_67": {
+            "format": "mit_indoors",
+            "with ResNet-101:": "network ResNet-50 (Places365)",
+            "with tiny:": "network timm:resnet10t, checkpoint /a/b.pth",
+        },
+    }
+    assert run.backbones == {
+        "resnet101": {"crop": 224},
+        "inception_v3": {"crop": 299},
+        "tiny": {"network": "timm:resnet18", "crop": 64, "mean": "0.5 0.5 0.4"},
+    }
 
 
 def test_the_commit_and_whether_code_has_changed(tmp_path):

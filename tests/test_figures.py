@@ -34,7 +34,15 @@ POWERS = [0.0001, 0.001, 0.01, 0.1, 0.2]
 def table(datasets: list[str], backbones: list[str], methods: list[str], std: float = 0.4) -> pd.DataFrame:
     keys = list(product(datasets, backbones, methods))
     rows = pd.DataFrame(keys, columns=["dataset", "backbone", "method"])
-    return rows.assign(mean=np.linspace(55, 92, len(keys)), std=std, paper_mean=np.linspace(56, 91, len(keys)))
+    rows = rows.assign(mean=np.linspace(55, 92, len(keys)), std=std, paper_mean=np.linspace(56, 91, len(keys)))
+    return rows.assign(source_network=[sources(*key[:2]) for key in keys])
+
+
+def sources(dataset: str, backbone: str) -> str:
+    """As the full experiment has them."""
+    if (dataset, backbone) == ("mit_indoors_67", "resnet101"):
+        return "ResNet-50, Places365"
+    return f"{display(backbone)}, ImageNet"
 
 
 def curves(epochs: list[float], seeds: int, dataset: str = "stanford_dogs_120") -> pd.DataFrame:
@@ -75,6 +83,12 @@ FIGURES = {
     ),
     "accuracy, fewer in Table 2": lambda: accuracy(
         table(DATASETS[:3], BACKBONES, METHODS), table(DATASETS[1:2], BACKBONES, ["delta"])
+    ),
+    "accuracy, one backbone in Table 2": lambda: accuracy(
+        table(DATASETS, BACKBONES, METHODS), table(DATASETS, BACKBONES[1:], METHODS[1:])
+    ),
+    "accuracy, other networks throughout": lambda: accuracy(
+        table(DATASETS, BACKBONES, METHODS[:2]).assign(source_network=f"resnet101, checkpoint {LONG}.pth")
     ),
     "accuracy, one": lambda: accuracy(table([LONG], [LONG[::-1]], ["delta"], std=np.nan)),
     "accuracy, long names": lambda: accuracy(
@@ -167,7 +181,7 @@ def test_accuracy_draws_mean_deviation_and_the_paper_s_mean():
             ("food_101", "resnet101", "delta", 82.0, 1.0, 86.3),
         ],
         columns=["dataset", "backbone", "method", "mean", "std", "paper_mean"],
-    )
+    ).assign(source_network="ResNet-101, ImageNet")
     figure = accuracy(rows)
     (axes,) = figure.axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["my_birds", "Food-101"]
@@ -181,6 +195,22 @@ def test_accuracy_draws_mean_deviation_and_the_paper_s_mean():
     paper = [line.get_xdata() for line in axes.lines if line.get_marker() == "|"]
     np.testing.assert_array_equal(paper, [[np.nan, 85.3], [np.nan, 86.3]])
     assert "the paper's mean" in [text.get_text() for text in figure.legends[0].texts]
+
+
+def test_accuracy_names_source_networks_that_are_not_the_block_s_or_the_paper_s():
+    panels = accuracy(table(DATASETS, BACKBONES, METHODS)).axes
+    assert [axes.get_title() for axes in panels] == [
+        "ResNet-101\nMIT Indoors 67: ResNet-50, Places365",
+        "Inception-V3\nMIT Indoors 67: Inception-V3, ImageNet",
+    ]
+
+
+def test_accuracy_leaves_out_the_panel_that_table_2_has_not():
+    both, one = table(DATASETS, BACKBONES, METHODS), table(DATASETS, BACKBONES[1:], METHODS[1:])
+    panels = accuracy(both, one).axes
+    assert [axes.get_title().split("\n")[0] for axes in panels] == ["ResNet-101", "Inception-V3", "Inception-V3", ""]
+    assert [axes.get_visible() for axes in panels] == [True, True, True, False]
+    assert [bool(axes.get_xlabel()) for axes in panels] == [False, True, True, False]
 
 
 def test_accuracy_names_no_deviation_or_paper_where_there_is_none():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SPEC, TRAINING, VIEW
+from conftest import TRAINING, VIEW
 
 from delta.errors import UserError
 from delta.grid import attention_factors, cross_validate, stratified_folds
@@ -18,13 +18,13 @@ from delta.methods import METHODS
 from delta.networks import build_network
 from delta.params import Grid
 
-GRID = Grid(datasets=[], alpha=[0.01, 0.1], beta=[0.01], folds=[0, 1], iterations=2, seed=0)
+GRID = Grid(datasets=[], backbones=[], alpha=[0.01, 0.1], beta=[0.01], folds=[0, 1], iterations=2, seed=0)
 DELTA = METHODS["delta"](alpha=7.0, beta=7.0, scale="source")
 
 
 @pytest.fixture(scope="module")
 def network(weights):
-    return build_network(SPEC, weights, 3, 0)
+    return build_network(weights, 3, 0)
 
 
 def search(data, weights, fold=0, grid=GRID, training=TRAINING, view=VIEW):
@@ -32,7 +32,6 @@ def search(data, weights, fold=0, grid=GRID, training=TRAINING, view=VIEW):
         data,
         fold,
         weights=weights,
-        backbone="efficientnet_lite0",
         l2_fe=METHODS["l2_fe"](weight_decay=1e-4),
         method=DELTA,
         grid=grid,
@@ -72,7 +71,9 @@ def test_held_out_images_leave_the_training_split(data):
     assert np.array_equal(part.rows("validation"), data.rows("train")[fold])
     assert np.array_equal(part.rows("test"), data.rows("test"))
     # A place among the part's training images still leads to its own pixels.
-    kept = part.training_crops(torch.arange(len(part.rows("train"))), VIEW.resize, torch.Generator().manual_seed(0))
+    kept = part.training_crops(
+        torch.arange(len(part.rows("train"))), VIEW.resize, torch.Generator().manual_seed(0), torch.device("cpu")
+    )
     for crop, row in zip(kept.numpy(), part.rows("train"), strict=True):
         image = data.train_view[list(data.rows("train")).index(row)]
         assert np.array_equal(crop, image) or np.array_equal(crop, image[:, ::-1])

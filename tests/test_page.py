@@ -27,7 +27,7 @@ METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 LABELS = dict(zip(METHODS, ["L2-FE", "L2", "L2-SP", "L2-SP(ATT)", "DELTA(w/o ATT)", "DELTA"], strict=True))
 NAMES = {
     "stanford_dogs_120": "Stanford Dogs 120",
-    "caltech256_30": "Caltech 256-30",
+    "mit_indoors_67": "MIT Indoors 67",
     "caltech256_60": "Caltech 256-60",
     "cub_200_2011": "CUB-200-2011",
     "food_101": "Food-101",
@@ -35,10 +35,13 @@ NAMES = {
     "resnet101": "ResNet-101",
     "inception_v3": "Inception-V3",
 }
+# Places365 weights are published for ResNet-50 alone.
+OF_MIT = {"resnet101": "ResNet-50, Places365", "inception_v3": "Inception-V3, ImageNet"}
 TABLE = [
     "dataset",
     "backbone",
     "method",
+    "source_network",
     "mean",
     "std",
     "seeds",
@@ -116,7 +119,8 @@ def write_small(reports: Path, seeds: int = 3) -> Path:
     rows = []
     for method, (mean, std, difference, low, high) in SMALL.items():
         interval = (low, high) if seeds > 2 else (NAN, NAN)
-        rows.append(("drawn_30", "efficientnet_lite0", method, mean, std, seeds, NAN, NAN, difference, *interval))
+        keys = ("drawn_30", "efficientnet_lite0", method, "EfficientNet-Lite0, ImageNet")
+        rows.append((*keys, mean, std, seeds, NAN, NAN, difference, *interval))
     pd.DataFrame(rows, columns=TABLE).to_csv(folders(reports) / "tables" / "table1.csv", index=False)
     write_plots(reports, [("drawn_30", "efficientnet_lite0")])
     write_page(reports / "report.html", reports, a_run(["drawn_30"], ["efficientnet_lite0"], seeds))
@@ -135,7 +139,8 @@ def write_full(reports: Path) -> Path:
                     mean, difference = round(number.uniform(60, 95), 4), round(number.uniform(-3, 3), 4)
                     change = [NAN] * 3 if method == "l2_sp" else [difference, difference - 1, difference + 1]
                     paper = [NAN, NAN] if dataset == "my_birds" else [round(number.uniform(60, 95), 1), 0.2]
-                    rows.append((dataset, backbone, method, mean, 0.3, 5, *paper, *change))
+                    source = OF_MIT[backbone] if dataset == "mit_indoors_67" else f"{NAMES[backbone]}, ImageNet"
+                    rows.append((dataset, backbone, method, source, mean, 0.3, 5, *paper, *change))
         (reports if table == 2 else folders(reports)).joinpath("tables").mkdir(exist_ok=True)
         pd.DataFrame(rows, columns=TABLE).to_csv(reports / "tables" / f"table{table}.csv", index=False)
     write_plots(reports, [(dataset, backbone) for dataset in datasets for backbone in backbones])
@@ -313,7 +318,8 @@ def test_numbers_sort_by_value_with_nothing_last(full, column, values, key):
     for order in ("ascending", "descending", "ascending"):
         button.click() if key is None else button.send_keys(key)
         known = sorted(known, key=lambda row: getattr(row, values), reverse=order == "descending")
-        expected = [[NAMES[row.dataset], LABELS[row.method]] for row in known + unknown]
+        names = NAMES | {"mit_indoors_67": "MIT Indoors 67 (ResNet-50, Places365)"}
+        expected = [[names[row.dataset], LABELS[row.method]] for row in known + unknown]
         assert [row[:2] for row in cells(full, 0)] == expected
         assert header.get_attribute("aria-sort") == order
     assert header.find_elements(By.XPATH, "following-sibling::th[@aria-sort] | preceding-sibling::th[@aria-sort]") == []
@@ -330,6 +336,25 @@ def test_equal_texts_keep_their_order(full):
     heading(full, 1, 0)[1].click()
     assert header.get_attribute("aria-sort") is None
     assert [row[0] for row in cells(full, 1)] == sorted((row[0] for row in before), key=str.casefold)
+
+
+def test_a_source_network_that_is_not_the_block_s_or_the_paper_s_is_said_everywhere(small, pages):
+    assert "source network" not in small.find_element(By.TAG_NAME, "body").text
+    full = opened(small, pages["full"])
+    assert "followed by its source network" in full.find_element(By.ID, "table1").text
+    for table, network in enumerate([*OF_MIT.values()] * 2):
+        names = list(dict.fromkeys(row[0] for row in cells(full, table)))
+        others = [NAMES[key] for key in list(NAMES)[2:6]]
+        assert names == ["Stanford Dogs 120", f"MIT Indoors 67 ({network})", *others]
+    open_all(full)
+    verdicts = {item.text.split("\n")[1] for item in full.find_elements(By.CSS_SELECTOR, ".verdicts li")}
+    titles = [title.text for title in full.find_elements(By.CSS_SELECTOR, "figcaption strong")]
+    for backbone, network in OF_MIT.items():
+        pair = f"MIT Indoors 67 ({network}), {NAMES[backbone]}"
+        assert pair in verdicts
+        assert f"Figure 3: learning curves, {pair}." in titles
+        assert f"Food-101, {NAMES[backbone]}" in verdicts
+    assert len(verdicts) == 12
 
 
 def test_every_figure_is_described_and_decodes(either):
@@ -417,6 +442,17 @@ def test_the_page_is_built_for_every_reader(either):
     assert all(either.find_elements(By.CSS_SELECTOR, target) for target in targets)
 
 
+@pytest.mark.parametrize("width", [1200, 360])
+def test_every_value_stands_beside_or_below_its_name(browser, pages, width):
+    """A name may have several values, as with the data sets."""
+    page = opened(browser, pages["full"], width=width)
+    lefts = "return [...document.querySelectorAll(arguments[0])].map((item) => item.getBoundingClientRect().left)"
+    names, values = (page.execute_script(lefts, f"dl {tag}") for tag in ("dt", "dd"))
+    assert len(values) == len(names) + 5 + 1  # six data sets and two backbones
+    assert len(set(names)) == len(set(values)) == 1
+    assert (names[0] < values[0]) == (width > 1000)
+
+
 def test_captions_count_every_pair_and_name_all_equals():
     rows = [
         ("a", "resnet101", "delta", 80.0),
@@ -429,10 +465,13 @@ def test_captions_count_every_pair_and_name_all_equals():
         ("c", "resnet101", "delta", 60.0),
     ]
     table = pd.DataFrame(rows, columns=["dataset", "backbone", "method", "mean"])
+    table = table.assign(paper_mean=NAN, source_network="a net")
     assert captions.best_methods(table) == (
         "The highest mean top-1 accuracy is that of L2 on a (82.5 %, Inception-V3) and b (70.0 %, ResNet-101); "
         "DELTA on b (70.0 %, ResNet-101) and c (60.0 %, ResNet-101)."
     )
+    other = table.assign(source_network=["another net" if name == "c" else "a net" for name in table["dataset"]])
+    assert captions.best_methods(other).endswith("DELTA on b (70.0 %, ResNet-101) and c (60.0 %, another net).")
     assert captions.accuracy(table, None) == "Of 4 comparisons the highest mean is that of DELTA in 3 and L2 in 2."
     single = table[table["dataset"] == "b"]
     assert captions.accuracy(table[:2], single) == (

@@ -11,6 +11,7 @@ import yaml
 from delta.errors import UserError
 from delta.methods import METHODS
 from delta.params import load_params
+from delta.report.tables import paper_numbers
 
 ROOT = Path(__file__).parents[1]
 PROFILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
@@ -21,6 +22,25 @@ def test_profiles_are_valid(path):
     params = load_params(path)
     assert params.method("delta") == params.delta
     assert isinstance(params.delta, METHODS["delta"])
+
+
+def test_the_paper_s_profile_is_the_paper_s_protocol():
+    """Section 4.2, and the six data sets and two networks of its tables."""
+    params, numbers = load_params(ROOT / "profiles/paper.yaml"), paper_numbers(1)
+    assert set(params.datasets) == set(numbers["dataset"])
+    assert set(params.backbones) == set(numbers["backbone"])
+    assert {*params.methods, "l2_fe"} == set(numbers["method"])
+    assert set(params.improved_view.methods) == set(paper_numbers(2)["method"])
+    training, grid = params.training, params.grid
+    assert (training.iterations, training.batch_size, training.decay_after, training.momentum) == (9000, 64, 6000, 0.9)
+    assert (training.decay_factor, training.clip_norm, training.precision, len(params.seeds)) == (0.1, None, "fp32", 5)
+    views = {name: (view.resize, view.crop, view.learning_rate) for name, view in params.backbones.items()}
+    assert views == {"resnet101": (256, 224, 0.01), "inception_v3": (320, 299, 0.001)}
+    assert grid.alpha == grid.beta == [0.0001, 0.001, 0.01, 0.1, 0.2]
+    assert (grid.datasets, grid.iterations, len(grid.folds)) == (["caltech256_60"], 9000, 5)
+    assert (params.delta.scale, params.delta.alpha, params.delta.beta) == ("sum", 0.01, 0.01)
+    assert params.source_network("mit_indoors_67", "resnet101").network == "resnet50_places365"
+    assert params.source_network("food_101", "resnet101").network == "resnet101"
 
 
 def test_the_paper_s_choices_are_the_defaults():
@@ -46,8 +66,22 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("methods", ["l2_fe"], "methods: 'l2_fe' is always trained"),
         ("methods", [], "methods: "),
         ("methods", ["l2", "l2"], "methods: l2 stands there more than once"),
-        ("backbones", {"vgg": {"resize": 64, "crop": 64, "learning_rate": 0.1}}, "backbones: 'vgg' is no backbone"),
-        ("datasets.drawn_30.format", "imagenet", "datasets.drawn_30.format: .*'drawn' or 'folder'.*'imagenet'"),
+        ("backbones.efficientnet_lite0.network", "vgg", "network: 'vgg' is none of resnet101, .*nor timm:"),
+        ("backbones.efficientnet_lite0.feature_layers", [], "feature_layers: "),
+        ("backbones.efficientnet_lite0.mean", [0.5, 0.5], "mean"),
+        ("datasets.drawn_30.networks", {"vgg": {"network": "resnet50"}}, "datasets.drawn_30.networks: vgg is none of"),
+        ("datasets.drawn_30.classes", ["house"], "datasets.drawn_30.classes: "),
+        ("datasets.drawn_30.seed", None, "datasets.drawn_30: seed: missing, as format drawn comes unsplit"),
+        (
+            "datasets.drawn_30",
+            {"format": "food_101", "source": "x", "seed": 0},
+            "datasets.drawn_30: leave out seed: the publisher of food_101 has split it",
+        ),
+        ("training.precision", "fp16", "training.precision: .*'fp32' or 'bf16'"),
+        ("downloads.mirror", 3, "downloads.mirror: "),
+        ("grid.backbones", ["resnet50"], "grid.backbones: 'resnet50' is none of backbones"),
+        ("grid.backbones", [], "grid.backbones: none: list at least one, or empty grid.datasets"),
+        ("datasets.drawn_30.format", "imagenet", "datasets.drawn_30.format: .*'drawn', 'folder', .* 'food_101'.*'imagenet'"),
         ("datasets.drawn_30.train_per_class", 0, "datasets.drawn_30.train_per_class"),
         ("datasets.drawn_30.train_per_class", "rest", "datasets.drawn_30: train_per_class must be a number"),
         ("datasets.a/b", {}, "datasets.a/b"),

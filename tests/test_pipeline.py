@@ -22,7 +22,9 @@ SMALL = {
             "seed": 0,
         }
     },
-    "backbones": {"efficientnet_lite0": {"resize": 40, "crop": 32, "learning_rate": 0.01}},
+    "backbones": {
+        "efficientnet_lite0": {"network": "efficientnet_lite0", "resize": 40, "crop": 32, "learning_rate": 0.01}
+    },
     "methods": ["l2_sp", "delta"],
     "seeds": [0],
     "training": {
@@ -32,19 +34,28 @@ SMALL = {
         "decay_after": 3,
         "decay_factor": 0.1,
         "clip_norm": 20,
+        "precision": "fp32",
     },
     # Table 1 alone; tests/test_protocol.py has the rest.
-    "improved_view": {"datasets": [], "methods": ["l2"]},
-    "learning_curves": {"datasets": [], "methods": ["delta"], "decay_per_epoch": 0.5},
-    "filter_distances": {"datasets": []},
-    "grid": {"datasets": [], "alpha": [0.001, 0.1], "beta": [0.1], "folds": [0, 1], "iterations": 2, "seed": 0},
+    "improved_view": {"datasets": [], "backbones": [], "methods": ["l2"]},
+    "learning_curves": {"datasets": [], "backbones": [], "methods": ["delta"], "decay_per_epoch": 0.5},
+    "filter_distances": {"datasets": [], "backbones": []},
+    "grid": {
+        "datasets": [],
+        "backbones": [],
+        "alpha": [0.001, 0.1],
+        "beta": [0.1],
+        "folds": [0, 1],
+        "iterations": 2,
+        "seed": 0,
+    },
 }
 ITEM = "drawn_30-efficientnet_lite0"
 STAGES = {
     "check_params",
     "download@drawn_30",
     f"split@{ITEM}",
-    "fetch_weights@efficientnet_lite0",
+    f"fetch_weights@{ITEM}",
     f"train_l2_fe@{ITEM}-0",
     f"estimate_attention@{ITEM}",
     f"normalize_attention@{ITEM}",
@@ -124,7 +135,7 @@ def test_an_experiment_runs_what_depends_on_its_parameter(clone):
 def test_a_comment_in_a_script_runs_that_stage_alone(clone):
     script = clone.root / "stages/fetch_weights.py"
     script.write_text(script.read_text() + "# a comment\n")
-    assert clone.stages_run("repro") == {"fetch_weights@efficientnet_lite0"}
+    assert clone.stages_run("repro") == {f"fetch_weights@{ITEM}"}
 
 
 def test_everything_is_pulled_into_a_fresh_clone(clone, tmp_path):
@@ -143,7 +154,10 @@ def test_everything_is_pulled_into_a_fresh_clone(clone, tmp_path):
     ("changes", "message"),
     [
         ({"methods": ["l2", "foo"]}, "error: params.yaml: methods: 'foo' is no method"),
-        ({"backbones": {"vgg": SMALL["backbones"]["efficientnet_lite0"]}}, "backbones: 'vgg' is no backbone"),
+        (
+            {"backbones": {"vgg": SMALL["backbones"]["efficientnet_lite0"] | {"network": "vgg"}}},
+            "backbones.vgg.network: 'vgg' is none of resnet101",
+        ),
         ({"seeds": [0, 0]}, "error: params.yaml: seeds: 0 stands there more than once"),
         ({"delta": DELTA | {"alpha": -1}}, "error: params.yaml: delta.alpha"),
         ({"delta": DELTA | {"select": "best"}}, "error: params.yaml: delta.select: Input should be 'fixed' or 'grid'"),

@@ -16,8 +16,9 @@ from test_pipeline import STAGES as OF_TABLE_1
 
 pytestmark = pytest.mark.slice
 
-ASKED = {name: SMALL[name] | {"datasets": ["drawn_30"]} for name in ("improved_view", "learning_curves", "grid")}
-WHOLE = SMALL | ASKED | {"filter_distances": {"datasets": ["drawn_30"]}}
+EXPERIMENTS = ("improved_view", "learning_curves", "filter_distances", "grid")
+EVERYWHERE = {"datasets": ["drawn_30"], "backbones": ["efficientnet_lite0"]}
+WHOLE = SMALL | {name: SMALL[name] | EVERYWHERE for name in EXPERIMENTS}
 STAGES = OF_TABLE_1 | {
     f"pack_whole@{ITEM}",
     f"train_improved@{ITEM}-l2-0",

@@ -34,7 +34,10 @@ def compare(target: nn.Module, source: nn.Module, images: torch.Tensor, factors=
         target(images)
         with torch.no_grad():
             source(images)
-    return Comparison(dict(target.named_parameters()), dict(source.named_parameters()), maps, source_maps, factors)
+    filters = {layer: (layer,) for layer in LAYERS}
+    return Comparison(
+        dict(target.named_parameters()), dict(source.named_parameters()), maps, source_maps, factors, filters
+    )
 
 
 def looped_l2_sp(pair: Comparison, attention: bool) -> float:

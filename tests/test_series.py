@@ -19,7 +19,8 @@ def results(tmp_path) -> pd.DataFrame:
         run = tmp_path / "d/b/delta" / str(seed)
         curves = run / "curves/plots/metrics"
         curves.mkdir(parents=True)
-        (run / "result.json").write_text(json.dumps({"top1": 60.0 + seed, "iterations_per_epoch": 2}))
+        entries = {"top1": 60.0 + seed, "iterations_per_epoch": 2, "source_network": "net", "device": "cpu"}
+        (run / "result.json").write_text(json.dumps(entries))
         (curves / "test_top1.tsv").write_text(f"step\ttest_top1\n2\t{20 + seed}\n4\t{40 + seed}\n5\t{60 + seed}\n")
         losses = "".join(f"{step}\t{10 * step + seed}\n" for step in range(1, 6))
         (curves / "cross_entropy.tsv").write_text(f"step\tcross_entropy\n{losses}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,8 @@ from conftest import VIEW
 from PIL import Image
 
 from delta.errors import UserError
-from delta.images import decode, pack_views
-from delta.split import assign_splits, write_packed
+from delta.images import _in_order, decode, pack_views, pack_whole
+from delta.split import assign_splits, published_splits, restrict, write_packed
 from delta.views import Packed
 
 
@@ -49,6 +51,40 @@ def test_classes_with_too_few_images_are_named(table):
         assign_splits(table, "rest", 6, seed=0)
 
 
+def test_published_splits_are_the_publisher_s(table):
+    table = table.assign(split=["test" if i % 3 else "train" for i in range(len(table))])
+    shuffled = table.sample(frac=1, random_state=1)
+    index = published_splits(shuffled)
+    assert list(index["path"]) == sorted(table["path"])
+    assert dict(zip(index["path"], index["split"], strict=True)) == dict(
+        zip(table["path"], table["split"], strict=True)
+    )
+    assert dict(zip(index["label"], index["target"], strict=True)) == {"ant": 0, "cow": 1, "zebra": 2}
+    assert list(index.columns) == list(assign_splits(table, 4, 2, seed=0).columns)
+
+
+def test_a_chosen_split_takes_no_notice_of_a_published_one(table):
+    chosen = assign_splits(table, 4, 2, seed=0)
+    pd.testing.assert_frame_equal(assign_splits(table.assign(split="test"), 4, 2, seed=0), chosen[list(chosen.columns)])
+
+
+def test_a_format_without_published_splits_says_so(table):
+    with pytest.raises(UserError, match="no published split"):
+        published_splits(table)
+
+
+def test_a_table_is_restricted_to_some_classes(table):
+    some = restrict(table, ["zebra", "ant"])
+    assert some["label"].value_counts().to_dict() == {"zebra": 9, "ant": 6}
+    index = assign_splits(some, 4, 2, seed=0)
+    assert dict(zip(index["label"], index["target"], strict=True)) == {"ant": 0, "zebra": 1}
+
+
+def test_classes_that_do_not_exist_are_named_and_so_are_those_that_do(table):
+    with pytest.raises(UserError, match=r"no such class\(es\): yak, Ant: .* ant, cow, zebra"):
+        restrict(table, ["yak", "cow", "Ant"])
+
+
 def test_packed_images_are_the_resized_files(packed, photographs):
     data = Packed.open(packed)
     assert data.classes == ["ant", "bee", "cow"]
@@ -77,6 +113,40 @@ def test_decoding_gives_upright_rgb(tmp_path):
         file = tmp_path / f"{mode[0]}.tiff"
         Image.new(mode, (5, 5)).save(file)
         assert decode(file).mode == "RGB"
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_packing_gives_the_same_bytes_with_any_number_of_workers(tmp_path, monkeypatch, workers):
+    """Against Pillow alone, one image after the other, while the first images take the longest."""
+    noise, pixels = np.random.default_rng(0), []
+    for number in range(20):
+        pixels.append(Image.fromarray(noise.integers(0, 255, (60 + number, 50, 3), dtype=np.uint8)))
+        pixels[-1].save(tmp_path / f"{number}.png")
+
+    def slow(path):
+        time.sleep(0.05 if path.stem in ("0", "9") else 0)
+        return decode(path)
+
+    monkeypatch.setattr("delta.images.decode", slow)
+    paths, is_train = [f"{number}.png" for number in range(20)], [number % 3 > 0 for number in range(20)]
+    pack_views(tmp_path, paths, is_train, 16, 12, tmp_path, workers)
+    sizes = pack_whole(tmp_path, paths, 16, tmp_path, workers)
+    test = np.stack([image.resize((12, 12), Image.Resampling.BILINEAR) for image in pixels])
+    train = np.stack([image.resize((16, 16), Image.Resampling.BILINEAR) for image in pixels])[is_train]
+    whole = [np.asarray(image.resize((16, 16 * image.height // 50), Image.Resampling.BILINEAR)) for image in pixels]
+    assert np.array_equal(np.load(tmp_path / "test_view.npy"), test)
+    assert np.array_equal(np.load(tmp_path / "train_view.npy"), train)
+    assert sizes == [image.shape[:2] for image in whole]
+    assert (tmp_path / "images.bin").read_bytes() == b"".join(image.tobytes() for image in whole)
+
+
+def test_packing_works_only_a_few_images_ahead():
+    started, taken = [], []
+    for row in _in_order(lambda row: started.append(row) or row, 100, workers=3):
+        time.sleep(0.001)
+        taken.append(row)
+        assert len(started) <= len(taken) + 6
+    assert taken == list(range(100))
 
 
 def test_packing_names_every_bad_file(tmp_path):

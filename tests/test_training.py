@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from conftest import SPEC, TRAINING, VIEW
+from conftest import SPEC, STATISTICS, TRAINING, VIEW
 from torch.nn.functional import cross_entropy
 
 from delta.errors import UserError
@@ -23,6 +23,7 @@ from delta.training import fine_tune
 from delta.views import Packed, endless_batches, normalised, random_crops
 
 ALPHA, BETA = 0.05, 0.2
+CPU = torch.device("cpu")
 PENALISED = ["l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 
 
@@ -37,7 +38,7 @@ def factors() -> dict[str, torch.Tensor]:
 
 
 def train(key: str, data: Packed, weights, seed: int = 0, training=TRAINING, view=VIEW, decay=None, **options):
-    network, source = (build_network(SPEC, weights, 3, seed) for _ in range(2))
+    network, source = (build_network(weights, 3, seed) for _ in range(2))
     chosen = METHODS[key](**options) if options else method(key)
     steps = []
     fine_tune(network, source, data, chosen, factors(), training, view, seed, decay, steps.append)
@@ -53,7 +54,7 @@ def same(one: dict, other: dict) -> bool:
 
 
 def test_target_starts_bit_equal_to_the_source(weights):
-    one, other = build_network(SPEC, weights, 3, seed=1), build_network(SPEC, weights, 3, seed=2)
+    one, other = build_network(weights, 3, seed=1), build_network(weights, 3, seed=2)
     assert same(one.backbone.state_dict(), other.backbone.state_dict())
     assert not torch.equal(one.head.weight, other.head.weight)
 
@@ -61,7 +62,7 @@ def test_target_starts_bit_equal_to_the_source(weights):
 @pytest.mark.parametrize("key", list(METHODS))
 def test_what_moves_and_what_does_not(key, data, weights):
     network, source, curve = train(key, data, weights)
-    start = build_network(SPEC, weights, 3, 0)
+    start = build_network(weights, 3, 0)
     assert same(source.state_dict(), start.state_dict())
     assert same(network.backbone.state_dict(), start.backbone.state_dict()) == (key == "l2_fe")
     assert not torch.equal(network.head.weight, start.head.weight)
@@ -77,13 +78,15 @@ def test_first_loss_is_the_objective(key, data, weights):
     _, _, curve = train(key, data, weights, seed)
     order, crops = torch.Generator().manual_seed(2 * seed), torch.Generator().manual_seed(2 * seed + 1)
     rows = next(endless_batches(len(data.targets("train")), TRAINING.batch_size, order))
-    images = normalised(data.training_crops(rows, VIEW.crop, crops), SPEC)
-    network, source = build_network(SPEC, weights, 3, seed).train(), build_network(SPEC, weights, 3, seed).eval()
+    images = normalised(data.training_crops(rows, VIEW.crop, crops, CPU), STATISTICS)
+    network, source = build_network(weights, 3, seed).train(), build_network(weights, 3, seed).eval()
     layers = SPEC.feature_layers
     with torch.no_grad(), captured(network.backbone, layers) as maps, captured(source.backbone, layers) as source_maps:
         error = cross_entropy(network(images), data.targets("train")[rows])
         source(images)
-    pair = Comparison(network.shared_weights(), source.shared_weights(), maps, source_maps, factors())
+    pair = Comparison(
+        network.shared_weights(), source.shared_weights(), maps, source_maps, factors(), SPEC.feature_layers
+    )
     private = sum(p.square().sum().item() for p in network.head.parameters()) / 2
     expected = error.item() + ALPHA * method(key).shared_penalty(pair).item() + BETA * private
     assert curve["loss"][0] == pytest.approx(expected, rel=1e-5)
@@ -116,7 +119,7 @@ def test_weight_decay_of_l2_is_that_of_sgd(data, weights):
     """One step without momentum: ω ← ω − lr·(g + decay·ω), so two decays differ by lr·Δdecay·ω."""
     one_step = TRAINING.model_copy(update={"iterations": 1, "momentum": 0.0, "clip_norm": None})
     plain, decayed = (train("l2", data, weights, training=one_step, weight_decay=decay)[0] for decay in (0.0, 0.5))
-    start = build_network(SPEC, weights, 3, 0)
+    start = build_network(weights, 3, 0)
     for name, parameter in start.named_parameters():
         moved = plain.get_parameter(name) - decayed.get_parameter(name)
         assert torch.allclose(moved, 0.01 * 0.5 * parameter, atol=1e-6), name
@@ -124,7 +127,7 @@ def test_weight_decay_of_l2_is_that_of_sgd(data, weights):
 
 def test_clipping_bounds_the_shared_weights_alone(data, weights):
     one_step = TRAINING.model_copy(update={"iterations": 1, "momentum": 0.0, "clip_norm": 0.5})
-    start = build_network(SPEC, weights, 3, 0)
+    start = build_network(weights, 3, 0)
     clipped, _, _ = train("delta", data, weights, training=one_step, alpha=1.0)
     free, _, _ = train("delta", data, weights, training=one_step.model_copy(update={"clip_norm": None}), alpha=1.0)
 
@@ -177,7 +180,6 @@ def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, dat
         data=data,
         weights=weights,
         factors=None,
-        backbone="efficientnet_lite0",
         method=method("l2_sp"),
         view=VIEW,
         training=training,
@@ -199,6 +201,8 @@ def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, dat
         "alpha": ALPHA,
         "beta": BETA,
         "iterations_per_epoch": 2,
+        "source_network": "EfficientNet-Lite0, random",
+        "device": "cpu",
         "classes": ["ant", "bee", "cow"],
     }
     assert tests["test_top1"].iloc[-1] == pytest.approx(result["top1"])
@@ -206,7 +210,7 @@ def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, dat
 
 def test_testing_between_epochs_changes_no_weight(data, weights):
     """L2-FE's frozen backbone must stay in eval mode after a test."""
-    network, source = (build_network(SPEC, weights, 3, 0) for _ in range(2))
+    network, source = (build_network(weights, 3, 0) for _ in range(2))
     fine_tune(
         network, source, data, method("l2_fe"), {}, TRAINING, VIEW, 0, log=lambda step: top1(network, data, "test")
     )
@@ -214,7 +218,7 @@ def test_testing_between_epochs_changes_no_weight(data, weights):
 
 
 def test_top1_counts_right_answers(data, weights):
-    network = build_network(SPEC, weights, 3, 0)
+    network = build_network(weights, 3, 0)
     with torch.no_grad():
         network.head.weight.zero_()
         network.head.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
@@ -238,7 +242,7 @@ def test_crops_are_windows_of_the_image_or_its_mirror():
             for left in range(3):
                 window = image[top : top + 3, left : left + 3]
                 windows[copy.copy(window[:, ::-1] if mirrored else window).tobytes()] = 0
-    crops = random_crops([image] * 400, 3, torch.Generator().manual_seed(0))
+    crops = random_crops([image] * 400, 3, torch.Generator().manual_seed(0), CPU)
     for crop in crops:
         windows[crop.numpy().tobytes()] += 1
     assert len(windows) == 18

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import SPEC, VIEW
+from conftest import SPEC, STATISTICS, VIEW
 from PIL import Image
 
 from delta.errors import UserError
@@ -47,14 +47,14 @@ def test_images_are_kept_whole_with_their_aspect(whole, photographs):
 
 
 def test_ten_crops_are_those_cut_by_hand_and_their_logits_averaged(whole, photographs, weights):
-    network = build_network(SPEC, weights, 3, 0).eval()
+    network = build_network(weights, 3, 0).eval()
     batches = list(whole.test_batches("test", SPEC, 40, torch.device("cpu")))
     assert [(len(crops), len(targets)) for crops, targets in batches] == [(40, 4), (20, 2)]
     right = []
     for place, row in enumerate(whole.rows("test")):
         by_hand = ten_crops(resized(photographs / whole.index["path"][row], VIEW.resize), VIEW.crop)
         crops = batches[place // 4][0][10 * (place % 4) :][:10]
-        assert torch.equal(crops, normalised(torch.from_numpy(by_hand), SPEC))
+        assert torch.equal(crops, normalised(torch.from_numpy(by_hand), STATISTICS))
         with torch.no_grad():
             logits = sum(network(crop[None])[0].double() for crop in crops) / 10
         right.append(logits.argmax().item() == whole.index["target"][row])
@@ -64,7 +64,9 @@ def test_ten_crops_are_those_cut_by_hand_and_their_logits_averaged(whole, photog
 def test_training_crops_are_windows_of_the_whole_image(whole, photographs):
     """A place among the training images leads to the image of its own row."""
     rows = whole.rows("train")
-    crops = whole.training_crops(torch.arange(len(rows)), VIEW.crop, torch.Generator().manual_seed(0))
+    crops = whole.training_crops(
+        torch.arange(len(rows)), VIEW.crop, torch.Generator().manual_seed(0), torch.device("cpu")
+    )
     for crop, row in zip(crops.numpy(), rows, strict=True):
         image = resized(photographs / whole.index["path"][row], VIEW.resize)
         windows = [

@@ -1,35 +1,60 @@
-"""Target data sets: one module a published format, each giving the same table of path and label."""
+"""Target data sets: one module a format, each giving the same table of path and label.
+
+A format's module is imported when it is asked for, so that one needs nothing of the others.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
-from delta.datasets import caltech256, drawn, folder
+    from delta.downloads import Downloads
+
+FORMATS = ("drawn", "folder", "caltech256", "stanford_dogs", "mit_indoors", "cub_200_2011", "food_101")
 
 
-def fetch(format: str, source: str, images_per_class: int | None, seed: int, out: Path) -> None:
+def fetch(format: str, source: str, images_per_class: int | None, seed: int, downloads: Downloads, out: Path) -> None:
     """Bring a data set's images below the existing folder `out`, laid out as its publisher lays them out.
 
     Args:
-        format: a data set's `format` parameter.
-        source: its `source` parameter.
+        format: a data set's `format` parameter, one of FORMATS.
+        source: its `source` parameter, for the folder format.
         images_per_class, seed: how much to draw, for the drawn format.
+        downloads: where a published format's files come from.
 
     Raises:
-        UserError: something is wrong with the images' source.
+        UserError: something is wrong with the images' source, a download or an archive.
     """
     if format == "drawn":
-        drawn.draw(out, images_per_class, seed)
+        _module("drawn").draw(out, images_per_class, seed)
+    elif format == "folder":
+        _module("folder").copy_images(Path(source), out)
     else:
-        folder.copy_images(Path(source), out)
+        _module("published").fetch(_module(format).PUBLISHED, downloads, out)
 
 
 def read(format: str, root: Path) -> pd.DataFrame:
-    """The table of a fetched data set: path (relative to `root`, posix) and label, sorted by path.
+    """The table of a fetched data set, sorted by path.
+
+    Returns:
+        path (relative to `root`, posix), label and, where the publisher chose it, split (train or test).
 
     Raises:
-        UserError: `root` does not hold the data set.
+        UserError: `root` does not hold the data set, or not all of it.
     """
-    return caltech256.read(root) if format == "drawn" else folder.read(root)
+    if format == "folder":
+        return _module("folder").read(root)
+    if format == "drawn":
+        caltech256 = _module("caltech256")
+        return caltech256.read(root, replace(caltech256.PUBLISHED, classes=len(_module("drawn").CATEGORIES)))
+    return _module(format).read(root, _module(format).PUBLISHED)
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"{__name__}.{name}")

@@ -4,7 +4,7 @@ from delta.regularizers import Comparison, Method, Penalty, filter_distance, par
 
 
 class L2SPAttention(Method):
-    """As L2-SP, but in each feature layer's convolution filter j counts C·W_j times."""
+    """As L2-SP, but filter j of the convolutions that make a feature layer's channels counts C·W_j times."""
 
     label = "L2-SP(ATT)"
     uses_attention = True

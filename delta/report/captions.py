@@ -7,19 +7,21 @@ import pandas as pd
 
 from delta.grid_result import best_cell, cells
 from delta.report.names import display, label
+from delta.report.sources import exceptions
 from delta.report.statistics import signed
 
 
 def best_methods(table: pd.DataFrame) -> str:
-    """The best method on each data set, all of equals, with its number and, of several backbones, the one it takes."""
-    several = table["backbone"].nunique() > 1
+    """The best method on each data set, all of equals, with its number and, of several backbones, the one it takes; a
+    source network that is not the backbone's own is named in its place."""
+    several, sources = table["backbone"].nunique() > 1, exceptions(table)
     methods = sorted(_best(table, ["dataset"]).groupby("method", sort=False), key=lambda group: -len(group[1]))
     parts = []
     for method, rows in methods:
         places = []
         for row in rows.itertuples():
-            backbone = f", {display(row.backbone)}" if several else ""
-            places.append(f"{display(row.dataset)} ({row.mean:.1f} %{backbone})")
+            network = sources.get((row.dataset, row.backbone), display(row.backbone) if several else None)
+            places.append(f"{display(row.dataset)} ({row.mean:.1f} %{f', {network}' if network else ''})")
         parts.append(f"{label(method)} on {_series(places)}")
     return f"The highest mean top-1 accuracy is that of {'; '.join(parts)}."
 

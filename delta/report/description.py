@@ -6,13 +6,14 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from delta.report.names import display
 from delta.report.page import Run
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "dvc", "pillow")
@@ -27,7 +28,12 @@ PAPER = {
 
 
 def describe(
-    parameters: str, fixed: tuple[float, float], commit: str, wall_times: Path, stages: Mapping[str, Sequence]
+    parameters: str,
+    fixed: tuple[float, float],
+    commit: str,
+    wall_times: Path,
+    stages: Mapping[str, Sequence],
+    devices: Iterable[str],
 ) -> Run:
     """The facts about a run.
 
@@ -36,12 +42,13 @@ def describe(
         fixed: DELTA's α and β outside the grid search.
         commit: see `commit`.
         wall_times, stages: see `read_wall_times`.
+        devices: what each run was computed on, see `delta.report.results.read_results`.
     """
     values = yaml.safe_load(parameters)
     return Run(
         profile=values["profile"],
-        datasets=values["datasets"],
-        backbones=values["backbones"],
+        datasets={key: _printed(key, dataset) for key, dataset in values["datasets"].items()},
+        backbones={key: _printed(key, backbone) for key, backbone in values["backbones"].items()},
         methods=["l2_fe", *values["methods"]],
         seeds=values["seeds"],
         fixed=fixed,
@@ -51,7 +58,7 @@ def describe(
             "Processor": _processor(),
             "Cores": str(os.cpu_count()),
             "System": f"{platform.system()} {platform.machine()}",
-            "Device asked for": values["device"],
+            "Runs computed on": ", ".join(dict.fromkeys(devices)),
         },
         commit=commit,
         times=read_wall_times(wall_times, stages),
@@ -61,7 +68,7 @@ def describe(
 
 def deviations(values: Mapping[str, Any]) -> list[str]:
     """How parameters make a smaller or another experiment than the paper's (section 4.2), a sentence each."""
-    training, grid, notes = values["training"], values["grid"], []
+    training, grid, notes = values["training"], values["grid"], _of_data_sets(values)
     if training["iterations"] != PAPER["iterations"]:
         notes.append(f"{training['iterations']} iterations of training instead of the paper's 9,000.")
     if training["batch_size"] != PAPER["batch_size"]:
@@ -73,6 +80,8 @@ def deviations(values: Mapping[str, Any]) -> list[str]:
         notes.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'} a method instead of five.")
     if training["clip_norm"] is not None:
         notes.append(f"The gradient of the shared weights is clipped to a norm of {training['clip_norm']:g}.")
+    if training["precision"] == "bf16":
+        notes.append("Training computes the networks in bfloat16, by autocast, instead of float32.")
     if grid["datasets"]:
         if grid["alpha"] != PAPER["grid"] or grid["beta"] != PAPER["grid"]:
             size = f"{len(grid['alpha'])} × {len(grid['beta'])}"
@@ -82,6 +91,43 @@ def deviations(values: Mapping[str, Any]) -> list[str]:
         if grid["iterations"] != training["iterations"]:
             notes.append(f"{grid['iterations']} iterations of training a cell of the grid.")
     return notes
+
+
+def _of_data_sets(values: Mapping[str, Any]) -> list[str]:
+    """The deviations in classes and source networks, data set by data set."""
+    notes = []
+    for key, dataset in values["datasets"].items():
+        if dataset.get("classes"):
+            notes.append(f"{len(dataset['classes'])} classes of {display(key)} instead of all.")
+        for backbone, own in values["backbones"].items():
+            if other := dataset.get("networks", {}).get(backbone):
+                checkpoint = f" with the checkpoint {Path(other['checkpoint']).name}" if other.get("checkpoint") else ""
+                network = f"{display(other['network'])}{checkpoint}"
+                notes.append(f"{display(key)} starts from {network} in place of {display(backbone)}.")
+            elif dataset["format"] == "mit_indoors" and not (own.get("checkpoint") or "places365" in own["network"]):
+                notes.append(f"{display(key)} starts from {display(backbone)} without the paper's Places365 weights.")
+    return notes
+
+
+def _printed(key: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a data set, backbone or source network by the names and values that the page prints.
+
+    Args:
+        key: of what they are parameters of; a network of that name goes without saying.
+    """
+    printed = {}
+    for name, value in parameters.items():
+        if name == "networks":
+            for backbone, source in value.items():
+                facts = ", ".join(f"{what} {fact}" for what, fact in _printed("", source).items())
+                printed[f"with {display(backbone)}:"] = facts
+        elif name == "classes" and value:
+            printed["classes"] = len(value)
+        elif isinstance(value, list):
+            printed[name] = " ".join(map(str, value))
+        elif value is not None and (name, value) != ("network", key):
+            printed[name] = display(value) if name == "network" else value
+    return printed
 
 
 def commit(root: Path) -> str:

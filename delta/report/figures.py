@@ -21,6 +21,7 @@ from delta.grid_result import best_cell, cells
 from delta.report.figure_style import RC, looks, pair_title, wrapped
 from delta.report.grid_panels import grid_lines, grid_map, grid_marks
 from delta.report.names import display, label
+from delta.report.sources import exceptions
 
 STEPS = [1, 2, 5, 10]
 SCHEDULES = {"StepLR": "-", "ExponentialLR": (0, (4, 1.5))}
@@ -33,23 +34,31 @@ def accuracy(table1: pd.DataFrame, table2: pd.DataFrame | None = None) -> Figure
     A column of panels a backbone; Table 1 in the first row, Table 2 in the second where there is one.
 
     Args:
-        table1, table2: a row a data set, backbone and method: mean, std (NaN for one seed), paper_mean (may be NaN).
+        table1, table2: a row a data set, backbone and method: source_network, mean, std (NaN for one seed), paper_mean
+            (may be NaN). Table 2 may lack some of Table 1's backbones.
     """
     tables = [table for table in (table1, table2) if table is not None]
-    backbones = table1["backbone"].unique()
+    columns = table1["backbone"].nunique()
+    notes = [_source_notes(table) for table in tables]
     slots = [table["dataset"].nunique() * (table["method"].nunique() + 1) for table in tables]
-    figure = Figure(figsize=(1.8 + 3.4 * len(backbones), 1.3 + sum(0.5 + 0.15 * count for count in slots)))
+    lines = sum(max((text.count("\n") for text in texts.values()), default=0) for texts in notes)
+    height = 1.3 + sum(0.5 + 0.15 * count for count in slots) + 0.15 * lines
+    figure = Figure(figsize=(1.8 + 3.4 * columns, height))
     grid = figure.subplots(
-        len(tables), len(backbones), squeeze=False, sharex=True, sharey="row", height_ratios=[3 + n for n in slots]
+        len(tables), columns, squeeze=False, sharex=True, sharey="row", height_ratios=[3 + n for n in slots]
     )
     styles = looks(pd.concat(tables)["method"].unique())
     for row, (table, name) in enumerate(zip(tables, ("Table 1", "Table 2: improved view"), strict=False)):
-        for axes, backbone in zip(grid[row], backbones, strict=True):
-            panel = table[table["backbone"] == backbone]
-            axes.set_title(wrapped(display(backbone), 38) + (f"\n{name}" if len(tables) > 1 else ""))
+        for axes, (backbone, panel) in zip(grid[row], table.groupby("backbone", sort=False), strict=False):
+            title = wrapped(display(backbone), 38) + (f"\n{name}" if len(tables) > 1 else "")
+            axes.set_title(title + notes[row].get(backbone, ""))
             _accuracy_panel(axes, panel, list(table["dataset"].unique()), list(table["method"].unique()), styles)
-    for axes in grid[-1]:
-        axes.set_xlabel("top-1 on the test images (%)")
+        for axes in grid[row, table["backbone"].nunique() :]:
+            axes.set_visible(False)
+    for panels in grid.T:
+        lowest = [axes for axes in panels if axes.get_visible()][-1]
+        lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel("top-1 on the test images (%)")
     handles = [
         Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=label(method))
         for method, look in styles.items()
@@ -58,8 +67,16 @@ def accuracy(table1: pd.DataFrame, table2: pd.DataFrame | None = None) -> Figure
         handles.append(Line2D([], [], color="#555555", linewidth=1, label="± standard deviation over the seeds"))
     if any(table["paper_mean"].notna().any() for table in tables):
         handles.append(Line2D([], [], color="black", marker="|", markersize=9, linestyle="", label="the paper's mean"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(backbones) == 1 else 4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if columns == 1 else 4)
     return figure
+
+
+def _source_notes(table: pd.DataFrame) -> dict[str, str]:
+    """By backbone, a line below its title for each data set that starts from another source network."""
+    notes: dict[str, str] = {}
+    for (dataset, backbone), source in exceptions(table).items():
+        notes[backbone] = notes.get(backbone, "") + "\n" + wrapped(f"{display(dataset)}: {source}", 38)
+    return notes
 
 
 def _accuracy_panel(axes: Axes, panel: pd.DataFrame, datasets: list[str], methods: list[str], styles: dict) -> None:

@@ -1,4 +1,4 @@
-"""Data sets, backbones and methods by the names that the paper prints."""
+"""Data sets, networks and methods by the names that the paper prints."""
 
 from delta.methods import METHODS
 
@@ -10,13 +10,15 @@ NAMES = {
     "cub_200_2011": "CUB-200-2011",
     "food_101": "Food-101",
     "resnet101": "ResNet-101",
+    "resnet50": "ResNet-50",
+    "resnet50_places365": "ResNet-50 (Places365)",
     "inception_v3": "Inception-V3",
     "efficientnet_lite0": "EfficientNet-Lite0",
 }
 
 
 def display(key: str) -> str:
-    """The printed name of a data set or backbone; a user's own is printed as its key."""
+    """The printed name of a data set, backbone or source network; a user's own is printed as its key."""
     return NAMES.get(key, key)
 
 

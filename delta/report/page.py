@@ -17,6 +17,7 @@ from delta.report import captions
 from delta.report.claims import Claim, judge, no_interval
 from delta.report.names import display, label
 from delta.report.results import read_table
+from delta.report.sources import exceptions, named, source_note
 from delta.report.statistics import REFERENCE, excludes_zero, plus_minus, signed
 
 LARGEST_SVG = 300_000  # bytes; beyond it the picture of an SVG is slow to draw, and the PNG is taken
@@ -30,13 +31,13 @@ class Run:
 
     Attributes:
         profile: its name.
-        datasets, backbones: each one's parameters by key.
+        datasets, backbones: each one's parameters by key, named and valued as they are printed.
         methods: keys, in the order of the tables.
         seeds: those of the training runs.
         fixed: DELTA's α and β outside the grid search.
         parameters: all of params.yaml.
         versions: of the packages, by name.
-        machine: label and value, such as processor, cores and device.
+        machine: label and value, such as processor, cores and devices.
         commit: of the pipeline.
         times: stage, items of it and seconds of all of them together.
         notes: sentences that say how the run differs from the paper's protocol.
@@ -61,6 +62,7 @@ class Row:
     """A row of a table of accuracies: texts to print and numbers to sort by, None where there is nothing."""
 
     dataset: str
+    source: str  # its source network where that must be said
     method: str
     starts: bool  # the first row of its data set
     best: bool  # no larger mean on its data set
@@ -114,7 +116,7 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         name: read_table(reports / "plots" / f"{name}.csv") for name in ("learning_curves", "grid", "filter_shares")
     }
     tables = {1: table1} if table2 is None else {1: table1, 2: table2}
-    claims = judge(table1, table2, *plots.values())
+    claims, sources = judge(table1, table2, *plots.values()), exceptions(table1)
     environment = Environment(
         loader=PackageLoader("delta.report", ""),
         autoescape=True,
@@ -122,15 +124,16 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"display": display, "label": label, "duration": _duration, "tied": _tied}
+    environment.filters |= {"display": display, "label": label, "named": named, "duration": _duration, "tied": _tied}
     out.write_text(
         environment.get_template("page.html.j2").render(
             run=run,
             summary=[captions.best_methods(table1), _claims_that_hold(claims)],
             claims=claims,
-            tables={number: (_legend(table), _tables(table)) for number, table in tables.items()},
+            sources=sources,
+            tables={number: (_legend(table) + source_note(table), _tables(table)) for number, table in tables.items()},
             overview=_overview(reports / "figures", table1, table2),
-            pictures=_pictures(reports / "figures", plots, run.fixed),
+            pictures=_pictures(reports / "figures", plots, run.fixed, sources),
             longest=max((seconds for _, _, seconds in run.times), default=0),
         ),
         encoding="utf-8",
@@ -149,10 +152,11 @@ def _claims_that_hold(claims: Sequence[Claim]) -> str:
 
 
 def _tables(table: pd.DataFrame) -> list[Table]:
-    return [_table(backbone, rows) for backbone, rows in table.groupby("backbone", sort=False)]
+    sources = exceptions(table)
+    return [_table(backbone, rows, sources) for backbone, rows in table.groupby("backbone", sort=False)]
 
 
-def _table(backbone: str, table: pd.DataFrame) -> Table:
+def _table(backbone: str, table: pd.DataFrame, sources: Mapping[tuple[str, str], str]) -> Table:
     rows = []
     for dataset, block in table.groupby("dataset", sort=False):
         for number, row in enumerate(block.itertuples()):
@@ -160,6 +164,7 @@ def _table(backbone: str, table: pd.DataFrame) -> Table:
             rows.append(
                 Row(
                     dataset=dataset,
+                    source=sources.get((dataset, backbone), ""),
                     method=row.method,
                     starts=number == 0,
                     best=row.mean == block["mean"].max(),
@@ -192,7 +197,10 @@ def _overview(folder: Path, table1: pd.DataFrame, table2: pd.DataFrame | None) -
 
 
 def _pictures(
-    folder: Path, plots: Mapping[str, pd.DataFrame | None], fixed: tuple[float, float]
+    folder: Path,
+    plots: Mapping[str, pd.DataFrame | None],
+    fixed: tuple[float, float],
+    sources: Mapping[tuple[str, str], str],
 ) -> dict[str, list[Picture]]:
     """The figures of each data set, in the order of the paper's numbers, backbone by backbone."""
     kinds = [
@@ -205,7 +213,8 @@ def _pictures(
         if frame is None:
             continue
         for (dataset, backbone), rows in frame.groupby(["dataset", "backbone"], sort=False):
-            title = f"Figure {number}: {what}, {display(dataset)}, {display(backbone)}"
+            pair = f"{named(dataset, sources.get((dataset, backbone)))}, {display(backbone)}"
+            title = f"Figure {number}: {what}, {pair}"
             if picture := _picture(folder, f"figure{number}-{dataset}-{backbone}", title, caption(rows)):
                 pictures.setdefault(dataset, []).append(picture)
     return pictures

@@ -21,7 +21,8 @@ def read_results(
     seeds: Iterable[int],
     variant: str = "",
 ) -> pd.DataFrame:
-    """One row a run: dataset, backbone, method, seed, top1 (percent), in the order given, and run, its folder.
+    """One row a run, in the order given: dataset, backbone, method, seed, top1 (percent), source_network and device as
+    texts, and run, its folder.
 
     Args:
         variant: what follows the method in a run folder's path: nothing for Table 1, or a setting such as `-improved`.
@@ -32,8 +33,10 @@ def read_results(
     rows = []
     for dataset, backbone, method, seed in product(datasets, backbones, methods, seeds):
         run = runs / dataset / backbone / f"{method}{variant}" / str(seed)
-        rows.append((dataset, backbone, method, seed, float(read_result(run, "top1")), run))
-    return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "seed", "top1", "run"])
+        top1, source_network, device = (read_result(run, name) for name in ("top1", "source_network", "device"))
+        rows.append((dataset, backbone, method, seed, float(top1), source_network, device, run))
+    columns = ["dataset", "backbone", "method", "seed", "top1", "source_network", "device", "run"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def read_result(run: Path, name: str) -> Any:
@@ -72,8 +75,9 @@ def read_table(file: Path) -> pd.DataFrame | None:
 
 
 def summarize(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation over seeds: dataset, backbone, method, mean, std (NaN for one seed), seeds."""
-    groups = results.groupby(["dataset", "backbone", "method"], sort=False)["top1"]
+    """Mean and sample standard deviation over seeds: dataset, backbone, method, source_network, mean, std (NaN for one
+    seed), seeds."""
+    groups = results.groupby(["dataset", "backbone", "method", "source_network"], sort=False)["top1"]
     return groups.agg(mean="mean", std="std", seeds="size").reset_index()
 
 

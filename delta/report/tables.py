@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 import pandas as pd
 
 from delta.report.names import display, label
 from delta.report.results import summarize
+from delta.report.sources import exceptions, named, paper_source, source_note
 from delta.report.statistics import LEAST_SEEDS, excludes_zero, paired_differences, plus_minus, signed
 
 TITLES = {
@@ -34,13 +36,16 @@ def accuracy_table(number: int, results: pd.DataFrame) -> dict[str, str]:
 
     Returns:
         `md` and `tex` have a row a data set and a column a method, backbone by backbone, as the paper has it; `csv` a
-        row a data set, backbone and method: mean, std, seeds, paper_mean, paper_std, difference, low, high. Cells of
-        what does not exist are empty: the paper's value, or an interval from fewer than three seeds.
+        row a data set, backbone and method: source_network, mean, std, seeds, paper_mean, paper_std, difference, low,
+        high, device (what the runs were computed on). Cells of what does not exist are empty: the paper's value, or an
+        interval from fewer than three seeds.
     """
     keys = ["dataset", "backbone", "method"]
     paper = paper_numbers(number).drop(columns="metric").rename(columns={"mean": "paper_mean", "std": "paper_std"})
     summary = summarize(results).merge(paper, how="left", on=keys)
     summary = summary.merge(paired_differences(results), how="left", on=keys)
+    devices = results.groupby(keys, sort=False)["device"].agg(lambda each: ", ".join(each.unique()))
+    summary = summary.merge(devices.reset_index(), on=keys)
     return {"md": _markdown(number, summary), "csv": summary.round(4).to_csv(index=False), "tex": _latex(summary)}
 
 
@@ -65,8 +70,8 @@ def _tex_difference(cell: tuple) -> str:
 
 
 def _markdown(number: int, summary: pd.DataFrame) -> str:
-    methods = list(summary["method"].unique())
-    lines = [f"# {TITLES[number]}", "", _legend(summary), ""]
+    methods, sources = list(summary["method"].unique()), exceptions(summary)
+    lines = [f"# {TITLES[number]}", "", _legend(summary) + source_note(summary), ""]
     for backbone, block in summary.groupby("backbone", sort=False):
         lines.append(f"| {display(backbone)} | {' | '.join(label(method) for method in methods)} |")
         lines.append(f"| --- |{' ---: |' * len(methods)}")
@@ -77,7 +82,7 @@ def _markdown(number: int, summary: pd.DataFrame) -> str:
                 difference = _difference(cell)
                 below = f"<br>{difference}" if difference else ""
                 cells.append(plus_minus(cell.mean, cell.std) + theirs + below)
-            lines.append(f"| {display(dataset)} | {' | '.join(cells)} |")
+            lines.append(f"| {named(dataset, sources.get((dataset, backbone)))} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -96,7 +101,7 @@ def _legend(summary: pd.DataFrame) -> str:
 
 
 def _latex(summary: pd.DataFrame) -> str:
-    methods = list(summary["method"].unique())
+    methods, sources = list(summary["method"].unique()), exceptions(summary)
     lines = [rf"\begin{{tabular}}{{l{'r' * len(methods)}}}", r"\toprule"]
     for number, (backbone, block) in enumerate(summary.groupby("backbone", sort=False)):
         if number:
@@ -104,9 +109,11 @@ def _latex(summary: pd.DataFrame) -> str:
         lines.append(" & ".join([_escaped(display(backbone)), *(label(method) for method in methods)]) + r" \\")
         lines.append(r"\midrule")
         for dataset, row in block.groupby("dataset", sort=False):
-            rows = {_escaped(display(dataset)): [_tex(cell.mean, cell.std) for cell in row.itertuples()]}
+            source = sources.get((dataset, backbone))
+            rows = {_escaped(named(dataset, source)): [_tex(cell.mean, cell.std) for cell in row.itertuples()]}
             if row["paper_mean"].notna().any():
-                rows[r"\quad paper"] = [_tex(cell.paper_mean, cell.paper_std) for cell in row.itertuples()]
+                theirs = f" ({paper_source(dataset, backbone)})" if source else ""
+                rows[rf"\quad paper{theirs}"] = [_tex(cell.paper_mean, cell.paper_std) for cell in row.itertuples()]
             if row["difference"].notna().any():
                 rows[r"\quad minus L2-SP"] = [_tex_difference(cell) for cell in row.itertuples()]
             lines += [" & ".join([name, *cells]) + r" \\" for name, cells in rows.items()]
@@ -114,4 +121,4 @@ def _latex(summary: pd.DataFrame) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("_", r"\_")
+    return re.sub(r"([_&%#$])", r"\\\1", text)

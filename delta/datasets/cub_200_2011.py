@@ -1,0 +1,74 @@
+"""CUB-200-2011 (Wah et al. 2011): `CUB_200_2011/images/001.Black_footed_Albatross/….jpg`, lists and bird parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from delta.datasets.published import Published, checked, reading
+from delta.downloads import RemoteFile
+
+PUBLISHED = Published(
+    files=(
+        RemoteFile(
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+            "md5:97eceeb196236b17998738112f37df78",
+        ),
+    ),
+    classes=200,
+    train=5_994,
+    test=5_794,
+)
+
+_FOLDER = "CUB_200_2011"
+_SPLITS = {"1": "train", "0": "test"}
+
+
+def read(root: Path, published: Published = PUBLISHED) -> pd.DataFrame:
+    """The images of the publisher's lists: path (relative to `root`), label and split, sorted by path.
+
+    A label is what follows the class's number: `Black_footed_Albatross`.
+
+    Raises:
+        UserError: a list cannot be read, or its counts or files are not as published.
+    """
+    folder = root / _FOLDER
+    names = ("image_class_labels", "train_test_split", "classes")
+    labels, splits, classes = (_by_number(folder / f"{name}.txt") for name in names)
+    with reading(folder):
+        rows = [
+            (path, classes[labels[image]].partition(".")[2], _SPLITS[splits[image]])
+            for image, path in _paths(root).items()
+        ]
+    return checked(root, rows, published)
+
+
+def read_parts(root: Path) -> pd.DataFrame:
+    """Where the parts of every bird are.
+
+    Returns:
+        path (as `read` has it), part (its name), x and y (pixels; 0 where the part is hidden) and visible (bool): a row
+        a part of each image, sorted by path, the parts in the publisher's order.
+
+    Raises:
+        UserError: a list cannot be read.
+    """
+    folder = root / _FOLDER / "parts"
+    paths, parts = _paths(root), _by_number(folder / "parts.txt")
+    with reading(folder / "part_locs.txt"):
+        columns = {"image": str, "part": str, "x": float, "y": float, "visible": int}
+        table = pd.read_csv(folder / "part_locs.txt", sep=" ", names=list(columns), dtype=columns)
+        table.insert(0, "path", [paths[image] for image in table.pop("image")])
+        table = table.assign(part=[parts[part] for part in table["part"]], visible=table["visible"] == 1)
+    return table.sort_values("path", kind="stable", ignore_index=True)
+
+
+def _paths(root: Path) -> dict[str, str]:
+    return {image: f"{_FOLDER}/images/{path}" for image, path in _by_number(root / _FOLDER / "images.txt").items()}
+
+
+def _by_number(path: Path) -> dict[str, str]:
+    """What a list of `<number> <text>` lines has for each number."""
+    with reading(path):
+        return dict(line.split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines())

@@ -1,0 +1,166 @@
+"""Source networks' weights as published, or of the user's own: fetched, checked against the architecture, described.
+
+No weight file is ever unpickled with code execution: `weights_only=True`, or safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from importlib import metadata
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from delta.anatomy import find_feature_layers, find_path, find_stages, made_by
+from delta.backbones import Backbone
+from delta.catalogue import NETWORKS, TIMM, Package, Published
+from delta.downloads import Downloads, RemoteFile
+from delta.errors import UserError
+from delta.params import SourceNetwork
+
+_PIXELS = 128  # the side of the images that a network is watched with, where it takes any
+_UNREADABLE = (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, KeyError, AttributeError, TypeError)
+
+
+def source_weights(source: SourceNetwork, downloads: Downloads) -> tuple[Backbone, dict[str, Tensor]]:
+    """A source network's description and its backbone's state, fetched where it is not here yet.
+
+    Raises:
+        UserError: unknown network, a failed download, or a file that is not this network's weights.
+    """
+    published = NETWORKS.get(source.network) or _of_timm(source.network.removeprefix(TIMM))
+    if source.checkpoint:
+        file, name = Path(source.checkpoint), f"{published.architecture}, checkpoint {Path(source.checkpoint).name}"
+    elif published.weights is None:
+        raise UserError(f"network {source.network}: timm has no weights for it: set a checkpoint of your own")
+    elif isinstance(published.weights, Package):
+        file, name = _in_package(published.weights), published.name
+    else:
+        file, name = downloads.fetch(published.weights), published.name
+
+    with torch.random.fork_rng(devices=[]):
+        backbone = timm.create_model(published.architecture, pretrained=False, num_classes=0).eval()
+        if source.network.startswith(TIMM) and not source.checkpoint:
+            _load_as_timm_does(backbone, published.architecture, file)
+        else:
+            own_names = published.own_names and not source.checkpoint
+            backbone.load_state_dict(read_state(file, published.architecture, own_names))
+    return _described(backbone, published, source, name), backbone.state_dict()
+
+
+def _described(backbone: nn.Module, published: Published, source: SourceNetwork, name: str) -> Backbone:
+    config, architecture = backbone.pretrained_cfg, published.architecture
+    size = config["input_size"] if config.get("fixed_input_size") else (3, _PIXELS, _PIXELS)
+    images = torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
+    if source.feature_layers:
+        layers = made_by(backbone, source.feature_layers, architecture)
+    else:
+        layers = published.feature_layers or find_feature_layers(backbone, images, architecture)
+    return Backbone(
+        architecture=architecture,
+        name=name,
+        path=find_path(backbone, images),
+        feature_layers=layers,
+        stages=find_stages(backbone, images, layers),
+        mean=source.mean or published.mean,
+        std=source.std or published.std,
+    )
+
+
+def _of_timm(name: str) -> Published:
+    """A network of timm's, with the weights that timm has for it."""
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.partition('.')[0][:6]}*")[:5]
+        raise UserError(f"network {TIMM}{name}: timm has no such network; it has {', '.join(near) or 'others'} …")
+    config = timm.get_pretrained_cfg(name)
+    url = config.url
+    if not url and config.hf_hub_id:
+        url = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/{config.hf_hub_filename or 'model.safetensors'}"
+    file = RemoteFile(url, saved_as=f"timm-{name}{Path(url).suffix}") if url else None
+    return Published(name, f"{TIMM}{name}", file, mean=tuple(config.mean), std=tuple(config.std))
+
+
+def _in_package(package: Package) -> Path:
+    """The one `.pth` file of an installed distribution, its checksum verified."""
+    try:
+        files = metadata.files(package.name) or []
+    except metadata.PackageNotFoundError:
+        raise UserError(f"the package {package.name} is not installed: pip install -r requirements.txt") from None
+    for file in files:
+        if file.suffix == ".pth":
+            path = Path(str(file.locate()))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            if digest != package.sha256:
+                raise UserError(
+                    f"{path}: checksum is sha256 {digest}, published is {package.sha256}: reinstall {package.name}"
+                )
+            return path
+    raise UserError(f"the package {package.name} holds no .pth file: reinstall it")
+
+
+def _load_as_timm_does(backbone: nn.Module, architecture: str, file: Path) -> None:
+    """timm renames what it must of its own older files."""
+    try:
+        loaded = timm.create_model(
+            architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": str(file)}
+        )
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file}: not timm's weights of {architecture} ({reason})") from None
+    backbone.load_state_dict(loaded.state_dict())
+
+
+def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[str, Tensor]:
+    """The backbone's state from a weight file in any of the usual forms, without executing anything in it.
+
+    Forms: safetensors, or PyTorch's, bare or as the `state_dict` of a checkpoint, names prefixed `module.`, or
+    `backbone.` as this pipeline's own. The classifier and Inception's auxiliary one are left out. Older files
+    lack batch-norm's num_batches_tracked.
+
+    Args:
+        architecture: its name in timm.
+        own_names: the publisher's names are not timm's; take the tensors in order.
+
+    Raises:
+        UserError: unreadable file, or tensors of another architecture, naming the first that differ.
+    """
+    try:
+        found = load_state_dict(str(file), weights_only=True)
+        found = {name.removeprefix("backbone."): tensor for name, tensor in found.items()}
+        shapes = {name: tensor.shape for name, tensor in found.items()}
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such weight file") from None
+    except (*_UNREADABLE, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{file}: not a plain PyTorch weight file ({reason})") from None
+    with torch.random.fork_rng(devices=[]):
+        whole = timm.create_model(architecture, pretrained=False)
+    expected = {name: tensor.shape for name, tensor in whole.state_dict().items()}
+    if own_names and list(shapes.values()) == list(expected.values()):
+        found, shapes = dict(zip(expected, found.values(), strict=True)), expected
+    classifier = f"{whole.pretrained_cfg['classifier']}."
+    expected = {name: shape for name, shape in expected.items() if not name.startswith(classifier)}
+    heads = (classifier, "head.", "AuxLogits.")
+    found = {name: tensor for name, tensor in found.items() if name in expected or not name.startswith(heads)}
+    for name in expected.keys() - found.keys():
+        if name.endswith(".num_batches_tracked"):
+            found[name] = torch.tensor(0)
+    differing = [
+        f"{name} ({_size(shapes.get(name))} instead of {_size(expected.get(name))})"
+        for name in expected | found
+        if name not in found or (found[name].shape != expected.get(name))
+    ]
+    if differing:
+        raise UserError(
+            f"{file}: not weights of {architecture}; {len(differing)} tensors differ, first {', '.join(differing[:3])}"
+        )
+    return {name: found[name].contiguous() for name in expected}
+
+
+def _size(shape: torch.Size | None) -> str:
+    return "nothing" if shape is None else "×".join(map(str, shape)) or "a number"
