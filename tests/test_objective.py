@@ -25,6 +25,8 @@ SPEC = Backbone(
 )
 ALPHA, BETA = 0.03, 0.2
 
+pytestmark = pytest.mark.slice  # a minute, for the size of the network
+
 
 def random_state(seed: int) -> dict[str, torch.Tensor]:
     """ResNet-101 near a common starting point, in float64, with batch-norm statistics of its own."""

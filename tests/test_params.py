@@ -81,7 +81,11 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("downloads.mirror", 3, "downloads.mirror: "),
         ("grid.backbones", ["resnet50"], "grid.backbones: 'resnet50' is none of backbones"),
         ("grid.backbones", [], "grid.backbones: none: list at least one, or empty grid.datasets"),
-        ("datasets.drawn_30.format", "imagenet", "datasets.drawn_30.format: .*'drawn', 'folder', .* 'food_101'.*'imagenet'"),
+        (
+            "datasets.drawn_30.format",
+            "imagenet",
+            "datasets.drawn_30.format: .*'drawn', 'folder', .* 'food_101'.*'imagenet'",
+        ),
         ("datasets.drawn_30.train_per_class", 0, "datasets.drawn_30.train_per_class"),
         ("datasets.drawn_30.train_per_class", "rest", "datasets.drawn_30: train_per_class must be a number"),
         ("datasets.a/b", {}, "datasets.a/b"),

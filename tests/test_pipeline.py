@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,24 @@ def test_the_readme_draws_the_dag(tmp_path):
     dot = clone.run("dvc", "dag", "--dot", "--collapse-foreach-matrix")
     drawn = re.search(r"```mermaid\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
     assert set(re.findall(r"(\w+) --> (\w+)", drawn)) == set(re.findall(r'"(\w+)" -> "(\w+)"', dot))
+
+
+def test_the_paper_s_dag(tmp_path):
+    """Counted by hand from the paper: six data sets, two networks, five seeds; Figures 3 to 5 on one of each."""
+    clone = Clone.of_project(tmp_path / "clone")
+    (clone.root / "params.yaml").write_text(clone.read("profiles/paper.yaml"))
+    names = clone.run("dvc", "stage", "list", "--name-only").split()
+    counts = Counter(name.partition("@")[0] for name in names)
+    of_pairs = dict.fromkeys(("split", "pack_whole", "fetch_weights", "estimate_attention", "select"), 6 * 2)
+    runs = {
+        "train_l2_fe": 6 * 2 * 5,
+        "train": 6 * 2 * 5 * 5,
+        "train_improved": 6 * 2 * 4 * 5,
+        "train_exponential": 2 * 5,
+    }
+    once = dict.fromkeys(["check_params", "measure_filter_distances", "tables", "figures", "page"], 1)
+    assert counts == of_pairs | runs | once | {"download": 6, "normalize_attention": 12, "cross_validate": 5}
+    assert "train@caltech256_30-resnet101-delta-0" in names
 
 
 # They check and report and shape no result.

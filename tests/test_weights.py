@@ -129,6 +129,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slice
 @pytest.mark.parametrize("name", PROTOCOL)
 def test_feature_layers_are_the_protocol_s(name, downloads, tmp_path):
     size, layers = PROTOCOL[name]

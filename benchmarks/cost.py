@@ -1,0 +1,224 @@
+"""What a profile costs: FLOPs counted, GPU-hours and disk estimated from them, and an iteration measured here.
+
+    python -m benchmarks.cost profiles/paper.yaml --batch 16 > benchmarks/cost.md      (about 10 minutes on 2 cores)
+
+FLOPs are PyTorch's count of convolutions and matrix products, two for a multiply-add. An iteration is measured at the
+profile's own crop with random weights, in a process of its own; the least of two after one more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import resource
+import time
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from delta.anatomy import find_feature_layers, find_path, find_stages
+from delta.backbones import Backbone
+from delta.catalogue import NETWORKS
+from delta.devices import deterministic, device_name, pick_device
+from delta.methods import METHODS
+from delta.networks import Network
+from delta.params import Params, load_params
+from delta.training import objective
+
+SUSTAINED = {"fp32": 20, "bf16": 55}  # TFLOP/s that training a ResNet reaches on an A100, about
+CALTECH_CLASSES = 256
+
+
+def spec_of(name: str) -> Backbone:
+    """The network as it comes out of `delta.weights`, without its weights."""
+    published = NETWORKS[name]
+    backbone = timm.create_model(published.architecture, num_classes=0).eval()
+    images = torch.zeros(1, 3, 128, 128)
+    layers = published.feature_layers or find_feature_layers(backbone, images, published.architecture)
+    stages = find_stages(backbone, images, layers)
+    path = find_path(backbone, images)
+    return Backbone(published.architecture, published.name, path, layers, stages, published.mean, published.std)
+
+
+def random_pair(spec: Backbone, device: torch.device, method) -> tuple[Network, Network]:
+    network, source = (Network(spec, 100).to(device, memory_format=torch.channels_last) for _ in range(2))
+    network.train()
+    network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
+    source.eval().requires_grad_(False)
+    return network, source
+
+
+def batch_of(size: int, crop: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.randn(size, 3, crop, crop, device=device).to(memory_format=torch.channels_last)
+    return images, torch.zeros(size, dtype=torch.int64, device=device)
+
+
+def ones(network: Network) -> dict[str, torch.Tensor]:
+    device = next(network.parameters()).device
+    find = network.backbone.get_submodule
+    return {
+        layer: torch.ones(sum(find(maker).out_channels for maker in makers), device=device)
+        for layer, makers in network.spec.feature_layers.items()
+    }
+
+
+def iteration_flops(spec: Backbone, crop: int, key: str) -> float:
+    """Of one image in one iteration: both networks' passes, there and back."""
+    method = METHODS[key]()
+    network, source = random_pair(spec, torch.device("cpu"), method)
+    with FlopCounterMode(display=False) as counter:
+        loss, _ = objective(network, source, *batch_of(2, crop, torch.device("cpu")), method, ones(network))
+        loss.backward()
+    return counter.get_total_flops() / 2
+
+
+def attention_flops(spec: Backbone, crop: int) -> float:
+    """Of one image in the estimate of all filters: for each filter what follows the step that holds it."""
+    network = Network(spec, 100).eval()
+    x, rest, total = batch_of(1, crop, torch.device("cpu"))[0], [], 0.0
+    with torch.inference_mode():
+        for name, module in network.steps():
+            with FlopCounterMode(display=False) as counter:
+                x = module(x)
+            rest.append((name, counter.get_total_flops()))
+    for layer, factors in ones(network).items():
+        (start,) = [place for place, (name, _) in enumerate(rest) if layer == name or layer.startswith(f"{name}.")]
+        total += len(factors) * sum(flops for _, flops in rest[start:])
+    return total
+
+
+def _measure(spec: Backbone, crop: int, size: int, key: str, precision: str, results) -> None:
+    device, method = pick_device("auto"), METHODS[key]()
+    network, source = random_pair(spec, device, method)
+    images, targets = batch_of(size, crop, device)
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 1e-4, 0.9)
+    seconds = []
+    with deterministic():
+        for _ in range(3):
+            started = time.perf_counter()
+            loss, _ = objective(network, source, images, targets, method, ones(network), precision)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+            seconds.append(time.perf_counter() - started)
+    on_gpu = device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    results.put((min(seconds[1:]), peak))
+
+
+def measured(*arguments) -> tuple[float, int]:
+    """Seconds of one iteration, and the peak memory (bytes) of its process, or of the GPU."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=_measure, args=(*arguments, results))
+    process.start()
+    answer = results.get(timeout=1800)
+    process.join()
+    return answer
+
+
+def image_counts(params: Params) -> dict[str, tuple[int, int]]:
+    """Training and test images of each data set."""
+    counts = {}
+    for name, dataset in params.datasets.items():
+        if dataset.split_by_publisher:
+            published = import_module(f"delta.datasets.{dataset.format}").PUBLISHED
+            counts[name] = published.train, published.test
+        else:
+            classes = len(dataset.classes or range(CALTECH_CLASSES))
+            counts[name] = classes * dataset.train_per_class, classes * dataset.test_per_class
+    return counts
+
+
+def estimate(params: Params, specs: dict[str, Backbone], flops: dict[tuple[str, str], float]) -> None:
+    """Print runs, FLOPs and GPU-hours by experiment, and the disk that results and packed images take."""
+    training, counts, seeds = params.training, image_counts(params), len(params.seeds)
+    steps = training.iterations * training.batch_size
+    forward = {name: flops[name, "l2_fe"] for name in specs}
+    images = training.iterations * training.batch_size
+
+    def tests(dataset: str, crops: int, each_epoch: bool) -> float:
+        epochs = math.ceil(images / counts[dataset][0]) if each_epoch else 1
+        return crops * epochs * counts[dataset][1]
+
+    rows = {}
+    for name, methods, section, crops in (
+        ("Table 1", ["l2_fe", *params.methods], params, 1),
+        ("Table 2", params.improved_view.methods, params.improved_view, 10),
+        ("Figure 3, ExponentialLR", params.learning_curves.methods, params.learning_curves, 1),
+    ):
+        runs = [*product(section.datasets, section.backbones, methods)]
+        total = sum(flops[b, m] * steps + forward[b] * tests(d, crops, crops == 1) for d, b, m in runs)
+        rows[name] = seeds * len(runs), seeds * total
+    attention = {b: attention_flops(spec, params.backbones[b].crop) for b, spec in specs.items()}
+    pairs = [*product(params.datasets, params.backbones)]
+    rows["Attention"] = len(pairs), sum(attention[b] * counts[d][0] for d, b in pairs)
+    grid = params.grid
+    if grid.datasets:
+        folds = [*product(grid.datasets, grid.backbones, grid.folds)]
+        cells, share = len(grid.alpha) * len(grid.beta), 1 - 1 / len(grid.folds)
+        steps = grid.iterations * training.batch_size
+        total = sum(
+            (cells * flops[b, "delta"] + flops[b, "l2_fe"]) * steps + share * counts[d][0] * attention[b]
+            for d, b, _ in folds
+        )
+        rows["Figure 4, grid search"] = len(folds) * (cells + 1), total
+    rows["All"] = tuple(map(sum, zip(*rows.values(), strict=True)))
+    print(f"\n| | runs | PFLOP | {' | '.join(f'GPU-hours, {p} at {t} TFLOP/s' for p, t in SUSTAINED.items())} |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name, (runs, total) in rows.items():
+        hours = " | ".join(f"{total / rate / 1e12 / 3600:,.0f}" for rate in SUSTAINED.values())
+        print(f"| {name} | {runs:,} | {total / 1e15:,.0f} | {hours} |")
+
+    packed = sum(
+        3 * (counts[d][0] * view.resize**2 + sum(counts[d]) * view.crop**2)
+        for d, view in product(params.datasets, params.backbones.values())
+    )
+    whole = sum(
+        4 * sum(counts[d]) * params.backbones[b].resize ** 2  # 3 bytes a pixel, the longer edge a third longer
+        for d, b in product(params.improved_view.datasets, params.improved_view.backbones)
+    )
+    trained = rows["All"][0] - rows["Attention"][0] - rows.get("Figure 4, grid search", (0,))[0]
+    size = sum(4 * sum(p.numel() for p in Network(s, 100).parameters()) for s in specs.values()) / len(specs)
+    print(
+        f"\nDisk: {packed / 1e9:.0f} GB of images packed for the default view, about {whole / 1e9:.0f} GB for the "
+        f"improved one, {trained * size / 1e9:.0f} GB of trained networks, beside the archives and what they hold. "
+        "DVC keeps all but the archives in its cache as well, which costs nothing more on a file system with "
+        "reflinks (or with `dvc config cache.type hardlink,symlink`)."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("profile", type=Path)
+    parser.add_argument("--batch", type=int, required=True, help="images in the iteration that is measured here")
+    arguments = parser.parse_args()
+    params = load_params(arguments.profile)
+    keys = ["l2_fe", *params.methods]
+    specs = {name: spec_of(view.network) for name, view in params.backbones.items()}
+    crops = {name: view.crop for name, view in params.backbones.items()}
+    flops = {(b, key): iteration_flops(specs[b], crops[b], key) for b, key in product(specs, keys)}
+    size, precision = arguments.batch, params.training.precision
+    print(
+        f"# What {arguments.profile} costs\n\n`python -m benchmarks.cost {arguments.profile} --batch {arguments.batch}`"
+    )
+    estimate(params, specs, flops)
+    device = pick_device("auto")
+    where = f"{device_name(device)}, {torch.get_num_threads()} threads" if device.type == "cpu" else device_name(device)
+    print(f"\nOne iteration: a batch of {size}, {precision}; measured on {where}.\n")
+    print("| | method | GFLOP an image | seconds | peak memory (GB) |\n| --- | --- | ---: | ---: | ---: |")
+    for b, key in product(specs, keys):
+        name = f"{specs[b].name}, {crops[b]} pixels"
+        seconds, peak = measured(specs[b], crops[b], size, key, precision)
+        cells = (name, METHODS[key].label, f"{flops[b, key] / 1e9:.1f}", f"{seconds:.1f}", f"{peak / 1e9:.1f}")
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
