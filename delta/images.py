@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -49,7 +49,7 @@ def pack_views(
 
     `test_view.npy` holds every image resized straight to the crop's size; `train_view.npy` the training images alone,
     resized to `resize`, from which random crops are cut. Both resizes ignore the aspect, antialiased bilinear. The
-    arrays are written through memory maps, so memory stays bounded by a few images a worker.
+    arrays are written image by image, so memory stays bounded by a few images a worker.
 
     Args:
         root, paths: the images' folder and their paths below it.
@@ -64,15 +64,14 @@ def pack_views(
     def views(row: int, image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
         return _resized(image, crop, crop), _resized(image, resize, resize) if is_train[row] else None
 
-    train_rows = np.cumsum(is_train) - 1
-    train_view = _memory_map(out / "train_view.npy", int(sum(is_train)), resize)
-    test_view = _memory_map(out / "test_view.npy", len(paths), crop)
-    for row, (test, train) in _each(root, paths, views, workers):
-        test_view[row] = test
-        if train is not None:
-            train_view[train_rows[row]] = train
-    train_view.flush()
-    test_view.flush()
+    with (
+        _array_file(out / "train_view.npy", int(sum(is_train)), resize) as train_view,
+        _array_file(out / "test_view.npy", len(paths), crop) as test_view,
+    ):
+        for test, train in _each(root, paths, views, workers):
+            test_view.write(test)
+            if train is not None:
+                train_view.write(train)
 
 
 def pack_whole(
@@ -101,16 +100,14 @@ def pack_whole(
 
     sizes = []
     with (out / "images.bin").open("wb") as file:
-        for _, pixels in _each(root, paths, whole, workers):
+        for pixels in _each(root, paths, whole, workers):
             file.write(pixels)
             sizes.append(pixels.shape[:2])
     return sizes
 
 
-def _each(
-    root: Path, paths: Sequence[str], make: Callable[[int, Image.Image], T], workers: int | None
-) -> Iterator[tuple[int, T]]:
-    """Every row with what `make` makes of the row and its image; unreadable images are named together at the end."""
+def _each(root: Path, paths: Sequence[str], make: Callable[[int, Image.Image], T], workers: int | None) -> Iterator[T]:
+    """What `make` makes of each row and its image, in order; unreadable images are named together at the end."""
 
     def attempt(row: int) -> tuple[T | None, str | None]:
         try:
@@ -121,9 +118,9 @@ def _each(
 
     bad = []
     results = _in_order(attempt, len(paths), workers or os.cpu_count() or 1)
-    for row, (made, problem) in enumerate(tqdm(results, total=len(paths), desc="pack", unit="image")):
+    for made, problem in tqdm(results, total=len(paths), desc="pack", unit="image"):
         if problem is None:
-            yield row, made
+            yield made
         else:
             bad.append(problem)
     if bad:
@@ -146,8 +143,12 @@ def _in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]
             yield result
 
 
-def _memory_map(path: Path, count: int, size: int) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
+def _array_file(path: Path, count: int, size: int) -> BinaryIO:
+    """A .npy file that takes `count` images of uint8 [size, size, 3], one written after the other."""
+    file = path.open("wb")
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file
 
 
 def _resized(image: Image.Image, width: int, height: int) -> np.ndarray:
