@@ -21,28 +21,23 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from delta.anatomy import find_feature_layers, find_path, find_stages
 from delta.backbones import Backbone
-from delta.catalogue import NETWORKS
 from delta.devices import deterministic, device_name, pick_device
 from delta.methods import METHODS
 from delta.networks import Network
-from delta.params import Params, load_params
+from delta.params import Params, SourceNetwork, load_params
 from delta.training import objective
+from delta.weights import described, published_network
 
 SUSTAINED = {"fp32": 20, "bf16": 55}  # TFLOP/s that training a ResNet reaches on an A100, about
 CALTECH_CLASSES = 256
 
 
-def spec_of(name: str) -> Backbone:
-    """The network as it comes out of `delta.weights`, without its weights."""
-    published = NETWORKS[name]
+def spec_of(source: SourceNetwork) -> Backbone:
+    """The network's description, without its weights."""
+    published = published_network(source.network)
     backbone = timm.create_model(published.architecture, num_classes=0).eval()
-    images = torch.zeros(1, 3, 128, 128)
-    layers = published.feature_layers or find_feature_layers(backbone, images, published.architecture)
-    stages = find_stages(backbone, images, layers)
-    path = find_path(backbone, images)
-    return Backbone(published.architecture, published.name, path, layers, stages, published.mean, published.std)
+    return described(backbone, published, source, published.name)
 
 
 def random_pair(spec: Backbone, device: torch.device, method) -> tuple[Network, Network]:
@@ -139,7 +134,6 @@ def image_counts(params: Params) -> dict[str, tuple[int, int]]:
 def estimate(params: Params, specs: dict[str, Backbone], flops: dict[tuple[str, str], float]) -> None:
     """Print runs, FLOPs and GPU-hours by experiment, and the disk that results and packed images take."""
     training, counts, seeds = params.training, image_counts(params), len(params.seeds)
-    steps = training.iterations * training.batch_size
     forward = {name: flops[name, "l2_fe"] for name in specs}
     images = training.iterations * training.batch_size
 
@@ -154,7 +148,7 @@ def estimate(params: Params, specs: dict[str, Backbone], flops: dict[tuple[str, 
         ("Figure 3, ExponentialLR", params.learning_curves.methods, params.learning_curves, 1),
     ):
         runs = [*product(section.datasets, section.backbones, methods)]
-        total = sum(flops[b, m] * steps + forward[b] * tests(d, crops, crops == 1) for d, b, m in runs)
+        total = sum(flops[b, m] * images + forward[b] * tests(d, crops, crops == 1) for d, b, m in runs)
         rows[name] = seeds * len(runs), seeds * total
     attention = {b: attention_flops(spec, params.backbones[b].crop) for b, spec in specs.items()}
     pairs = [*product(params.datasets, params.backbones)]
@@ -163,9 +157,9 @@ def estimate(params: Params, specs: dict[str, Backbone], flops: dict[tuple[str, 
     if grid.datasets:
         folds = [*product(grid.datasets, grid.backbones, grid.folds)]
         cells, share = len(grid.alpha) * len(grid.beta), 1 - 1 / len(grid.folds)
-        steps = grid.iterations * training.batch_size
         total = sum(
-            (cells * flops[b, "delta"] + flops[b, "l2_fe"]) * steps + share * counts[d][0] * attention[b]
+            (cells * flops[b, "delta"] + flops[b, "l2_fe"]) * grid.iterations * training.batch_size
+            + share * counts[d][0] * attention[b]
             for d, b, _ in folds
         )
         rows["Figure 4, grid search"] = len(folds) * (cells + 1), total
@@ -201,7 +195,7 @@ def main() -> None:
     arguments = parser.parse_args()
     params = load_params(arguments.profile)
     keys = ["l2_fe", *params.methods]
-    specs = {name: spec_of(view.network) for name, view in params.backbones.items()}
+    specs = {name: spec_of(view) for name, view in params.backbones.items()}
     crops = {name: view.crop for name, view in params.backbones.items()}
     flops = {(b, key): iteration_flops(specs[b], crops[b], key) for b, key in product(specs, keys)}
     size, precision = arguments.batch, params.training.precision

@@ -118,19 +118,19 @@ class Downloads:
     def _wrong(self, path: Path, file: RemoteFile) -> str | None:
         """What is wrong with a file's bytes; the SHA-256 of the first one without a full checksum is recorded."""
         algorithm, _, published = (file.checksum or "sha256:").lower().partition(":")
-        digest = _digest(path, algorithm)
-        if not digest.startswith(published):
-            return f"{file.name} has the {algorithm} {digest}, its publisher gives {published}"
-        if digest == published:
+        found = digest(path, algorithm)
+        if not found.startswith(published):
+            return f"{file.name} has the {algorithm} {found}, its publisher gives {published}"
+        if found == published:
             return None
         recorded = self._recorded()
         if file.name not in recorded:
-            recorded[file.name] = digest
+            recorded[file.name] = found
             with whole_file(self.checksums) as scratch:
                 scratch.write_text("".join(f"{recorded[name]}  {name}\n" for name in sorted(recorded)), "utf-8")
-        elif digest != recorded[file.name]:
+        elif found != recorded[file.name]:
             return (
-                f"{file.name} has the sha256 {digest}, recorded is {recorded[file.name]}"
+                f"{file.name} has the sha256 {found}, recorded is {recorded[file.name]}"
                 f" (if its publisher really changed it, delete its line in {self.checksums})"
             )
         return None
@@ -213,14 +213,15 @@ class _Transfer:
             )
 
 
-def _digest(path: Path, algorithm: str) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
+def digest(path: Path, algorithm: str) -> str:
+    """A file's checksum as hexadecimal digits, with progress where it takes long; `md5`, `sha256`, …"""
+    found = hashlib.new(algorithm, usedforsecurity=False)
     size = path.stat().st_size
     with path.open("rb") as file, tqdm(desc="verify", total=size, unit="B", unit_scale=True, delay=1) as bar:
         while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+            found.update(chunk)
             bar.update(len(chunk))
-    return digest.hexdigest()
+    return found.hexdigest()
 
 
 def _reason(error: BaseException) -> str:

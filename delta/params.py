@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from delta.catalogue import NETWORKS, TIMM
-from delta.datasets import FORMATS
+from delta.datasets import FORMATS, SPLIT_BY_PUBLISHER
 from delta.errors import UserError
 from delta.methods import METHODS
 from delta.regularizers import Method
@@ -34,9 +34,6 @@ def _distinct(values: list) -> list:
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Names = Annotated[list[str], AfterValidator(_distinct)]
-
-
-SPLIT_BY_PUBLISHER = ("stanford_dogs", "mit_indoors", "cub_200_2011", "food_101")
 
 
 class Section(BaseModel):

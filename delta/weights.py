@@ -5,7 +5,6 @@ No weight file is ever unpickled with code execution: `weights_only=True`, or sa
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from delta.anatomy import find_feature_layers, find_path, find_stages, made_by
 from delta.backbones import Backbone
 from delta.catalogue import NETWORKS, TIMM, Package, Published
-from delta.downloads import Downloads, RemoteFile
+from delta.downloads import Downloads, RemoteFile, digest
 from delta.errors import UserError
 from delta.params import SourceNetwork
 
@@ -33,7 +32,7 @@ def source_weights(source: SourceNetwork, downloads: Downloads) -> tuple[Backbon
     Raises:
         UserError: unknown network, a failed download, or a file that is not this network's weights.
     """
-    published = NETWORKS.get(source.network) or _of_timm(source.network.removeprefix(TIMM))
+    published = published_network(source.network)
     if source.checkpoint:
         file, name = Path(source.checkpoint), f"{published.architecture}, checkpoint {Path(source.checkpoint).name}"
     elif published.weights is None:
@@ -43,17 +42,31 @@ def source_weights(source: SourceNetwork, downloads: Downloads) -> tuple[Backbon
     else:
         file, name = downloads.fetch(published.weights), published.name
 
+    if source.network.startswith(TIMM) and not source.checkpoint:
+        state = _read_as_timm_does(file, published.architecture)
+    else:
+        state = read_state(file, published.architecture, published.own_names and not source.checkpoint)
     with torch.random.fork_rng(devices=[]):
         backbone = timm.create_model(published.architecture, pretrained=False, num_classes=0).eval()
-        if source.network.startswith(TIMM) and not source.checkpoint:
-            _load_as_timm_does(backbone, published.architecture, file)
-        else:
-            own_names = published.own_names and not source.checkpoint
-            backbone.load_state_dict(read_state(file, published.architecture, own_names))
-    return _described(backbone, published, source, name), backbone.state_dict()
+    backbone.load_state_dict(state)
+    return described(backbone, published, source, name), backbone.state_dict()
 
 
-def _described(backbone: nn.Module, published: Published, source: SourceNetwork, name: str) -> Backbone:
+def published_network(network: str) -> Published:
+    """What is known of a `network` parameter's value.
+
+    Raises:
+        UserError: timm has no such network.
+    """
+    return NETWORKS.get(network) or _of_timm(network.removeprefix(TIMM))
+
+
+def described(backbone: nn.Module, published: Published, source: SourceNetwork, name: str) -> Backbone:
+    """A source network's description, found by watching an image pass through its backbone, in eval mode.
+
+    Raises:
+        UserError: its feature layers are not those of a CNN, or do not exist.
+    """
     config, architecture = backbone.pretrained_cfg, published.architecture
     size = config["input_size"] if config.get("fixed_input_size") else (3, _PIXELS, _PIXELS)
     images = torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
@@ -94,25 +107,24 @@ def _in_package(package: Package) -> Path:
     for file in files:
         if file.suffix == ".pth":
             path = Path(str(file.locate()))
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            if digest != package.sha256:
+            if (found := digest(path, "sha256")) != package.sha256:
                 raise UserError(
-                    f"{path}: checksum is sha256 {digest}, published is {package.sha256}: reinstall {package.name}"
+                    f"{path}: checksum is sha256 {found}, published is {package.sha256}: reinstall {package.name}"
                 )
             return path
     raise UserError(f"the package {package.name} holds no .pth file: reinstall it")
 
 
-def _load_as_timm_does(backbone: nn.Module, architecture: str, file: Path) -> None:
-    """timm renames what it must of its own older files."""
+def _read_as_timm_does(file: Path, architecture: str) -> dict[str, Tensor]:
+    """The backbone's state from a file of timm's: timm renames what it must of its own older ones."""
+    overlay = {"file": str(file)}
     try:
-        loaded = timm.create_model(
-            architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": str(file)}
-        )
+        with torch.random.fork_rng(devices=[]):
+            loaded = timm.create_model(architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file}: not timm's weights of {architecture} ({reason})") from None
-    backbone.load_state_dict(loaded.state_dict())
+    return loaded.state_dict()
 
 
 def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[str, Tensor]:

@@ -13,15 +13,11 @@ from stages import REPORTS, RUNS, SETTINGS, distances_file, fold_file, run_stage
 def main(params: Params) -> None:
     results = read_results(RUNS, params.datasets, params.backbones, ["l2_fe", *params.methods], params.seeds)
     chosen = params.learning_curves
-    exponential = read_results(
-        RUNS, chosen.datasets, chosen.backbones, chosen.methods, params.seeds, SETTINGS["exponential"]
+    names = (chosen.datasets, chosen.backbones, chosen.methods, params.seeds)
+    schedules = {"StepLR": "default", "ExponentialLR": "exponential"}
+    curves = series.learning_curves(
+        [(name, read_results(RUNS, *names, SETTINGS[setting])) for name, setting in schedules.items()]
     )
-    step = results[
-        results["dataset"].isin(chosen.datasets)
-        & results["backbone"].isin(chosen.backbones)
-        & results["method"].isin(chosen.methods)
-    ]
-    curves = series.learning_curves([("StepLR", step), ("ExponentialLR", exponential)])
     searched, compared = params.grid, params.filter_distances
     grid = read_grid(fold_file(*key) for key in product(searched.datasets, searched.backbones, searched.folds))
     pairs = product(compared.datasets, compared.backbones)

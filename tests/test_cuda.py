@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import SPEC, TRAINING, VIEW
 
+from delta import training
 from delta.devices import deterministic
 from delta.methods import METHODS
 from delta.networks import build_network
@@ -19,9 +20,9 @@ def trained(data, weights, precision: str) -> dict[str, torch.Tensor]:
     network, source = (build_network(weights, 3).to(CUDA) for _ in range(2))
     factors = {layer: torch.ones(count) for layer, count in zip(SPEC.feature_layers, (24, 40, 112, 320), strict=True)}
     method = METHODS["delta"](alpha=0.01, beta=0.01, scale="source")
-    training = TRAINING.model_copy(update={"precision": precision})
+    chosen = TRAINING.model_copy(update={"precision": precision})
     with deterministic():
-        fine_tune(network, source, data, method, factors, training, VIEW, 0)
+        fine_tune(network, source, data, method, factors, chosen, VIEW, 0)
     return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
@@ -33,17 +34,16 @@ def test_the_same_bits_twice(precision, data, weights):
 
 def test_an_iteration_does_not_wait_for_the_gpu(data, weights, monkeypatch):
     """PyTorch raises at whatever makes the CPU wait, but for the epoch's one reading of the losses."""
-    read = "delta.training._read"
-    original = __import__("delta.training", fromlist=["_read"])._read
+    read = training._read
 
     def allowed(waiting):
         torch.cuda.set_sync_debug_mode("default")
-        steps = original(waiting)
+        steps = read(waiting)
         torch.cuda.set_sync_debug_mode("error")
         return steps
 
-    monkeypatch.setattr(read, allowed)
-    monkeypatch.setattr("delta.training._all_finite", lambda network: True)
+    monkeypatch.setattr(training, "_read", allowed)
+    monkeypatch.setattr(training, "_all_finite", lambda network: True)
     trained(data, weights, "fp32")  # the first call sets up what is set up once
     torch.cuda.set_sync_debug_mode("error")
     try:

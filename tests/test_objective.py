@@ -61,7 +61,7 @@ def head() -> nn.Linear:
     return nn.Linear(2048, 5).double()
 
 
-def ours(key: str, head: nn.Linear, batch, method) -> tuple[float, dict[str, torch.Tensor]]:
+def ours(head: nn.Linear, batch, method, factors: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
     network, source = (Network(SPEC, 5).double() for _ in range(2))
     network.backbone.load_state_dict(random_state(1))
     source.backbone.load_state_dict(random_state(0))
@@ -69,7 +69,7 @@ def ours(key: str, head: nn.Linear, batch, method) -> tuple[float, dict[str, tor
     network.train()
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
     source.eval().requires_grad_(False)
-    loss, _ = objective(network, source, *batch, method, factors())
+    loss, _ = objective(network, source, *batch, method, factors)
     loss.backward()
     return loss.item(), {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
 
@@ -124,11 +124,8 @@ def test_objective_and_gradient_equal_the_formula(key, head, batch):
     """To 1e-9 relative in float64; uniform attention is the pipeline's business, so w/o ATT gets factors of 1 here."""
     penalised = key in ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
     method = METHODS[key](**({"alpha": ALPHA, "beta": BETA} if penalised else {"weight_decay": 1e-4}))
-    with pytest.MonkeyPatch.context() as patch:
-        if key == "delta_wo_att":
-            uniform = {layer: torch.ones(count, dtype=torch.float64) for layer, count in LAYERS.items()}
-            patch.setitem(globals(), "factors", lambda: uniform)
-        loss, gradient = ours(key, head, batch, method)
+    uniform = {layer: torch.ones(count, dtype=torch.float64) for layer, count in LAYERS.items()}
+    loss, gradient = ours(head, batch, method, uniform if key == "delta_wo_att" else factors())
     expected_loss, expected = by_hand(key, head, batch)
     assert loss == pytest.approx(expected_loss, rel=1e-9)
     assert gradient.keys() == expected.keys()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from delta.downloads import Downloads
 
-FORMATS = ("drawn", "folder", "caltech256", "stanford_dogs", "mit_indoors", "cub_200_2011", "food_101")
+SPLIT_BY_PUBLISHER = ("stanford_dogs", "mit_indoors", "cub_200_2011", "food_101")
+FORMATS = ("drawn", "folder", "caltech256", *SPLIT_BY_PUBLISHER)
 
 
 def fetch(format: str, source: str, images_per_class: int | None, seed: int, downloads: Downloads, out: Path) -> None:
