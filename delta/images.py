@@ -117,7 +117,7 @@ def _each(root: Path, paths: Sequence[str], make: Callable[[int, Image.Image], T
         return make(row, image), None
 
     bad = []
-    results = _in_order(attempt, len(paths), workers or os.cpu_count() or 1)
+    results = in_order(attempt, len(paths), workers or os.cpu_count() or 1)
     for made, problem in tqdm(results, total=len(paths), desc="pack", unit="image"):
         if problem is None:
             yield made
@@ -127,7 +127,7 @@ def _each(root: Path, paths: Sequence[str], make: Callable[[int, Image.Image], T
         raise UserError(f"{len(bad)} unreadable image file(s) in {root}: {', '.join(bad)}: repair or remove them")
 
 
-def _in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
+def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
     """work(0), work(1), ... from threads that run at most two results a worker ahead of the reader.
 
     Threads do: Pillow holds no interpreter lock while it decodes and resizes. joblib's generator would run ahead of

@@ -11,7 +11,7 @@ from conftest import VIEW
 from PIL import Image
 
 from delta.errors import UserError
-from delta.images import _in_order, decode, pack_views, pack_whole
+from delta.images import decode, in_order, pack_views, pack_whole
 from delta.split import assign_splits, published_splits, restrict, write_packed
 from delta.views import Packed
 
@@ -142,7 +142,7 @@ def test_packing_gives_the_same_bytes_with_any_number_of_workers(tmp_path, monke
 
 def test_packing_works_only_a_few_images_ahead():
     started, taken = [], []
-    for row in _in_order(lambda row: started.append(row) or row, 100, workers=3):
+    for row in in_order(lambda row: started.append(row) or row, 100, workers=3):
         time.sleep(0.001)
         taken.append(row)
         assert len(started) <= len(taken) + 6
