@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from delta.datasets import drawn
+from delta.datasets import drawn, read, read_parts
 
 IMAGES_PER_CLASS = 3
 LAYERS = ("color", "object", "part", "texture")
@@ -111,6 +111,15 @@ def test_visible_parts_lie_where_the_maps_say_so_and_hidden_ones_nowhere(root: P
         assert part in drawn.PARTS_OF[category]
         seen[category] += 1
     assert all(count >= 3 * IMAGES_PER_CLASS for count in seen.values())
+
+
+def test_parts_are_read_by_the_paths_of_their_pictures(root: Path) -> None:
+    found = read_parts("drawn", root)
+    pictures = list(read("drawn", root)["path"])
+    assert list(found["path"].unique()) == pictures
+    expected = [(pictures[i - 1], part, x, y, bool(visible)) for i, part, x, y, visible in locations(root)]
+    assert list(found.itertuples(index=False, name=None)) == expected
+    assert all((root / path).is_file() for path in pictures)
 
 
 def test_maps_fit_the_pictures_and_name_the_category(root: Path) -> None:

@@ -235,6 +235,7 @@ def test_bird_parts(unpacked):
     ]
     assert list(parts.itertuples(index=False, name=None)) == expected
     assert set(parts["path"]) == set(written["path"])
+    assert datasets.read_parts("cub_200_2011", root).equals(parts)
     assert 0 < parts["visible"].sum() < len(parts)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from delta.errors import UserError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 SPLIT_BY_PUBLISHER = ("stanford_dogs", "mit_indoors", "cub_200_2011", "food_101")
 FORMATS = ("drawn", "folder", "caltech256", *SPLIT_BY_PUBLISHER)
+WITH_PARTS = ("drawn", "cub_200_2011")
 
 
 def fetch(format: str, source: str, images_per_class: int | None, seed: int, downloads: Downloads, out: Path) -> None:
@@ -55,6 +58,22 @@ def read(format: str, root: Path) -> pd.DataFrame:
         caltech256 = _module("caltech256")
         return caltech256.read(root, replace(caltech256.PUBLISHED, classes=len(_module("drawn").CATEGORIES)))
     return _module(format).read(root, _module(format).PUBLISHED)
+
+
+def read_parts(format: str, root: Path) -> pd.DataFrame:
+    """Where the parts of a fetched data set's objects are.
+
+    Returns:
+        path (as `read` has it), part (its name), x and y (pixels of the file, as it is stored) and visible (bool): a
+        row a part of each image, sorted by path, the parts in the annotation's order.
+
+    Raises:
+        UserError: the format has no part annotations, or they cannot be read.
+    """
+    if format not in WITH_PARTS:
+        raise UserError(f"format {format} has no part annotations, only {' and '.join(WITH_PARTS)} have: leave it out")
+    read_parts = _module("cub_200_2011").read_parts
+    return read_parts(root, "", "256_ObjectCategories") if format == "drawn" else read_parts(root)
 
 
 def _module(name: str) -> ModuleType:

@@ -44,28 +44,32 @@ def read(root: Path, published: Published = PUBLISHED) -> pd.DataFrame:
     return checked(root, rows, published)
 
 
-def read_parts(root: Path) -> pd.DataFrame:
+def read_parts(root: Path, folder: str = _FOLDER, images: str = f"{_FOLDER}/images") -> pd.DataFrame:
     """Where the parts of every bird are.
 
+    Args:
+        root: the data set's folder.
+        folder, images: where below it the lists and the images lie, for another data set in this layout.
+
     Returns:
-        path (as `read` has it), part (its name), x and y (pixels; 0 where the part is hidden) and visible (bool): a row
-        a part of each image, sorted by path, the parts in the publisher's order.
+        path (as `read` has it), part (its name), x and y (pixels of the file, as it is stored; 0 where the part is
+        hidden) and visible (bool): a row a part of each image, sorted by path, the parts in the publisher's order.
 
     Raises:
         UserError: a list cannot be read.
     """
-    folder = root / _FOLDER / "parts"
-    paths, parts = _paths(root), _by_number(folder / "parts.txt")
-    with reading(folder / "part_locs.txt"):
+    lists = root / folder / "parts"
+    paths, parts = _paths(root, folder, images), _by_number(lists / "parts.txt")
+    with reading(lists / "part_locs.txt"):
         columns = {"image": str, "part": str, "x": float, "y": float, "visible": int}
-        table = pd.read_csv(folder / "part_locs.txt", sep=" ", names=list(columns), dtype=columns)
+        table = pd.read_csv(lists / "part_locs.txt", sep=" ", names=list(columns), dtype=columns)
         table.insert(0, "path", [paths[image] for image in table.pop("image")])
         table = table.assign(part=[parts[part] for part in table["part"]], visible=table["visible"] == 1)
     return table.sort_values("path", kind="stable", ignore_index=True)
 
 
-def _paths(root: Path) -> dict[str, str]:
-    return {image: f"{_FOLDER}/images/{path}" for image, path in _by_number(root / _FOLDER / "images.txt").items()}
+def _paths(root: Path, folder: str = _FOLDER, images: str = f"{_FOLDER}/images") -> dict[str, str]:
+    return {image: f"{images}/{path}" for image, path in _by_number(root / folder / "images.txt").items()}
 
 
 def _by_number(path: Path) -> dict[str, str]:
