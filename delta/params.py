@@ -18,10 +18,22 @@ from pydantic import (
 )
 
 from delta.catalogue import NETWORKS, TIMM
-from delta.datasets import FORMATS, SPLIT_BY_PUBLISHER
+from delta.datasets import FORMATS, SPLIT_BY_PUBLISHER, WITH_PARTS
 from delta.errors import UserError
 from delta.methods import METHODS
 from delta.regularizers import Method
+
+EXPERIMENTS = (
+    "improved_view",
+    "learning_curves",
+    "filter_distances",
+    "part_activation",
+    "dissection",
+    "activation_maps",
+    "grid",
+)
+PUBLISHED_CONCEPTS = ("broden1_224",)
+MAPPED_METHODS = ("l2_fe", "l2", "l2_sp", "delta_wo_att", "delta")  # the columns of Figures 1, 6 and 7
 
 
 def _distinct(values: list) -> list:
@@ -214,6 +226,50 @@ class FilterDistances(Section):
     backbones: Names
 
 
+class PartActivation(Section):
+    """Table 3: on which data sets and backbones the activation at annotated parts is measured, and of which methods;
+    no data sets for no table. `l2_fe`, whose features are the source network's, is the row SRC."""
+
+    datasets: Names
+    backbones: Names
+    methods: Names = Field(min_length=1)
+
+
+class Dissection(Section):
+    """Table 4: network dissection; no data sets for no table.
+
+    Attributes:
+        datasets, backbones, methods: of which runs.
+        concepts: a folder of annotated images in Broden's format.
+        published: which published annotations are downloaded, each to `data/concepts/<name>`.
+        layer: the module whose units are dissected, by its name in the backbone; null for the last stage.
+    """
+
+    datasets: Names
+    backbones: Names
+    methods: Names = Field(min_length=1)
+    concepts: str = Field(min_length=1)
+    published: Annotated[list[Literal[PUBLISHED_CONCEPTS]], AfterValidator(_distinct)]
+    layer: Annotated[str, Field(min_length=1)] | None
+
+
+class ActivationMaps(Section):
+    """Figures 1, 6 and 7: on which data sets and backbones the networks' activation maps are drawn; no data sets for
+    no figure.
+
+    Attributes:
+        seed: of the runs whose networks are shown, one of `seeds`.
+        images: how many test images, each of another class.
+        filters: how many filters that the source network activates little.
+    """
+
+    datasets: Names
+    backbones: Names
+    seed: Seed
+    images: int = Field(ge=1)
+    filters: int = Field(ge=1)
+
+
 class Grid(Section):
     """The grid search for DELTA (Figure 4).
 
@@ -267,6 +323,9 @@ class _Base(Section):
     improved_view: ImprovedView
     learning_curves: LearningCurves
     filter_distances: FilterDistances
+    part_activation: PartActivation
+    dissection: Dissection
+    activation_maps: ActivationMaps
     grid: Grid
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
 
@@ -281,14 +340,15 @@ class _Base(Section):
         return methods
 
     @model_validator(mode="after")
-    def _attention_has_its_network(self) -> _Base:
-        if self.attention.seed not in self.seeds:
-            raise ValueError(f"attention.seed ({self.attention.seed}) is none of seeds ({self.seeds})")
+    def _seeds_have_their_networks(self) -> _Base:
+        for name in ("attention", "activation_maps"):
+            if (seed := getattr(self, name).seed) not in self.seeds:
+                raise ValueError(f"{name}.seed ({seed}) is none of seeds ({self.seeds})")
         return self
 
     @model_validator(mode="after")
     def _names_are_known(self) -> _Base:
-        for name in ("improved_view", "learning_curves", "filter_distances", "grid"):
+        for name in EXPERIMENTS:
             section = getattr(self, name)
             for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
                 for chosen in getattr(section, what):
@@ -309,12 +369,26 @@ class _Base(Section):
         trained = {
             "learning_curves (Figure 3)": (self.learning_curves.datasets, self.learning_curves.methods),
             "filter_distances (Figure 5)": (self.filter_distances.datasets, ["l2_sp", "delta"]),
+            "part_activation (Table 3)": (self.part_activation.datasets, self.part_activation.methods),
+            "dissection (Table 4)": (self.dissection.datasets, self.dissection.methods),
+            "activation_maps (Figures 1, 6 and 7)": (self.activation_maps.datasets, MAPPED_METHODS),
         }
+        there = ["l2_fe", *self.methods]
         for name, (datasets, methods) in trained.items():
-            if missing := [method for method in methods if datasets and method not in self.methods]:
+            if missing := [method for method in methods if datasets and method not in there]:
                 raise ValueError(
                     f"{name} asks for {', '.join(missing)}, which is not trained: add it to methods, or empty "
                     f"{name.split()[0]}.datasets"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_annotated(self) -> _Base:
+        for name in self.part_activation.datasets:
+            if (format := self.datasets[name].format) not in WITH_PARTS:
+                raise ValueError(
+                    f"part_activation.datasets: {name}: format {format} has no part annotations, only "
+                    f"{' and '.join(WITH_PARTS)} have: leave it out"
                 )
         return self
 

@@ -34,7 +34,8 @@ _STARTED = time.monotonic()
 def run_stage(main: Callable[..., None]) -> None:
     """Call `main(params, ...)` with params.yaml and one command-line option for each further argument of it.
 
-    An option is one of the data sets, backbones, methods, seeds or folds that params.yaml lists, or one of SETTINGS.
+    An option is one of the data sets, backbones, methods, seeds or folds that params.yaml lists, one of its published
+    concepts, or one of SETTINGS.
     What a user can mend ends in one line on standard error and exit code 1.
     """
     try:
@@ -57,10 +58,11 @@ def listed(params: Params) -> dict[str, list]:
     values = {
         "dataset": params.datasets,
         "backbone": params.backbones,
-        "method": dict.fromkeys([*params.methods, *params.improved_view.methods]),
+        "method": dict.fromkeys(["l2_fe", *params.methods, *params.improved_view.methods]),
         "seed": params.seeds,
         "fold": params.grid.folds,
         "setting": SETTINGS,
+        "concepts": params.dissection.published,
     }
     return {option: list(choices) for option, choices in values.items()}
 
@@ -120,3 +122,19 @@ def run_folder(dataset: str, backbone: str, method: str, seed: int, setting: str
 
 def distances_file(dataset: str, backbone: str) -> Path:
     return RUNS / dataset / backbone / "filter_distances.csv"
+
+
+def parts_file(dataset: str, backbone: str, method: str) -> Path:
+    return RUNS / dataset / backbone / "part_activation" / f"{method}.csv"
+
+
+def concepts_folder(name: str) -> Path:
+    return DATA / "concepts" / name
+
+
+def dissection_folder(dataset: str, backbone: str, method: str, seed: int) -> Path:
+    return RUNS / dataset / backbone / "dissection" / method / str(seed)
+
+
+def maps_folder(dataset: str, backbone: str) -> Path:
+    return RUNS / dataset / backbone / "activation_maps"

@@ -1,4 +1,4 @@
-"""Gather the figures' data under reports/plots and draw them."""
+"""Gather the figures' data under reports/plots, draw the figures and take over the pictures that others drew."""
 
 from itertools import product
 
@@ -6,8 +6,20 @@ from delta.files import whole_folder
 from delta.grid_result import read_grid
 from delta.params import Params
 from delta.report import figures, series
+from delta.report.part_tables import read_parts
+from delta.report.pictures import copy_pictures, map_figures, read_gallery, read_maps
 from delta.report.results import read_results, read_table
-from stages import REPORTS, RUNS, SETTINGS, distances_file, fold_file, run_stage
+from stages import (
+    REPORTS,
+    RUNS,
+    SETTINGS,
+    dissection_folder,
+    distances_file,
+    fold_file,
+    maps_folder,
+    parts_file,
+    run_stage,
+)
 
 
 def main(params: Params) -> None:
@@ -23,14 +35,28 @@ def main(params: Params) -> None:
     pairs = product(compared.datasets, compared.backbones)
     distances = series.read_distances((*pair, distances_file(*pair)) for pair in pairs)
 
+    measured, dissected, mapped = params.part_activation, params.dissection, params.activation_maps
+    keys = product(measured.datasets, measured.backbones, measured.methods)
+    parts = read_parts((*key, parts_file(*key)) for key in keys)
+    keys = product(dissected.datasets, dissected.backbones, dissected.methods)
+    gallery = read_gallery((*key, dissection_folder(*key, params.seeds[0])) for key in keys)
+    folders = [(*pair, maps_folder(*pair)) for pair in product(mapped.datasets, mapped.backbones)]
+    maps = read_maps(folders)
+
+    always = {
+        "learning_curves": curves,
+        "training": series.training_curves(results),
+        "grid": grid,
+        "filter_distances": series.sorted_distances(distances),
+        "filter_shares": series.larger_shares(distances),
+    }
+    asked_for = {
+        name: table.drop(columns="original", errors="ignore")
+        for name, table in {"part_activation": parts, "gallery": gallery, **maps}.items()
+        if not table.empty
+    }
     with whole_folder(REPORTS / "plots") as out:
-        for name, table in {
-            "learning_curves": curves,
-            "training": series.training_curves(results),
-            "grid": grid,
-            "filter_distances": series.sorted_distances(distances),
-            "filter_shares": series.larger_shares(distances),
-        }.items():
+        for name, table in (always | asked_for).items():
             table.round(6).to_csv(out / f"{name}.csv", index=False)
 
     tables = [read_table(REPORTS / "tables" / f"table{number}.csv") for number in (1, 2)]
@@ -43,6 +69,9 @@ def main(params: Params) -> None:
             figures.save(figures.grid_search(rows, fixed), out, "-".join(["figure4", *pair]))
         for pair, rows in distances.groupby(["dataset", "backbone"], sort=False):
             figures.save(figures.filter_distances(rows), out, "-".join(["figure5", *pair]))
+        copy_pictures(map_figures(folders), out)
+        for folder, rows in {"units": gallery, "classes": maps["map_classes"]}.items():
+            copy_pictures(zip(rows["original"], rows["file"], strict=True), out / folder)
 
 
 if __name__ == "__main__":

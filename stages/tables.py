@@ -1,30 +1,54 @@
-"""Gather every run's result into the metrics and Tables 1 and 2."""
+"""Gather every run's result into the metrics and Tables 1 to 4."""
+
+from itertools import product
 
 from delta.files import whole_file, whole_folder
 from delta.params import Params
+from delta.report.detector_tables import concept_table, detector_metrics, detector_table, detectors, read_units
+from delta.report.part_tables import each_part, part_metrics, part_table, read_parts
 from delta.report.results import left_out, metrics, read_results
 from delta.report.tables import accuracy_table
-from stages import REPORTS, RUNS, SETTINGS, run_stage
+from stages import REPORTS, RUNS, SETTINGS, dissection_folder, parts_file, run_stage
 
 
 def main(params: Params) -> None:
     methods, improved = ["l2_fe", *params.methods], params.improved_view
     results = read_results(RUNS, params.datasets, params.backbones, methods, params.seeds)
     names = (improved.datasets, improved.backbones, improved.methods, params.seeds)
-    tables = {1: results, 2: read_results(RUNS, *names, variant=SETTINGS["improved"])}
-    for number, name in {1: "metrics", 2: "metrics_improved"}.items():
+    better = read_results(RUNS, *names, variant=SETTINGS["improved"])
+    measured, dissected = params.part_activation, params.dissection
+    keys = product(measured.datasets, measured.backbones, measured.methods)
+    parts = read_parts((*key, parts_file(*key)) for key in keys)
+    keys = product(dissected.datasets, dissected.backbones, dissected.methods, params.seeds)
+    units = read_units((*key, dissection_folder(*key)) for key in keys)
+    counts = detectors(units)
+
+    for name, text in {
+        "metrics": metrics(results),
+        "metrics_improved": metrics(better),
+        "metrics_parts": part_metrics(parts),
+        "metrics_dissection": detector_metrics(counts),
+    }.items():
         with whole_file(REPORTS / f"{name}.json") as scratch:
-            scratch.write_text(metrics(tables[number]), encoding="utf-8")
+            scratch.write_text(text, encoding="utf-8")
+
+    sources = results[["dataset", "backbone", "source_network"]]
+    tables = {"table1": accuracy_table(1, results)}
+    if not better.empty:
+        tables["table2"] = accuracy_table(2, better)
+    if not parts.empty:
+        tables |= {"table3": part_table(parts, sources), "table3_parts": each_part(parts)}
+    if not units.empty:
+        tables |= {"table4": detector_table(counts, sources), "table4_concepts": concept_table(units)}
     with whole_folder(REPORTS / "tables") as out:
-        for number, rows in tables.items():
-            if rows.empty:
-                continue
-            for suffix, text in accuracy_table(number, rows).items():
-                (out / f"table{number}.{suffix}").write_text(text, encoding="utf-8")
+        for name, texts in tables.items():
+            for suffix, text in texts.items():
+                (out / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+
     curves = params.learning_curves
     names = (curves.datasets, curves.backbones, curves.methods, params.seeds)
     exponential = read_results(RUNS, *names, variant=SETTINGS["exponential"])
-    if stale := left_out(RUNS, [*tables.values(), exponential]):
+    if stale := left_out(RUNS, [results, better, exponential]):
         # DVC sees all of runs/, so these would show in dvc.lock and nowhere else.
         print(f"note: left out, as params.yaml does not name them; delete them: {', '.join(map(str, stale))}")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from delta.report.claims import Claim, judge
+from delta.report.claims import judge
+from delta.report.judgement import Claim
 from delta.report.statistics import signed
+from delta.report.tables import paper_numbers
 
 NAN = float("nan")
 MEANS = {"l2_fe": 72.3, "l2": 75.0, "l2_sp": 76.0, "l2_sp_att": 75.5, "delta_wo_att": 78.7, "delta": 79.2}
@@ -24,7 +26,13 @@ INTERVALS = {"l2": (-2.5, 0.5), "l2_sp_att": (-0.9, -0.1), "delta": (1.9, 4.5)}
     SMOOTH,
     GRID,
     FARTHER,
-) = range(12)
+    PARTS,
+    DETECTORS,
+    KINDS,
+    TEXTURES,
+    CHANGED,
+    CONCENTRATED,
+) = range(18)
 
 
 def table(dataset: str = "birds", seeds: int = 3, **means: float) -> pd.DataFrame:
@@ -167,17 +175,21 @@ def test_an_unjudged_pair_beside_judged_ones_is_named():
 
 @pytest.mark.parametrize("frame", [None, pd.DataFrame(columns=["dataset", "backbone"])])
 def test_without_data_nothing_is_judged_and_nothing_holds(frame):
-    claims = judge(frame, frame, frame, frame, frame)
-    assert len(claims) == 12
+    claims = judge(*[frame] * 8)
+    assert len(claims) == 18
     assert {claim.count for claim in claims} == {"not judged"}
     assert not any(claim.judged or claim.holds for claim in claims)
-    assert [claims[number].missing for number in (BEST, IMPROVES, BEST_IMPROVED, SMOOTH, GRID, FARTHER)] == [
+    shown = (BEST, IMPROVES, BEST_IMPROVED, SMOOTH, GRID, FARTHER, PARTS, DETECTORS, KINDS, TEXTURES, CHANGED)
+    assert [claims[number].missing for number in shown] == [
         "no Table 1 in this run",
         "no data set of this run asks for the improved view",
         "no data set of this run asks for the improved view",
         "no learning curves in this run",
         "no grid search in this run",
         "no filter distances in this run",
+        "no data set of this run has its part activation measured",
+        *["no data set of this run has its networks dissected"] * 3,
+        "no activation maps in this run",
     ]
 
 
@@ -293,6 +305,139 @@ def test_a_grid_without_the_paper_s_cell_or_any_other_is_not_judged():
 @pytest.mark.parametrize(("share", "holds"), [(79.9, False), (80.0, True), (91.3, True), (100.0, True)])
 def test_about_ninety_percent_of_the_filters(share, holds):
     assert only(judge(None, None, None, None, shares(share))[FARTHER]) == (holds, f"{share} % of 12,000 filters")
+
+
+FIVE = {"l2_fe": 1.5, "l2": 1.75, "l2_sp": 2.0, "delta_wo_att": 2.25, "delta": 2.5}
+
+
+def at_parts(paper: dict[str, float] | None = None, **means: float) -> pd.DataFrame:
+    rows = [("birds", "net", method, mean, (paper or {}).get(method, NAN)) for method, mean in (FIVE | means).items()]
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "mean", "paper_mean"])
+
+
+def test_the_highest_activation_at_the_parts():
+    claim = judge(table3=at_parts())[PARTS]
+    assert only(claim) == (True, "DELTA 2.500, the best of the others DELTA(w/o ATT) 2.250")
+    assert only(judge(table3=at_parts(l2_fe=2.5))[PARTS])[0]  # an equal mean is not larger
+    assert only(judge(table3=at_parts(l2_sp_att=2.6))[PARTS]) == (
+        False,
+        "DELTA 2.500, the best of the others L2-SP(ATT) 2.600",
+    )
+    rows = at_parts()
+    assert judge(table3=rows[rows["method"] != "l2"])[PARTS].missing == "no L2 in this run"
+
+
+def test_the_paper_s_table_3_bears_its_claim_out():
+    paper = paper_numbers(3).replace({"method": {"source": "l2_fe"}}).set_index("method")["mean"].to_dict()
+    assert len(paper) == 5
+    assert only(judge(table3=at_parts(paper, **paper))[PARTS]) == (
+        True,
+        "DELTA 6.367, the best of the others L2-SP 6.258; in the paper DELTA 6.367, the best of the others L2-SP 6.258",
+    )
+
+
+COUNTS = {"objects": 5, "scenes": 4, "parts": 3, "textures": 10, "colors": 1, "sum": 23}
+
+
+def detected(paper: float = NAN, **delta: float) -> pd.DataFrame:
+    """L2-SP's COUNTS, and DELTA's where they differ."""
+    rows = []
+    for method, counts in {"l2_sp": COUNTS, "delta": COUNTS | delta}.items():
+        rows += [("birds", "net", method, metric, mean, paper) for metric, mean in counts.items()]
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "metric", "mean", "paper_mean"])
+
+
+def test_more_unique_detectors():
+    assert only(judge(table4=detected(sum=23.3))[DETECTORS]) == (True, "23.3 against 23")
+    assert only(judge(table4=detected(sum=23))[DETECTORS]) == (False, "23 against 23")
+    assert only(judge(table4=detected(paper=7.0, sum=24))[DETECTORS])[1] == "24 against 23; in the paper 7 against 7"
+
+
+@pytest.mark.parametrize(
+    ("delta", "holds"),
+    [
+        ({"objects": 6, "scenes": 5, "parts": 4, "colors": 2}, True),
+        ({"objects": 6, "scenes": 5, "parts": 4}, True),  # as many colors
+        ({"objects": 6, "scenes": 5}, False),  # more in two alone
+        ({"objects": 6, "scenes": 5, "parts": 4, "colors": 0}, False),  # fewer in one
+        ({"objects": 9, "scenes": 9, "textures": 99}, False),  # textures do not count here
+    ],
+)
+def test_more_of_most_kinds(delta, holds):
+    found, evidence = only(judge(table4=detected(**delta))[KINDS])
+    assert found == holds
+    assert evidence.startswith(f"objects {delta['objects']} against 5, scenes {delta['scenes']} against 4, parts ")
+
+
+@pytest.mark.parametrize(("textures", "holds"), [(8, True), (12, True), (7.9, False), (12.1, False)])
+def test_comparably_many_textures(textures, holds):
+    number = f"{textures:g}"
+    assert only(judge(table4=detected(textures=textures))[TEXTURES]) == (holds, f"{number} against 10")
+
+
+def test_detectors_of_one_method_are_not_judged():
+    rows = detected()
+    claims = judge(table4=rows[rows["method"] == "delta"])
+    assert {claims[number].missing for number in (DETECTORS, KINDS, TEXTURES)} == {"no L2-SP in this run"}
+
+
+def test_the_paper_s_table_4_bears_its_claims_out_on_all_four_data_sets():
+    rows = paper_numbers(4).assign(metric=lambda table: table["metric"].str.removeprefix("unique_detectors_"))
+    rows["paper_mean"] = rows["mean"]
+    claims = judge(table4=rows)
+    for number in (DETECTORS, KINDS, TEXTURES):
+        assert claims[number].count == "holds in 4 of 4"
+    assert claims[TEXTURES].verdicts[0].evidence == "32 against 39; in the paper 32 against 39"
+
+
+AREAS = {"l2_fe": 40.0, "l2": 30.0, "l2_sp": 20.0, "delta_wo_att": 20.0, "delta": 10.0}
+LIKENESS = {"l2_sp": 1.0, "delta_wo_att": 0.9, "delta": 0.5}
+
+
+def seen(
+    name: str = "7", areas: dict[str, float] | None = None, likeness: dict[str, float] | None = None
+) -> pd.DataFrame:
+    """One map of every network."""
+    areas, likeness = AREAS | (areas or {}), LIKENESS | (likeness or {})
+    rows = [("birds", "net", "a", "a.jpg", name, key, area, likeness.get(key, NAN)) for key, area in areas.items()]
+    columns = ["dataset", "backbone", "label", "path", "map", "method", "area", "correlation"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_attention_changes_the_maps():
+    # 0.9 and 0.3, 0.5 and 0.1; of the third map, which is constant with DELTA, no number counts.
+    rows = pd.concat(
+        [
+            seen(),
+            seen("8", likeness={"delta_wo_att": 0.3, "delta": 0.1}),
+            seen("9", likeness={"delta_wo_att": -1.0, "delta": NAN}),
+            seen("network", likeness={"delta_wo_att": -1.0, "delta": 1.0}),
+        ]
+    )
+    assert only(judge(maps=rows)[CHANGED]) == (True, "DELTA(w/o ATT) 0.60, DELTA 0.30")
+    assert not judge(maps=seen(likeness={"delta": 0.9}))[CHANGED].holds  # an equal mean is not larger
+    negative = seen(likeness={"delta_wo_att": -0.004, "delta": -0.2})
+    assert only(judge(maps=negative)[CHANGED]) == (True, "DELTA(w/o ATT) 0.00, DELTA −0.20")
+    constant = judge(maps=seen(likeness={"delta": NAN}))[CHANGED]
+    assert constant.missing == "no filter's map that has contrast with all of L2-SP, DELTA(w/o ATT) and DELTA"
+    rows = seen()
+    assert judge(maps=rows[rows["method"] != "delta"])[CHANGED].missing == "no DELTA in this run"
+
+
+def test_maps_are_more_concentrated():
+    # The whole network's map does not count, nor does one without contrast, which is above half of nothing.
+    rows = pd.concat(
+        [
+            seen(),
+            seen("8", {"l2_fe": 0.0, "delta": 20.0}),
+            seen("network", {"delta": 99.0}),
+        ]
+    )
+    evidence = "SRC 40.0 %, L2 30.0 %, L2-SP 20.0 %, DELTA(w/o ATT) 20.0 %, DELTA 15.0 %"
+    assert only(judge(maps=rows)[CONCENTRATED]) == (True, f"{evidence}; without contrast and left out: 1 of SRC's 2")
+    assert not judge(maps=seen(areas={"delta": 20.1}))[CONCENTRATED].holds
+    dead = judge(maps=seen(areas={"delta": 0.0, "l2": 0.0}))[CONCENTRATED]
+    assert dead.missing == "no filter's map of L2 and DELTA has any contrast"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from clone import ROOT, Clone
 
 from delta.report.description import commit, describe, deviations, read_wall_times
 
-LISTED = {"dataset": ["d"], "seed": [0, 1], "setting": ["default", "improved"]}
+LISTED = {"dataset": ["d"], "seed": [0, 1], "setting": ["default", "improved"], "concepts": ["broden1_224"]}
 
 
 @pytest.fixture
@@ -25,6 +25,8 @@ def times(tmp_path) -> Path:
         {"stage": "train", "dataset": "d", "seed": 2, "setting": "default", "seconds": 40.0},
         {"stage": "train", "dataset": "gone", "seed": 0, "setting": "default", "seconds": 80.0},
         {"stage": "train", "dataset": "d", "seed": 0, "setting": "improved", "seconds": 5.0},
+        {"stage": "download_concepts", "concepts": "broden1_224", "seconds": 7.0},
+        {"stage": "download_concepts", "concepts": "gone", "seconds": 8.0},
     ]
     for number, entry in enumerate(entries):
         file = tmp_path / f"{9 - number}.json"
@@ -34,7 +36,12 @@ def times(tmp_path) -> Path:
 
 
 def test_wall_times_are_summed_by_stage_without_items_of_other_parameters(times):
-    assert read_wall_times(times, LISTED) == [("split", 1, 2.5), ("train", 2, 30.0), ("train_improved", 1, 5.0)]
+    assert read_wall_times(times, LISTED) == [
+        ("split", 1, 2.5),
+        ("train", 2, 30.0),
+        ("train_improved", 1, 5.0),
+        ("download_concepts", 1, 7.0),
+    ]
     assert read_wall_times(times / "nowhere", LISTED) == []
 
 
@@ -52,6 +59,7 @@ def paper() -> dict:
     values["training"] |= {"iterations": 9000, "batch_size": 64, "clip_norm": None, "precision": "fp32"}
     five = [0.0001, 0.001, 0.01, 0.1, 0.2]
     values["grid"] |= {"alpha": five, "beta": five, "folds": [0, 1, 2, 3, 4], "iterations": 9000}
+    values["dissection"] |= {"datasets": ["caltech256_30"], "concepts": "data/concepts/broden1_224", "layer": None}
     return values
 
 
@@ -71,6 +79,7 @@ def test_every_deviation_is_said():
     values["seeds"] = [0, 1]
     values["training"] |= {"iterations": 40, "batch_size": 32, "clip_norm": 20, "precision": "bf16"}
     values["grid"] |= {"alpha": [0.1, 1], "beta": [0.2], "folds": [0, 1], "iterations": 20}
+    values["dissection"] |= {"concepts": "/my/concepts", "layer": "layer3.22"}
     assert deviations(values) == [
         "Caltech 256-30 starts from ResNet-101 with the checkpoint b.pth in place of ResNet-101.",
         "2 classes of Food-101 instead of all.",
@@ -85,7 +94,11 @@ def test_every_deviation_is_said():
         "A grid of 2 × 1 values of α and β instead of 5 × 5.",
         "2 folds instead of five.",
         "20 iterations of training a cell of the grid.",
+        "Networks are dissected on the annotated images in /my/concepts instead of Broden's.",
+        "The units of layer layer3.22 are dissected instead of the last stage's.",
     ]
+    values["dissection"]["datasets"] = []
+    assert not any("dissected" in note for note in deviations(values))
 
 
 def test_a_run_is_described_by_its_parameters_and_this_machine(times):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from insights import report, write_project
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -21,7 +22,8 @@ from selenium.webdriver.common.keys import Keys
 
 from delta.errors import UserError
 from delta.report import captions
-from delta.report.page import LARGEST_SVG, Run, write_page
+from delta.report.embedding import LARGEST_SVG
+from delta.report.page import Run, write_page
 
 METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 LABELS = dict(zip(METHODS, ["L2-FE", "L2", "L2-SP", "L2-SP(ATT)", "DELTA(w/o ATT)", "DELTA"], strict=True))
@@ -151,7 +153,8 @@ def write_full(reports: Path) -> Path:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pages")
-    return {"small": write_small(root / "small"), "full": write_full(root / "full")}
+    insights = report(write_project(root / "insights")) / "index.html"
+    return {"small": write_small(root / "small"), "full": write_full(root / "full"), "insights": insights}
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +175,16 @@ def browser() -> Iterator[webdriver.Chrome]:
 @pytest.fixture(params=["small", "full"])
 def either(request, browser, pages) -> webdriver.Chrome:
     return opened(browser, pages[request.param])
+
+
+@pytest.fixture(params=["small", "full", "insights"])
+def every(request, browser, pages) -> webdriver.Chrome:
+    return opened(browser, pages[request.param])
+
+
+@pytest.fixture
+def insights(browser, pages) -> webdriver.Chrome:
+    return opened(browser, pages["insights"])
 
 
 @pytest.fixture
@@ -223,7 +236,8 @@ def heading(browser: webdriver.Chrome, table: int, column: int) -> tuple[object,
     return header, header.find_element(By.TAG_NAME, "button")
 
 
-def test_nothing_is_logged_and_nothing_leaves_the_page(either):
+def test_nothing_is_logged_and_nothing_leaves_the_page(every):
+    either = every
     open_all(either)
     decode_all(either)
     assert either.execute_script("return performance.getEntriesByType('resource').length") == 0
@@ -256,9 +270,9 @@ def test_the_values_of_a_made_up_result(small):
     text = small.find_element(By.TAG_NAME, "body").text.replace("\N{NO-BREAK SPACE}", " ")
     for line in (
         "The highest mean top-1 accuracy is that of DELTA on drawn_30 (79.2 %).",
-        # Of the twelve claims: Table 2 (two), ExponentialLR and smoothness are missing; L2-SP is below L2, and the best
-        # cell of the grid is another.
-        "This run can judge 8 of the paper's 12 claims: 6 hold throughout.",
+        # Of the 18 claims: Table 2 (two), ExponentialLR, smoothness and what the networks look at (six) are missing;
+        # L2-SP is below L2, and the best cell of the grid is another.
+        "This run can judge 8 of the paper's 18 claims: 6 hold throughout.",
         "79.2 against 76.0, +3.2 [+1.9, +4.5], excludes 0",
         "no data set of this run asks for the improved view",
         "Accuracy of every method. DELTA is highest with 79.2 %, L2-FE lowest with 72.3 %.",
@@ -289,6 +303,7 @@ def test_the_verdicts_of_a_claim_open(small):
         + ["✓ Holds"]
         + ["○ Not judged"] * 2
         + ["✗ Does not hold", "✓ Holds"]
+        + ["○ Not judged"] * 6
     )
     verdict = small.find_element(By.CSS_SELECTOR, ".verdicts li")
     assert not verdict.is_displayed()
@@ -380,7 +395,7 @@ def test_data_sets_beyond_the_first_are_closed_until_asked_for(full):
     assert full.find_elements(By.CSS_SELECTOR, "details[open]") == []
 
 
-@pytest.mark.parametrize("name", ["small", "full"])
+@pytest.mark.parametrize("name", ["small", "full", "insights"])
 def test_a_phone_never_scrolls_sideways(browser, pages, name):
     page = opened(browser, pages[name], width=360)
     open_all(page)
@@ -391,7 +406,7 @@ def test_a_phone_never_scrolls_sideways(browser, pages, name):
     assert wide > 0
 
 
-@pytest.mark.parametrize("name", ["small", "full"])
+@pytest.mark.parametrize("name", ["small", "full", "insights"])
 def test_texts_are_legible_in_both_colour_schemes(browser, pages, name):
     backgrounds = []
     for scheme in ("light", "dark"):
@@ -430,15 +445,17 @@ def contrast(one: str, other: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_the_page_is_built_for_every_reader(either):
+def test_the_page_is_built_for_every_reader(every, pages):
+    either = every
     assert either.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
-    levels = either.execute_script("return [...document.querySelectorAll('h1,h2,h3,h4')].map((h) => +h.tagName[1])")
+    levels = either.execute_script("return [...document.querySelectorAll('h1,h2,h3,h4,h5')].map((h) => +h.tagName[1])")
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
     assert either.find_elements(By.CSS_SELECTOR, "th:not([scope]), table:not(:has(caption))") == []
     assert either.find_elements(By.CSS_SELECTOR, "tbody tr:not(:has(th[scope=row]))") == []
     targets = [link.get_attribute("hash") for link in either.find_elements(By.CSS_SELECTOR, "nav a")]
-    assert len(targets) == (4 if "small" in either.current_url else 5)
+    name = next(name for name, page in pages.items() if page.as_uri() == either.current_url)
+    assert len(targets) == {"small": 4, "full": 5, "insights": 7}[name]
     assert all(either.find_elements(By.CSS_SELECTOR, target) for target in targets)
 
 
@@ -451,6 +468,90 @@ def test_every_value_stands_beside_or_below_its_name(browser, pages, width):
     assert len(values) == len(names) + 5 + 1  # six data sets and two backbones
     assert len(set(names)) == len(set(values)) == 1
     assert (names[0] < values[0]) == (width > 1000)
+
+
+def test_tables_3_and_4_read_as_written_out(insights):
+    assert cells(insights, 1)[:5] == [
+        ["CUB-200-2011", "SRC", "1.500", "5.298"],
+        ["CUB-200-2011", "L2", "1.500 ± 0.354", "5.392"],
+        ["CUB-200-2011", "L2-SP", "2.250 ± 0.354", "6.258"],
+        ["CUB-200-2011", "DELTA(w/o ATT)", "2.125 ± 0.177", "6.241"],
+        ["CUB-200-2011", "DELTA", "2.750 ± 0.354 (best)", "6.367"],
+    ]
+    assert cells(insights, 1)[9] == ["ants", "DELTA", "2.750 ± 0.354 (best)", "–none"]
+    assert cells(insights, 2)[2] == ["antenna", "0", *["–none"] * 5]
+    counted = ["1.5 ± 0.7 (49)", "0.0 ± 0.0 (51)", "1.5 ± 0.7 (18)", "0.5 ± 0.7 (44)", "0.0 ± 0.0 (1)"]
+    assert cells(insights, 4)[1] == ["CUB-200-2011", "DELTA", *counted, "3.5 ± 0.7 (163) (best)", "3.5 ± 0.7"]
+    assert cells(insights, 5)[:2] == [
+        ["L2-SP", "house", "scene", "4", "0.500", "1"],
+        ["L2-SP", "dog", "object", "1", "0.250", "2"],
+    ]
+    text = insights.find_element(By.TAG_NAME, "body").text.replace("\N{NO-BREAK SPACE}", " ")
+    # Five of Table 1, and six of what the networks look at.
+    assert "This run can judge 11 of the paper's 18 claims" in text
+    assert "Networks are dissected on the annotated images in data/raw/drawn_30/broden instead of Broden's." in text
+
+
+def test_tables_3_and_4_sort_with_nothing_last(insights):
+    open_all(insights)
+    parts = ["wing", "tail", "antenna"]
+    for column, orders in ((1, [parts[::-1], parts]), (2, [["tail", "wing", "antenna"], parts])):
+        button = heading(insights, 2, column)[1]
+        for order in orders:
+            button.click()
+            assert [row[0] for row in cells(insights, 2)] == order
+    heading(insights, 4, 4)[1].click()  # parts: both of L2-SP's are 0, both of DELTA's 1.5
+    assert [row[1] for row in cells(insights, 4)] == ["L2-SP", "L2-SP", "DELTA", "DELTA"]
+
+
+def test_figures_of_maps_stand_in_the_paper_s_order(insights):
+    open_all(insights)
+    titles = [title.text for title in insights.find_elements(By.CSS_SELECTOR, "#figures figcaption strong")]
+    look, little = "what the networks look at", "filters on which the source network activates little"
+    assert titles == [
+        "Accuracy of every method.",
+        f"Figure 1: {look}, CUB-200-2011, ResNet-101.",
+        f"Figure 7: {little}, CUB-200-2011, ResNet-101.",
+        f"Figure 1: {look}, ants, ResNet-101.",
+        f"Figures 6 and 7: {little}, ants, ResNet-101.",
+    ]
+    captions = [caption.text for caption in insights.find_elements(By.CSS_SELECTOR, "#figures figcaption")]
+    assert "Filters 7 and 300: of the 204 of 2,048 filters of layer4.2.conv3 that the source" in captions[2]
+
+
+def test_the_gallery_sets_the_networks_side_by_side(insights, browser, pages):
+    def texts(selector: str) -> list[str]:
+        return [element.text for element in page.find_elements(By.CSS_SELECTOR, f"#gallery {selector}")]
+
+    page = insights
+    assert texts("> .dataset") == ["ants, ResNet-101"]
+    # The highest IoU of either network first: 0.5 and 0.5, 0.25; the other four and one of three classes are closed.
+    assert [text for text in texts("h5") if text] == ["dog object", "house scene", "head part"]
+    assert [text for text in texts(".more > summary") if text] == ["4 more concepts", "1 more class"]
+    open_all(page)
+    concepts = ["dog object", "house scene", "head part", "null part", "red color", "striped texture", "wood material"]
+    assert texts("h5") == concepts * 2
+    assert texts(".units figcaption")[:6] == [
+        "L2-SP: unit 1, IoU 0.250",
+        "DELTA: unit 0, IoU 0.500",
+        "L2-SP: unit 4, IoU 0.500",
+        "DELTA: not among its 4 best",
+        "L2-SP: not among its 5 best",
+        "DELTA: unit 1, IoU 0.250",
+    ]
+    assert decode_all(page).count(448) == 2 * (5 + 4)
+    images = page.find_elements(By.CSS_SELECTOR, "#gallery img")
+    assert len(images) == 2 * (5 + 4 + 3)
+    alternatives = [image.get_attribute("alt") for image in images]
+    assert alternatives[0] == "dog: the images on which L2-SP's unit 1 is most active"
+    assert all(len(text) > 20 for text in alternatives)
+    for width, beside in ((1200, True), (360, False)):
+        page = opened(browser, pages["insights"], width=width)
+        boxes = page.execute_script(
+            "return [...document.querySelector('.units').children].map((unit) => unit.getBoundingClientRect())"
+        )
+        assert (boxes[0]["top"] == boxes[1]["top"]) == beside
+        assert (boxes[0]["left"] < boxes[1]["left"]) == beside
 
 
 def test_captions_count_every_pair_and_name_all_equals():

@@ -38,6 +38,11 @@ def test_the_paper_s_profile_is_the_paper_s_protocol():
     assert views == {"resnet101": (256, 224, 0.01), "inception_v3": (320, 299, 0.001)}
     assert grid.alpha == grid.beta == [0.0001, 0.001, 0.01, 0.1, 0.2]
     assert (grid.datasets, grid.iterations, len(grid.folds)) == (["caltech256_60"], 9000, 5)
+    assert set(params.part_activation.datasets) == set(paper_numbers(3)["dataset"])
+    assert {m.replace("l2_fe", "source") for m in params.part_activation.methods} == set(paper_numbers(3)["method"])
+    assert set(params.dissection.datasets) == set(paper_numbers(4)["dataset"])
+    assert set(params.dissection.methods) == set(paper_numbers(4)["method"])
+    assert params.activation_maps.datasets == ["stanford_dogs_120", "cub_200_2011"]
     assert (params.delta.scale, params.delta.alpha, params.delta.beta) == ("sum", 0.01, 0.01)
     assert params.source_network("mit_indoors_67", "resnet101").network == "resnet50_places365"
     assert params.source_network("food_101", "resnet101").network == "resnet101"
@@ -85,6 +90,17 @@ def changed(tmp_path: Path, place: str, value) -> Path:
             "datasets.drawn_30.format",
             "imagenet",
             "datasets.drawn_30.format: .*'drawn', 'folder', .* 'food_101'.*'imagenet'",
+        ),
+        ("activation_maps.seed", 7, r"activation_maps.seed \(7\) is none of seeds"),
+        ("activation_maps.filters", 0, "activation_maps.filters: "),
+        ("dissection.published", ["broden"], "dissection.published.0: .*'broden1_224'"),
+        ("dissection.concepts", "", "dissection.concepts: "),
+        ("dissection.methods", ["l2_sp", "ours"], r"dissection \(Table 4\) asks for ours, which is not trained"),
+        ("part_activation.datasets", ["birds"], "part_activation.datasets: 'birds' is none of datasets"),
+        (
+            "datasets.drawn_30",
+            {"format": "caltech256", "source": "x", "train_per_class": 30, "test_per_class": 20, "seed": 0},
+            "part_activation.datasets: drawn_30: format caltech256 has no part annotations, only drawn and cub",
         ),
         ("datasets.drawn_30.train_per_class", 0, "datasets.drawn_30.train_per_class"),
         ("datasets.drawn_30.train_per_class", "rest", "datasets.drawn_30: train_per_class must be a number"),

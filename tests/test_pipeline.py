@@ -41,6 +41,16 @@ SMALL = {
     "improved_view": {"datasets": [], "backbones": [], "methods": ["l2"]},
     "learning_curves": {"datasets": [], "backbones": [], "methods": ["delta"], "decay_per_epoch": 0.5},
     "filter_distances": {"datasets": [], "backbones": []},
+    "part_activation": {"datasets": [], "backbones": [], "methods": ["l2_fe", "delta"]},
+    "dissection": {
+        "datasets": [],
+        "backbones": [],
+        "methods": ["l2_sp", "delta"],
+        "concepts": "data/raw/drawn_30/broden",
+        "published": [],
+        "layer": None,
+    },
+    "activation_maps": {"datasets": [], "backbones": [], "seed": 0, "images": 2, "filters": 1},
     "grid": {
         "datasets": [],
         "backbones": [],
@@ -170,6 +180,10 @@ def test_everything_is_pulled_into_a_fresh_clone(clone, tmp_path):
         ({"detla": {"alpha": 1}}, "error: params.yaml: detla: unknown parameter"),
         ({"seeds": []}, "error: params.yaml: seeds: "),
         ({"seeds": [1]}, "attention.seed (0) is none of seeds ([1])"),
+        (
+            {"dissection": SMALL["dissection"] | {"published": ["broden"]}},
+            "error: params.yaml: dissection.published.0: Input should be 'broden1_224'",
+        ),
     ],
 )
 def test_bad_parameters_stop_the_pipeline_in_one_line(clone, changes, message):
@@ -225,7 +239,10 @@ def test_the_readme_draws_the_dag(tmp_path):
 
 
 def test_the_paper_s_dag(tmp_path):
-    """Counted by hand from the paper: six data sets, two networks, five seeds; Figures 3 to 5 on one of each."""
+    """Counted by hand from the paper: six data sets, two networks, five seeds; Figures 3 to 5 on one of each.
+
+    Table 3 has five rows on one data set, Table 4 two on four, and Figures 6 and 7 are of a data set each.
+    """
     clone = Clone.of_project(tmp_path / "clone")
     (clone.root / "params.yaml").write_text(clone.read("profiles/paper.yaml"))
     names = clone.run("dvc", "stage", "list", "--name-only").split()
@@ -237,8 +254,10 @@ def test_the_paper_s_dag(tmp_path):
         "train_improved": 6 * 2 * 4 * 5,
         "train_exponential": 2 * 5,
     }
-    once = dict.fromkeys(["check_params", "measure_filter_distances", "tables", "figures", "page"], 1)
-    assert counts == of_pairs | runs | once | {"download": 6, "normalize_attention": 12, "cross_validate": 5}
+    analyses = {"measure_filter_distances": 1, "measure_parts": 5, "dissect": 4 * 2 * 5, "draw_activation_maps": 2}
+    once = dict.fromkeys(["check_params", "download_concepts", "tables", "figures", "page"], 1)
+    rest = {"download": 6, "normalize_attention": 12, "cross_validate": 5}
+    assert counts == of_pairs | runs | analyses | once | rest
     assert "train@caltech256_30-resnet101-delta-0" in names
 
 

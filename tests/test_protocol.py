@@ -14,20 +14,37 @@ from clone import ROOT, Clone
 from test_pipeline import ITEM, REPORT, SMALL, outputs
 from test_pipeline import STAGES as OF_TABLE_1
 
+from delta.params import EXPERIMENTS
+
 pytestmark = pytest.mark.slice
 
-EXPERIMENTS = ("improved_view", "learning_curves", "filter_distances", "grid")
 EVERYWHERE = {"datasets": ["drawn_30"], "backbones": ["efficientnet_lite0"]}
-WHOLE = SMALL | {name: SMALL[name] | EVERYWHERE for name in EXPERIMENTS}
+METHODS = ["l2", "l2_sp", "delta_wo_att", "delta"]
+WHOLE = SMALL | {name: SMALL[name] | EVERYWHERE for name in EXPERIMENTS} | {"methods": METHODS}
 STAGES = OF_TABLE_1 | {
+    f"train@{ITEM}-l2-0",
+    f"train@{ITEM}-delta_wo_att-0",
     f"pack_whole@{ITEM}",
     f"train_improved@{ITEM}-l2-0",
     f"train_exponential@{ITEM}-delta-0",
     f"measure_filter_distances@{ITEM}",
+    f"measure_parts@{ITEM}-l2_fe",
+    f"measure_parts@{ITEM}-delta",
+    f"dissect@{ITEM}-l2_sp-0",
+    f"dissect@{ITEM}-delta-0",
+    f"draw_activation_maps@{ITEM}",
     f"cross_validate@{ITEM}-0",
     f"cross_validate@{ITEM}-1",
 }
-OF_DELTA = {f"train@{ITEM}-delta-0", f"train_exponential@{ITEM}-delta-0", f"measure_filter_distances@{ITEM}", *REPORT}
+OF_DELTA = {
+    f"train@{ITEM}-delta-0",
+    f"train_exponential@{ITEM}-delta-0",
+    f"measure_filter_distances@{ITEM}",
+    f"measure_parts@{ITEM}-delta",
+    f"dissect@{ITEM}-delta-0",
+    f"draw_activation_maps@{ITEM}",
+    *REPORT,
+}
 
 
 HALF = """
@@ -59,9 +76,10 @@ def clone(reproduced) -> Clone:
 
 
 def test_every_table_and_figure_is_made(clone):
-    tables = {f"table{number}.{suffix}" for number in (1, 2) for suffix in ("md", "csv", "tex")}
-    assert {file.name for file in (clone.root / "reports/tables").iterdir()} == tables
-    figures = {"accuracy", *(f"figure{number}-{ITEM}" for number in (3, 4, 5))}
+    tables = {f"table{number}.{suffix}" for number in (1, 2, 3, 4) for suffix in ("md", "csv", "tex")}
+    details = {f"{name}.{suffix}" for name in ("table3_parts", "table4_concepts") for suffix in ("md", "csv")}
+    assert {file.name for file in (clone.root / "reports/tables").iterdir()} == tables | details
+    figures = {"accuracy", *(f"figure{number}-{ITEM}" for number in (1, 3, 4, 5, 6)), "classes", "units"}
     assert {file.stem for file in (clone.root / "reports/figures").iterdir()} == figures
     improved = json.loads(clone.read("reports/metrics_improved.json"))["drawn_30"]["efficientnet_lite0"]
     assert list(improved) == ["l2"]
@@ -74,10 +92,10 @@ def test_an_experiment_runs_all_that_is_delta_s_and_nothing_else(clone):
 
 def test_a_new_method_trains_nothing_else_again(clone):
     (clone.root / "delta/methods/half.py").write_text(HALF)
-    clone.edit_params(methods=["l2_sp", "delta", "half"], half={"alpha": 0.01})
+    clone.edit_params(methods=[*METHODS, "half"], half={"alpha": 0.01})
     ran = clone.stages_run("repro")
     assert ran == {"check_params", f"normalize_attention@{ITEM}", f"select@{ITEM}", f"train@{ITEM}-half-0", *REPORT}
-    assert "| L2-FE | L2-SP | DELTA | Half |" in clone.read("reports/tables/table1.md")
+    assert "| L2-FE | L2 | L2-SP | DELTA(w/o ATT) | DELTA | Half |" in clone.read("reports/tables/table1.md")
 
 
 def test_attention_s_parameters_touch_only_what_uses_attention(clone):

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from delta.grid_result import best_cell, cells
-from delta.report.names import display, label
+from delta.report.map_measures import concentration, likeness
+from delta.report.names import display, features, label
 from delta.report.sources import exceptions
-from delta.report.statistics import signed
+from delta.report.statistics import correlation, signed
 
 
 def best_methods(table: pd.DataFrame) -> str:
@@ -74,6 +75,46 @@ def filter_distances(rows: pd.DataFrame) -> str:
         f"{shares['all']:.1f} % of the {count:,} filters lie farther from their starting point with DELTA than with "
         f"L2-SP ({stages}); the paper says about 90 %."
     )
+
+
+def network_maps(maps: pd.DataFrame) -> str:
+    """Figure 1 of one data set and backbone: how the maps are made, how concentrated they are and how alike.
+
+    Args:
+        maps: rows of `reports/plots/activation_maps.csv`.
+    """
+    whole = maps[maps["map"] == "network"]
+    return f"Where the last convolution is active, averaged over its filters. {_measures(whole)}"
+
+
+def filter_maps(maps: pd.DataFrame, filters: pd.DataFrame) -> str:
+    """Figures 6 and 7 of one data set and backbone: how the filters were chosen, and their maps in numbers.
+
+    Args:
+        maps, filters: rows of `reports/plots/activation_maps.csv` and `map_filters.csv`.
+    """
+    chosen, first = [str(number) for number in filters["filter"]], filters.iloc[0]
+    noun, these = ("Filters", f"the {len(chosen)}") if len(chosen) > 1 else ("Filter", "the one")
+    return (
+        f"{noun} {_series(chosen)}: of the {first['considered']:,} of {first['filters']:,} filters of {first['layer']} "
+        f"that the source network activates least, {these} that the four fine-tuned networks together activate most. "
+        f"{_measures(maps[maps['map'] != 'network'])}"
+    )
+
+
+def _measures(maps: pd.DataFrame) -> str:
+    """How concentrated maps are, method by method, and how like L2-SP's those of DELTA are."""
+    areas, flat = concentration(maps)
+    images = maps["path"].nunique()
+    text = f"Over {images} {'image' if images == 1 else 'images'}"
+    if areas.empty:
+        return f"{text} no map has any contrast."
+    shares = _series([f"{features(method)} {area:.0f} %" for method, area in areas.items()])
+    text += f", a map is above half of its range on this share of the image: {shares}{flat}."
+    if len(like := likeness(maps)):
+        alike = _series([f"{correlation(value)} for {features(method)}" for method, value in like.items()])
+        text += f" The mean correlation with L2-SP's maps is {alike}."
+    return text
 
 
 def _winners(table: pd.DataFrame) -> str:

@@ -3,83 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from operator import ge, le
-from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from delta.grid_result import best_cell, cells
-from delta.report.names import display, label
+from delta.report.insight_claims import detector_claims, map_claims, part_claim
+from delta.report.judgement import Claim, Judgement, empty, judged, lacking
+from delta.report.names import label
 from delta.report.statistics import REFERENCE, excludes_zero, signed
-
-Judgement: TypeAlias = tuple[bool, str] | str  # whether the claim holds and the numbers, or what is missing
 
 PAPER_PAIR = (0.01, 0.01)  # section 4.2: α and β of DELTA in all experiments
 IMPROVED_METHODS = ("l2", "l2_sp", "l2_sp_att", "delta")  # the columns of the paper's Table 2
 SMOOTHNESS_EPOCHS = 4
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a claim holds on one data set with one backbone, and the numbers that say so."""
-
-    dataset: str
-    backbone: str
-    holds: bool
-    evidence: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim of the paper and what the run says of it.
-
-    Attributes:
-        text: the claim, a sentence.
-        source: where the paper makes it.
-        rule: how it is judged here, a sentence.
-        verdicts: one for each data set and backbone that the run can judge it on.
-        missing: what the run lacks to judge it on the others; empty where it lacks nothing.
-    """
-
-    text: str
-    source: str
-    rule: str
-    verdicts: tuple[Verdict, ...]
-    missing: str
-
-    @property
-    def judged(self) -> bool:
-        return bool(self.verdicts)
-
-    @property
-    def holds(self) -> bool:
-        """Whether it holds wherever it was judged; False where nothing was."""
-        return self.judged and all(verdict.holds for verdict in self.verdicts)
-
-    @property
-    def count(self) -> str:
-        if not self.judged:
-            return "not judged"
-        return f"holds in {sum(verdict.holds for verdict in self.verdicts)} of {len(self.verdicts)}"
-
-
 def judge(
-    table1: pd.DataFrame | None,
-    table2: pd.DataFrame | None,
-    curves: pd.DataFrame | None,
-    grid: pd.DataFrame | None,
-    shares: pd.DataFrame | None,
+    table1: pd.DataFrame | None = None,
+    table2: pd.DataFrame | None = None,
+    curves: pd.DataFrame | None = None,
+    grid: pd.DataFrame | None = None,
+    shares: pd.DataFrame | None = None,
+    table3: pd.DataFrame | None = None,
+    table4: pd.DataFrame | None = None,
+    maps: pd.DataFrame | None = None,
 ) -> list[Claim]:
-    """Every claim of the paper's sections 4.2 to 4.4 that a run can judge, in the order of its tables and figures.
+    """Every claim of the paper's sections 4.2 to 4.4 that a run can judge, in the order in which the paper argues.
 
     Args:
-        table1, table2: `reports/tables/table1.csv` and `table2.csv`.
+        table1, table2, table3, table4: `reports/tables/table1.csv` and so on.
         curves: `reports/plots/learning_curves.csv`.
         grid: `reports/plots/grid.csv`.
         shares: `reports/plots/filter_shares.csv`.
+        maps: `reports/plots/activation_maps.csv`.
 
     Returns:
         All claims, those too that the run cannot judge. Any frame may be empty or None.
@@ -88,7 +46,7 @@ def judge(
         *_table1_claims(table1),
         *_table2_claims(table1, table2),
         *_curve_claims(curves),
-        _claim(
+        judged(
             "α = β = 0.01 is the best cell of the grid.",
             "Section 4.2, Figure 4",
             "No other cell has a larger mean over the folds; a cell that diverged on any fold cannot be the best.",
@@ -96,7 +54,7 @@ def judge(
             "no grid search in this run",
             _paper_pair_is_best,
         ),
-        _claim(
+        judged(
             "About 90 % of the filters lie farther from their starting point with DELTA than with L2-SP.",
             "Section 4.4, Figure 5",
             "The share over all filters, compared one by one, is between 80 % and 100 %.",
@@ -104,6 +62,9 @@ def judge(
             "no filter distances in this run",
             _most_filters_are_farther,
         ),
+        part_claim(table3),
+        *detector_claims(table4),
+        *map_claims(maps),
     ]
 
 
@@ -117,7 +78,7 @@ def _table1_claims(table: pd.DataFrame | None) -> list[Claim]:
         ("The starting point helps: L2-SP is at least as accurate as L2.", "l2_sp", ge, "l2"),
     ]
     compared = [
-        _claim(
+        judged(
             text,
             source,
             f"{label(method)}'s mean over the seeds is {'not below' if holds is ge else 'not above'} {label(other)}'s"
@@ -128,7 +89,7 @@ def _table1_claims(table: pd.DataFrame | None) -> list[Claim]:
         )
         for text, method, holds, other in claims
     ]
-    best = _claim(
+    best = judged(
         "DELTA is the most accurate of all methods.",
         source,
         "No other method in the table has a larger mean over the seeds.",
@@ -144,10 +105,10 @@ def _table2_claims(table1: pd.DataFrame | None, table2: pd.DataFrame | None) -> 
     nothing = "no data set of this run asks for the improved view"
     keys = ["dataset", "backbone", "method"]
     both = None
-    if not (_empty(table1) or _empty(table2)):
+    if not (empty(table1) or empty(table2)):
         both = table2.merge(table1[[*keys, "mean"]], on=keys, suffixes=("", "_default"))
     return [
-        _claim(
+        judged(
             "With the improved view L2, L2-SP, L2-SP(ATT) and DELTA are all more accurate.",
             source,
             "Each of the four means over the seeds is above the same method's mean in Table 1.",
@@ -155,7 +116,7 @@ def _table2_claims(table1: pd.DataFrame | None, table2: pd.DataFrame | None) -> 
             nothing,
             _all_improve,
         ),
-        _claim(
+        judged(
             "With the improved view DELTA is still the most accurate.",
             source,
             "No other method in the table has a larger mean over the seeds.",
@@ -170,7 +131,7 @@ def _curve_claims(curves: pd.DataFrame | None) -> list[Claim]:
     source = "Section 4.3, Figure 3"
     nothing = "no learning curves in this run"
     faster = [
-        _claim(
+        judged(
             f"DELTA converges faster than L2-SP under {schedule}.",
             source,
             "The mean of the test top-1 over the epochs, which is the area under the learning curve by its length, is "
@@ -181,7 +142,7 @@ def _curve_claims(curves: pd.DataFrame | None) -> list[Claim]:
         )
         for schedule in ("StepLR", "ExponentialLR")
     ]
-    smoother = _claim(
+    smoother = judged(
         "DELTA's learning curve is smoother than L2-SP's.",
         source,
         "The mean absolute second difference of the test top-1 over whole epochs, averaged over the seeds, is smaller "
@@ -193,35 +154,10 @@ def _curve_claims(curves: pd.DataFrame | None) -> list[Claim]:
     return [*faster, smoother]
 
 
-def _claim(
-    text: str,
-    source: str,
-    rule: str,
-    frame: pd.DataFrame | None,
-    nothing: str,
-    judge_pair: Callable[[pd.DataFrame], Judgement],
-) -> Claim:
-    """Judge the rows of each data set and backbone; `nothing` is what is missing where there are no rows at all."""
-    if _empty(frame):
-        return Claim(text, source, rule, (), nothing)
-    verdicts, reasons = [], {}
-    for pair, rows in frame.groupby(["dataset", "backbone"], sort=False):
-        judgement = judge_pair(rows)
-        if isinstance(judgement, str):
-            reasons[pair] = judgement
-        else:
-            verdicts.append(Verdict(*pair, *judgement))
-    if not verdicts and len(set(reasons.values())) == 1:
-        missing = next(iter(reasons.values()))
-    else:
-        missing = "; ".join(f"{display(pair[0])}, {display(pair[1])}: {reason}" for pair, reason in reasons.items())
-    return Claim(text, source, rule, tuple(verdicts), missing)
-
-
 def _compare(rows: pd.DataFrame, method: str, holds: Callable[[float, float], bool], other: str) -> Judgement:
     means = rows.set_index("method")["mean"]
-    if lacking := _lacking(means.index, method, other):
-        return lacking
+    if absent := lacking(means.index, method, other):
+        return absent
     evidence = f"{means[method]:.1f} against {means[other]:.1f}, {signed(means[method] - means[other])}"
     if REFERENCE in (method, other):
         evidence += _interval(rows.set_index("method").loc[method if other == REFERENCE else other], other == REFERENCE)
@@ -242,8 +178,8 @@ def _interval(row: pd.Series, minus_reference: bool) -> str:
 
 def _delta_is_best(rows: pd.DataFrame) -> Judgement:
     means = rows.set_index("method")["mean"]
-    if lacking := _lacking(means.index, "delta"):
-        return lacking
+    if absent := lacking(means.index, "delta"):
+        return absent
     others = means.drop("delta")
     if others.empty:
         return "no other method than DELTA"
@@ -256,8 +192,8 @@ def _delta_is_best(rows: pd.DataFrame) -> Judgement:
 
 def _all_improve(rows: pd.DataFrame) -> Judgement:
     table = rows.set_index("method")
-    if lacking := _lacking(table.index, *IMPROVED_METHODS):
-        return lacking
+    if absent := lacking(table.index, *IMPROVED_METHODS):
+        return absent
     table = table.loc[list(IMPROVED_METHODS)]
     gains = table["mean"] - table["mean_default"]
     parts = [
@@ -326,13 +262,3 @@ def _most_filters_are_farther(rows: pd.DataFrame) -> Judgement:
 def no_interval(seeds: int) -> str:
     """Why so few seeds have no confidence interval."""
     return "one seed gives no interval" if seeds == 1 else "two seeds give no interval"
-
-
-def _lacking(there: pd.Index, *needed: str) -> str:
-    """A sentence's start that names the methods which are not there; empty where all are."""
-    absent = [label(method) for method in needed if method not in there]
-    return f"no {' and no '.join(absent)} in this run" if absent else ""
-
-
-def _empty(frame: pd.DataFrame | None) -> bool:
-    return frame is None or frame.empty

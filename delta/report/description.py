@@ -24,6 +24,7 @@ PAPER = {
     "crops": {224, 299},
     "grid": [0.0001, 0.001, 0.01, 0.1, 0.2],
     "folds": 5,
+    "concepts": "broden1_224",
 }
 
 
@@ -90,6 +91,16 @@ def deviations(values: Mapping[str, Any]) -> list[str]:
             notes.append(f"{len(grid['folds'])} folds instead of five.")
         if grid["iterations"] != training["iterations"]:
             notes.append(f"{grid['iterations']} iterations of training a cell of the grid.")
+    return notes + _of_dissection(values["dissection"])
+
+
+def _of_dissection(dissection: Mapping[str, Any]) -> list[str]:
+    """The deviations of Table 4, where there is one."""
+    notes = []
+    if dissection["datasets"] and Path(dissection["concepts"]).name != PAPER["concepts"]:
+        notes.append(f"Networks are dissected on the annotated images in {dissection['concepts']} instead of Broden's.")
+    if dissection["datasets"] and dissection["layer"]:
+        notes.append(f"The units of layer {dissection['layer']} are dissected instead of the last stage's.")
     return notes
 
 

@@ -25,3 +25,13 @@ def display(key: str) -> str:
 def label(method: str) -> str:
     """A method's printed name."""
     return METHODS[method].label
+
+
+def features(method: str) -> str:
+    """The printed name of a method's features: L2-FE's are the source network's own, SRC in Table 3."""
+    return "SRC" if method == "l2_fe" else label(method)
+
+
+def concept(key: str) -> str:
+    """A concept of Broden's as it is printed: without the mark of a color or scene, "red-c" or "house-s"."""
+    return key.removesuffix("-c").removesuffix("-s").replace("_", " ")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from delta.errors import UserError
 from delta.report import captions
 from delta.report.claims import Claim, judge, no_interval
+from delta.report.embedding import Picture, embedded
+from delta.report.gallery import shelves
 from delta.report.names import display, label
+from delta.report.page_tables import detector_section, part_section
 from delta.report.results import read_table
 from delta.report.sources import exceptions, named, source_note
 from delta.report.statistics import REFERENCE, excludes_zero, plus_minus, signed
 
-LARGEST_SVG = 300_000  # bytes; beyond it the picture of an SVG is slow to draw, and the PNG is taken
-PNG_DPI = 150
-CSS_DPI = 96
+PLOTS = ("learning_curves", "grid", "filter_shares", "activation_maps", "map_filters", "gallery", "map_classes")
+FILTER_FIGURES = {"stanford_dogs_120": "Figure 6", "cub_200_2011": "Figure 7"}  # by the paper's numbers
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,6 @@ class Table:
     rows: Sequence[Row]
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the page holds it; width and height in CSS pixels."""
-
-    title: str
-    caption: str
-    source: str
-    width: int
-    height: int
-
-
 def write_page(out: Path, reports: Path, run: Run) -> None:
     """Write the report page, one HTML file without a single reference to another.
 
@@ -111,12 +100,16 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
     table1 = read_table(file)
     if table1 is None or table1.empty:
         raise UserError(f"{file}: no results there, and the report needs them: run `dvc repro`")
-    table2 = read_table(reports / "tables" / "table2.csv")
-    plots = {
-        name: read_table(reports / "plots" / f"{name}.csv") for name in ("learning_curves", "grid", "filter_shares")
-    }
+    table2, table3, parts, table4, concepts = (
+        read_table(reports / "tables" / f"{name}.csv")
+        for name in ("table2", "table3", "table3_parts", "table4", "table4_concepts")
+    )
+    plots = {name: read_table(reports / "plots" / f"{name}.csv") for name in PLOTS}
     tables = {1: table1} if table2 is None else {1: table1, 2: table2}
-    claims, sources = judge(table1, table2, *plots.values()), exceptions(table1)
+    curves, grid, shares, maps = (plots[name] for name in PLOTS[:4])
+    claims, sources = judge(table1, table2, curves, grid, shares, table3, table4, maps), exceptions(table1)
+    insights = [] if table3 is None else [part_section(table3, parts)]
+    insights += [] if table4 is None else [detector_section(table4, concepts)]
     environment = Environment(
         loader=PackageLoader("delta.report", ""),
         autoescape=True,
@@ -133,7 +126,9 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
             sources=sources,
             tables={number: (_legend(table) + source_note(table), _tables(table)) for number, table in tables.items()},
             overview=_overview(reports / "figures", table1, table2),
+            insights=insights,
             pictures=_pictures(reports / "figures", plots, run.fixed, sources),
+            shelves=shelves(reports / "figures", plots["gallery"], plots["map_classes"]),
             longest=max((seconds for _, _, seconds in run.times), default=0),
         ),
         encoding="utf-8",
@@ -193,7 +188,7 @@ def _legend(table: pd.DataFrame) -> str:
 
 
 def _overview(folder: Path, table1: pd.DataFrame, table2: pd.DataFrame | None) -> Picture | None:
-    return _picture(folder, "accuracy", "Accuracy of every method", captions.accuracy(table1, table2))
+    return embedded(folder, "accuracy", "Accuracy of every method", captions.accuracy(table1, table2))
 
 
 def _pictures(
@@ -203,10 +198,17 @@ def _pictures(
     sources: Mapping[tuple[str, str], str],
 ) -> dict[str, list[Picture]]:
     """The figures of each data set, in the order of the paper's numbers, backbone by backbone."""
+    filters = plots["map_filters"]
+
+    def filter_maps(rows: pd.DataFrame) -> str:
+        return captions.filter_maps(rows, filters.merge(rows[["dataset", "backbone"]].drop_duplicates()))
+
     kinds = [
+        (1, "what the networks look at", plots["activation_maps"], captions.network_maps),
         (3, "learning curves", plots["learning_curves"], captions.learning_curves),
         (4, "grid search", plots["grid"], lambda rows: captions.grid_search(rows, fixed)),
         (5, "distances of the filters from their starting point", plots["filter_shares"], captions.filter_distances),
+        (6, "filters on which the source network activates little", plots["activation_maps"], filter_maps),
     ]
     pictures: dict[str, list[Picture]] = {}
     for number, what, frame, caption in kinds:
@@ -214,24 +216,11 @@ def _pictures(
             continue
         for (dataset, backbone), rows in frame.groupby(["dataset", "backbone"], sort=False):
             pair = f"{named(dataset, sources.get((dataset, backbone)))}, {display(backbone)}"
-            title = f"Figure {number}: {what}, {pair}"
-            if picture := _picture(folder, f"figure{number}-{dataset}-{backbone}", title, caption(rows)):
+            figure = FILTER_FIGURES.get(dataset, "Figures 6 and 7") if number == 6 else f"Figure {number}"
+            name, title = f"figure{number}-{dataset}-{backbone}", f"{figure}: {what}, {pair}"
+            if picture := embedded(folder, name, title, caption(rows)):
                 pictures.setdefault(dataset, []).append(picture)
     return pictures
-
-
-def _picture(folder: Path, name: str, title: str, caption: str) -> Picture | None:
-    """The figure as a data URI, sized by its PNG; None where there is no such figure."""
-    raster, vector = folder / f"{name}.png", folder / f"{name}.svg"
-    if not raster.exists():
-        return None
-    image = raster.read_bytes()
-    width, height = (round(pixels * CSS_DPI / PNG_DPI) for pixels in struct.unpack(">II", image[16:24]))
-    kind = "png"
-    if vector.exists() and vector.stat().st_size <= LARGEST_SVG:
-        kind, image = "svg+xml", vector.read_bytes()
-    source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
-    return Picture(title, caption, source, width, height)
 
 
 def _plus_minus(mean: float, std: float) -> str:

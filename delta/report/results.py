@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from delta.errors import UserError
+
+TEXTS = dict.fromkeys(["dataset", "backbone", "method", "part", "label", "category", "map", "layer"], str)
 
 
 def read_results(
@@ -65,13 +67,33 @@ def read_table(file: Path) -> pd.DataFrame | None:
     Raises:
         UserError: the file is no table.
     """
-    keys = dict.fromkeys(["dataset", "backbone", "method"], str)
     try:
-        return pd.read_csv(file, dtype=keys, keep_default_na=False, na_values=[""])
+        return pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: not a table ({error}): run `dvc repro`") from None
+
+
+def gather(files: Iterable[tuple[Any, ...]], keys: Sequence[str], columns: Sequence[str], what: str) -> pd.DataFrame:
+    """The rows of several CSV files as one table with the columns `keys` and `columns`; empty for no file.
+
+    Args:
+        files: each one's keys and path.
+        columns: those that are taken of each file.
+        what: stands in the file, for the error.
+
+    Raises:
+        UserError: a file is missing, is no table or lacks a column.
+    """
+    tables = [pd.DataFrame(columns=[*keys, *columns])]
+    for *values, file in files:
+        try:
+            rows = pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""])[list(columns)]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{file}: no {what} ({error}): run `dvc repro`") from None
+        tables.append(rows.assign(**dict(zip(keys, values, strict=True)))[[*keys, *columns]])
+    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
 
 
 def summarize(results: pd.DataFrame) -> pd.DataFrame:
@@ -83,11 +105,28 @@ def summarize(results: pd.DataFrame) -> pd.DataFrame:
 
 def metrics(results: pd.DataFrame) -> str:
     """JSON nested data set > backbone > method > top1_mean, top1_std, per_seed; percent; no top1_std for one seed."""
-    nested: dict = {}
-    for (dataset, backbone, method), runs in results.groupby(["dataset", "backbone", "method"], sort=False):
-        entry = {"top1_mean": round(runs["top1"].mean(), 4)}
-        if len(runs) > 1:
-            entry["top1_std"] = round(runs["top1"].std(), 4)
-        entry["per_seed"] = {str(seed): round(top1, 4) for seed, top1 in zip(runs["seed"], runs["top1"], strict=True)}
-        nested.setdefault(dataset, {}).setdefault(backbone, {})[method] = entry
-    return json.dumps(nested, indent=2) + "\n"
+
+    def entry(runs: pd.DataFrame) -> dict[str, Any]:
+        top1 = runs.set_index("seed")["top1"]
+        return over_seeds("top1", top1) | {"per_seed": per_seed(top1)}
+
+    return nested(results, entry)
+
+
+def nested(results: pd.DataFrame, entry: Callable[[pd.DataFrame], dict[str, Any]]) -> str:
+    """JSON nested data set > backbone > method > the `entry` of its rows."""
+    tree: dict = {}
+    for (dataset, backbone, method), rows in results.groupby(["dataset", "backbone", "method"], sort=False):
+        tree.setdefault(dataset, {}).setdefault(backbone, {})[method] = entry(rows)
+    return json.dumps(tree, indent=2) + "\n"
+
+
+def over_seeds(name: str, values: pd.Series) -> dict[str, float]:
+    """`name`_mean and `name`_std, the sample standard deviation that one seed has not."""
+    found = {f"{name}_mean": round(values.mean(), 4)}
+    return found | ({f"{name}_std": round(values.std(), 4)} if len(values) > 1 else {})
+
+
+def per_seed(values: pd.Series) -> dict[str, float]:
+    """Values by seed, which is the series' index, as JSON has them."""
+    return {str(seed): round(value, 4) for seed, value in values.items()}

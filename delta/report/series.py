@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from delta.errors import UserError
-from delta.report.results import read_result
+from delta.report.results import gather, read_result
 
 
 def curve(run: Path, metric: str) -> pd.DataFrame:
@@ -94,10 +94,5 @@ def read_distances(files: Iterable[tuple[str, str, Path]]) -> pd.DataFrame:
     Raises:
         UserError: a file cannot be read.
     """
-    tables = [pd.DataFrame(columns=["dataset", "backbone", "stage", "layer", "filter", "l2_sp", "delta"])]
-    for dataset, backbone, file in files:
-        try:
-            tables.append(pd.read_csv(file).assign(dataset=dataset, backbone=backbone)[tables[0].columns])
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{file}: no filter distances ({error}): run `dvc repro`") from None
-    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
+    columns = ["stage", "layer", "filter", "l2_sp", "delta"]
+    return gather(files, ["dataset", "backbone"], columns, "filter distances")

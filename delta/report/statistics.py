@@ -38,9 +38,14 @@ def excludes_zero(low: float, high: float) -> bool:
     return low > 0 or high < 0
 
 
-def plus_minus(mean: float, std: float) -> str:
+def plus_minus(mean: float, std: float, digits: int = 1) -> str:
     """A mean and its deviation: "78.4 ± 0.1"; without the deviation that one seed has not."""
-    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
+    return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
+
+
+def count(mean: float, std: float) -> str:
+    """A number of things, averaged over the seeds: "57.3 ± 1.2"; one seed's is whole."""
+    return plus_minus(mean, std, digits=0 if pd.isna(std) else 1)
 
 
 def signed(points: float) -> str:
@@ -49,3 +54,8 @@ def signed(points: float) -> str:
     if float(text) == 0:
         text = f"{points:+.2f}" if round(points, 2) else "0.0"
     return text.replace("-", "−")
+
+
+def correlation(value: float) -> str:
+    """A correlation to two digits: "0.83", "−0.20"."""
+    return f"{value:z.2f}".replace("-", "−")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from importlib import resources
 
 import pandas as pd
 
+from delta.report.markup import escaped
 from delta.report.names import display, label
 from delta.report.results import summarize
 from delta.report.sources import exceptions, named, paper_source, source_note
@@ -106,11 +106,11 @@ def _latex(summary: pd.DataFrame) -> str:
     for number, (backbone, block) in enumerate(summary.groupby("backbone", sort=False)):
         if number:
             lines.append(r"\midrule")
-        lines.append(" & ".join([_escaped(display(backbone)), *(label(method) for method in methods)]) + r" \\")
+        lines.append(" & ".join([escaped(display(backbone)), *(label(method) for method in methods)]) + r" \\")
         lines.append(r"\midrule")
         for dataset, row in block.groupby("dataset", sort=False):
             source = sources.get((dataset, backbone))
-            rows = {_escaped(named(dataset, source)): [_tex(cell.mean, cell.std) for cell in row.itertuples()]}
+            rows = {escaped(named(dataset, source)): [_tex(cell.mean, cell.std) for cell in row.itertuples()]}
             if row["paper_mean"].notna().any():
                 theirs = f" ({paper_source(dataset, backbone)})" if source else ""
                 rows[rf"\quad paper{theirs}"] = [_tex(cell.paper_mean, cell.paper_std) for cell in row.itertuples()]
@@ -118,7 +118,3 @@ def _latex(summary: pd.DataFrame) -> str:
                 rows[r"\quad minus L2-SP"] = [_tex_difference(cell) for cell in row.itertuples()]
             lines += [" & ".join([name, *cells]) + r" \\" for name, cells in rows.items()]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([_&%#$])", r"\\\1", text)

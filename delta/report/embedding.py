@@ -1,0 +1,43 @@
+"""Pictures as the page holds them: data URIs with their size."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+LARGEST_SVG = 300_000  # bytes; beyond it the picture of an SVG is slow to draw, and the PNG is taken
+FIGURE_DPI = 150
+CSS_DPI = 96
+KINDS = {".jpg": "jpeg", ".png": "png", ".svg": "svg+xml"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the page holds it; width and height in CSS pixels."""
+
+    title: str
+    caption: str
+    source: str
+    width: int
+    height: int
+
+
+def embedded(folder: Path, name: str, title: str, caption: str, dpi: int = FIGURE_DPI) -> Picture | None:
+    """The picture `name` of a folder, a JPEG or a PNG that may have an SVG beside it; None where there is none.
+
+    Args:
+        name: without its suffix.
+        dpi: how many of its pixels are an inch of the page.
+    """
+    pixels = next((file for suffix in (".jpg", ".png") if (file := folder / f"{name}{suffix}").exists()), None)
+    if pixels is None:
+        return None
+    with Image.open(pixels) as image:
+        width, height = (round(length * CSS_DPI / dpi) for length in image.size)
+    vector = folder / f"{name}.svg"
+    file = vector if vector.exists() and vector.stat().st_size <= LARGEST_SVG else pixels
+    source = f"data:image/{KINDS[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
+    return Picture(title, caption, source, width, height)
