@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from delta.activation_maps import NETWORK, SOURCE, ActivationMaps, map_table, spread
+from delta.activation_maps import NETWORK, ActivationMaps, map_table, spread
 from delta.report.figure_style import RC, pair_title, wrapped
-from delta.report.names import label
+from delta.report.names import features
 
 EXAMPLES = 3  # images a filter in Figure 6
 PICTURE = 0.3  # how much of the image shows through its map
@@ -110,7 +110,7 @@ def _figure(shown: ActivationMaps, rows: list[_Row], title: str) -> Figure:
 
 
 def _headings(shown: ActivationMaps) -> list[str]:
-    return ["image", *("SRC" if method == SOURCE else label(method) for method in shown.maps)]
+    return ["image", *map(features, shown.maps)]
 
 
 def over(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -51,15 +51,19 @@ def photographs(tmp_path_factory) -> Path:
     return root
 
 
+def pack(photographs: Path, resize: int, crop: int, out: Path) -> list[str]:
+    """Pack the photographs, four training and two test images a class, into the folder `out`; their paths."""
+    paths = sorted(path.relative_to(photographs).as_posix() for path in photographs.rglob("*.png"))
+    table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
+    write_packed(photographs, assign_splits(table, 4, 2, seed=0), resize, crop, out)
+    return paths
+
+
 @pytest.fixture(scope="session")
 def packed(photographs, tmp_path_factory) -> Path:
     """The photographs, four training and two test images a class, packed at 40 and 32 pixels."""
     out = tmp_path_factory.mktemp("packed")
-    files = sorted(photographs.rglob("*.png"))
-    table = pd.DataFrame(
-        {"path": [str(f.relative_to(photographs)) for f in files], "label": [f.parent.name for f in files]}
-    )
-    write_packed(photographs, assign_splits(table, 4, 2, seed=0), VIEW.resize, VIEW.crop, out)
+    pack(photographs, VIEW.resize, VIEW.crop, out)
     return out
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SPEC
+from conftest import SPEC, pack
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from test_activations import bilinear, hooks
@@ -35,9 +35,7 @@ CPU = torch.device("cpu")
 def packed(photographs, tmp_path_factory):
     """The photographs packed at 64 pixels, so that the last maps are 2 x 2."""
     out = tmp_path_factory.mktemp("packed")
-    paths = sorted(path.relative_to(photographs).as_posix() for path in photographs.rglob("*.png"))
-    table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
-    write_packed(photographs, assign_splits(table, 4, 2, seed=0), 64, 64, out)
+    pack(photographs, 64, 64, out)
     return out
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SPEC
+from conftest import SPEC, pack
 from PIL import Image
 from test_activations import bilinear
 
@@ -18,7 +18,6 @@ from delta.errors import UserError
 from delta.images import decode
 from delta.networks import build_network, save_network, trained_network
 from delta.parts import activations_at, located, part_activation, summary
-from delta.split import assign_splits, write_packed
 from delta.views import Packed
 
 CROP = 12
@@ -142,9 +141,7 @@ def test_the_table_by_hand():
 def birds(photographs, tmp_path_factory):
     """The photographs packed at 64 pixels (maps of 2 x 2), and a wing and a tail of each, the tail often hidden."""
     out = tmp_path_factory.mktemp("birds")
-    paths = sorted(path.relative_to(photographs).as_posix() for path in photographs.rglob("*.png"))
-    table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
-    write_packed(photographs, assign_splits(table, 4, 2, seed=0), 64, 64, out)
+    paths = pack(photographs, 64, 64, out)
     rows = [
         (path, part, 5.0 + 2 * number, 9.5 + number, part == "wing" or number % 3 > 0)
         for number, path in enumerate(paths)
