@@ -26,6 +26,7 @@ from delta.devices import deterministic, device_name, pick_device
 from delta.methods import METHODS
 from delta.networks import Network
 from delta.params import Params, SourceNetwork, load_params
+from delta.removal import Removal, folded, inputs_of
 from delta.training import objective
 from delta.weights import described, published_network
 
@@ -73,18 +74,23 @@ def iteration_flops(spec: Backbone, crop: int, key: str) -> float:
 
 
 def attention_flops(spec: Backbone, crop: int) -> float:
-    """Of one image in the estimate of all filters: for each filter what follows the step that holds it."""
-    network = Network(spec, 100).eval()
-    x, rest, total = batch_of(1, crop, torch.device("cpu"))[0], [], 0.0
-    with torch.inference_mode():
-        for name, module in network.steps():
-            with FlopCounterMode(display=False) as counter:
-                x = module(x)
-            rest.append((name, counter.get_total_flops()))
-    for layer, factors in ones(network).items():
-        (start,) = [place for place, (name, _) in enumerate(rest) if layer == name or layer.startswith(f"{name}.")]
-        total += len(factors) * sum(flops for _, flops in rest[start:])
+    """Of one image in the exact importance of all filters, counted for one and for two of each layer."""
+    network, total = Network(spec, 100).eval(), 0.0
+    x, y = batch_of(1, crop, torch.device("cpu"))
+    with torch.no_grad():
+        inputs, _ = inputs_of(network, x)
+        rest = folded(network, x)
+        for layer in spec.feature_layers:
+            removal = Removal(network, rest, layer, inputs)
+            one, two = (_flops(removal, inputs, y, torch.arange(count)) for count in (1, 2))
+            total += one + (removal.filters - 1) * (two - one)
     return total
+
+
+def _flops(removal: Removal, inputs: dict[int, torch.Tensor], y: torch.Tensor, filters: torch.Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        removal.losses(inputs[removal.start], y, filters)
+    return counter.get_total_flops()
 
 
 def _measure(spec: Backbone, crop: int, size: int, key: str, precision: str, results) -> None:

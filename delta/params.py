@@ -188,10 +188,12 @@ class Attention(Section):
 
     Attributes:
         seed: the seed, one of `seeds`, whose L2-FE network the filters are judged with.
+        estimator: `exact` removes every filter from every image; `fisher` estimates it in four passes.
         normalization: of filter importance, see `delta.factors.normalized`.
     """
 
     seed: Seed
+    estimator: Literal["exact", "fisher"]
     normalization: Literal["standardized", "literal"]
 
 

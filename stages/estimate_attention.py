@@ -10,7 +10,8 @@ from stages import importance_file, packed_folder, run_folder, run_stage
 
 def main(params: Params, dataset: str, backbone: str) -> None:
     l2_fe = run_folder(dataset, backbone, "l2_fe", params.attention.seed)
-    importance = run_importance(l2_fe, packed_folder(dataset, backbone), pick_device(params.device))
+    packed, device = packed_folder(dataset, backbone), pick_device(params.device)
+    importance = run_importance(l2_fe, packed, params.attention.estimator, device)
     with whole_file(importance_file(dataset, backbone)) as scratch:
         write_importance(scratch, importance)
 

@@ -16,9 +16,10 @@ from delta.grid import attention_factors, cross_validate, stratified_folds
 from delta.grid_result import best_cell, cells, read_grid, with_selection, write_selection
 from delta.methods import METHODS
 from delta.networks import build_network
-from delta.params import Grid
+from delta.params import Attention, Grid
 
 GRID = Grid(datasets=[], backbones=[], alpha=[0.01, 0.1], beta=[0.01], folds=[0, 1], iterations=2, seed=0)
+ATTENTION = Attention(seed=0, estimator="exact", normalization="standardized")
 DELTA = METHODS["delta"](alpha=7.0, beta=7.0, scale="source")
 
 
@@ -35,7 +36,7 @@ def search(data, weights, fold=0, grid=GRID, training=TRAINING, view=VIEW):
         l2_fe=METHODS["l2_fe"](weight_decay=1e-4),
         method=DELTA,
         grid=grid,
-        normalization="standardized",
+        attention=ATTENTION,
         view=view,
         training=training,
         device=torch.device("cpu"),
@@ -85,11 +86,11 @@ def test_no_validation_label_reaches_attention(data, network):
     index = part.index.copy()
     index.loc[held_out, "target"] = (index.loc[held_out, "target"] + 1) % 3
     permuted = replace(part, index=index)
-    honest, blind = (attention_factors(network, each, "standardized") for each in (part, permuted))
+    honest, blind = (attention_factors(network, each, ATTENTION) for each in (part, permuted))
     assert all(torch.equal(honest[layer], blind[layer]) for layer in honest)
     # The labels do matter where they may.
     index.loc[part.rows("train"), "target"] = 0
-    seen = attention_factors(network, replace(part, index=index), "standardized")
+    seen = attention_factors(network, replace(part, index=index), ATTENTION)
     assert not any(torch.equal(honest[layer], seen[layer]) for layer in seen)
 
 

@@ -91,6 +91,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
             "imagenet",
             "datasets.drawn_30.format: .*'drawn', 'folder', .* 'food_101'.*'imagenet'",
         ),
+        ("attention.estimator", "taylor", "attention.estimator: .*'exact' or 'fisher'"),
         ("activation_maps.seed", 7, r"activation_maps.seed \(7\) is none of seeds"),
         ("activation_maps.filters", 0, "activation_maps.filters: "),
         ("dissection.published", ["broden"], "dissection.published.0: .*'broden1_224'"),

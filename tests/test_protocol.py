@@ -106,9 +106,14 @@ def test_a_new_method_trains_nothing_else_again(clone):
 
 
 def test_attention_s_parameters_touch_only_what_uses_attention(clone):
-    ran = clone.stages_run("exp", "run", "-S", "attention.normalization=literal")
     folds = {f"cross_validate@{ITEM}-{fold}" for fold in (0, 1)}
+    ran = clone.stages_run("exp", "run", "-S", "attention.normalization=literal")
     assert ran == {f"normalize_attention@{ITEM}", *folds, *OF_DELTA}
+    clone.restore()
+    exact = clone.read(f"data/importance/{ITEM.replace('-', '/')}.csv")
+    ran = clone.stages_run("exp", "run", "-S", "attention.estimator=fisher")
+    assert ran == {f"estimate_attention@{ITEM}", f"normalize_attention@{ITEM}", *folds, *OF_DELTA}
+    assert clone.read(f"data/importance/{ITEM.replace('-', '/')}.csv") != exact
 
 
 def test_the_grid_s_winner_is_taken(clone):

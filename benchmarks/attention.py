@@ -1,0 +1,163 @@
+"""What filter importance costs and how good its estimate is: removed filter by filter, exactly, and by `fisher`.
+
+    OMP_NUM_THREADS=2 python -m benchmarks.attention > benchmarks/attention.md
+
+Brute force sets one filter's weights to zero and passes all images through the whole network, once a filter. Speed is
+measured on a few filters of each layer, side by side; quality on the slice's own L2-FE network, and on another run that
+`--run` and `--packed` name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from delta.attention import filter_importance
+from delta.devices import device_name, deterministic, pick_device
+from delta.factors import normalized
+from delta.fisher import estimated_rises
+from delta.networks import Network, trained_network
+from delta.params import SourceNetwork
+from delta.removal import Removal, folded, inputs_of
+from delta.views import Packed
+from delta.weights import described, published_network
+
+SPEED = (("efficientnet_lite0", 80, 32, 4), ("resnet50", 128, 4, 16), ("resnet101", 224, 2, 32))
+ROUNDS = 3
+SLICE = (
+    Path("runs/drawn_30/efficientnet_lite0/l2_fe/0"),
+    Path("data/packed/drawn_30/efficientnet_lite0"),
+)
+
+
+def random_network(name: str, crop: int, device: torch.device) -> Network:
+    """An architecture with random weights, whose batch norms know the scale of its maps."""
+    published = published_network(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        spec = described(
+            timm.create_model(published.architecture, num_classes=0).eval(), published, SourceNetwork(network=name), name
+        )
+        network = Network(spec, 10)
+        with torch.no_grad():
+            for _ in range(3):
+                network.train()(torch.randn(8, 3, crop, crop))
+    return network.eval().to(device, memory_format=torch.channels_last)
+
+
+def timed(work: Callable[[], object]) -> tuple[float, object]:
+    started = time.perf_counter()
+    result = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started, result
+
+
+def brute(network: Network, layer: str, filters: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The summed loss without each of some filters, a whole pass each."""
+    convolution, found = network.backbone.get_submodule(layer), []
+    for j in filters:
+        kept = convolution.weight.data[j].clone()
+        convolution.weight.data[j] = 0
+        found.append(cross_entropy(network(x).double(), y, reduction="sum"))
+        convolution.weight.data[j] = kept
+    return torch.stack(found)
+
+
+def speed(name: str, crop: int, images: int, every: int, device: torch.device) -> str:
+    """A row of the table of speeds; `every` so many filters is tried."""
+    network = random_network(name, crop, device)
+    x = torch.randn(images, 3, crop, crop, device=device).to(memory_format=torch.channels_last)
+    y = torch.arange(images, device=device) % 10
+    slow, fast, fisher, worst, count = 0.0, 0.0, [], 0.0, 0
+    with torch.no_grad():
+        started = time.perf_counter()
+        inputs, logits = inputs_of(network, x)
+        rest = folded(network, x)
+        removals = [Removal(network, rest, layer, inputs) for layer in network.spec.feature_layers]
+        once = time.perf_counter() - started
+        network(x)
+        for removal in removals:
+            filters = torch.arange(0, removal.filters, every, device=device)
+            rounds = [
+                (
+                    timed(lambda r=removal, f=filters: brute(network, r.layer, f, x, y)),
+                    timed(lambda r=removal, f=filters: r.losses(inputs[r.start], y, f)),
+                )
+                for _ in range(ROUNDS)
+            ]
+            (there, _), (here, _) = (min((each[side] for each in rounds), key=lambda one: one[0]) for side in (0, 1))
+            share = removal.filters / len(filters)
+            slow, fast, count = slow + share * there, fast + share * here, count + removal.filters
+            base = cross_entropy(logits.double(), y, reduction="sum")
+            rises = [rounds[0][side][1] - base for side in (0, 1)]
+            worst = max(worst, ((rises[0] - rises[1]).abs().max() / rises[0].abs().max()).item())
+    for _ in range(ROUNDS):
+        fisher.append(timed(lambda: estimated_rises(network, x, y))[0])
+    # Found once for all of a data set's batches: which filters share what. It counts in full here.
+    exact = fast + once
+    cells = [
+        f"{network.spec.name}, {crop} px, {images} images",
+        f"{count:,}",
+        f"{slow:.1f}",
+        f"{exact:.1f}",
+        f"**{slow / exact:.1f}**",
+        f"{worst:.0e}",
+        f"{min(fisher):.2f}",
+        f"{100 * min(fisher) / slow:.2f} %",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def quality(run: Path, packed: Path, device: torch.device) -> list[str]:
+    """A row a layer: how close the estimate comes to the exact importance."""
+    network, data = trained_network(run).to(device), Packed.open(packed)
+    exact, estimate = (filter_importance(network, data, estimator, progress=True) for estimator in ("exact", "fisher"))
+    rows = []
+    for layer, scores in exact.items():
+        true, found = scores.numpy(), estimate[layer].numpy()
+        distance = np.abs(normalized(true, "standardized") - normalized(found, "standardized")).sum() / 2
+        cells = [
+            f"{network.spec.name}, {packed.parent.name}",
+            layer,
+            f"{np.corrcoef(true, found)[0, 1]:.3f}",
+            f"{spearmanr(true, found)[0]:.3f}",
+            f"{distance:.4f}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, action="append", default=[], help="the folder of an L2-FE run")
+    parser.add_argument("--packed", type=Path, action="append", default=[], help="the packed data set that it is of")
+    arguments = parser.parse_args()
+    device = pick_device("auto")
+    threads = torch.get_num_threads()
+    print("# Filter importance\n")
+    print(f"`OMP_NUM_THREADS={threads} python -m benchmarks.attention`, on {device_name(device)}, {os.cpu_count()} cores.\n")
+    print("## Speed\n\nSeconds for all filters; the best of three rounds, brute force and ours in turn. Random weights.\n")
+    print("| | filters | brute force | `exact` | times as fast | largest difference, of a layer's largest | `fisher` | of brute force |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    with deterministic():
+        for row in SPEED:
+            print(speed(*row, device), flush=True)
+        print("\n## `fisher` against `exact`\n\nOver all training images; the last column is the total-variation distance of W.\n")
+        print("| | layer | Pearson's r | rank correlation | distance |\n| --- | --- | ---: | ---: | ---: |")
+        for pair in [SLICE, *zip(arguments.run, arguments.packed, strict=True)]:
+            print("\n".join(quality(*pair, device)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
