@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +14,7 @@ from torch import Tensor
 from delta.errors import UserError
 
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def pick_device(name: str) -> torch.device:
@@ -36,6 +39,18 @@ def device_name(device: torch.device) -> str:
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """A CPU tensor on a device; to a GPU it goes from pinned memory, without the CPU waiting for it."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def keep_freed_memory() -> None:
+    """From here on this process keeps the memory that its CPU tensors free, where the C library is glibc.
+
+    Training takes the same large tensors and frees them again in every iteration. Given back to the system each time,
+    their pages have to be zeroed each time: up to a fifth of an iteration. Peak memory and results stay the same.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from delta.devices import moved
+from delta.devices import keep_freed_memory, moved
 from delta.errors import Diverged
 from delta.features import captured
 from delta.networks import Network
@@ -62,6 +62,8 @@ def fine_tune(
         Diverged: the loss, or a weight at the end, is not finite.
     """
     device = next(network.parameters()).device
+    if device.type == "cpu":
+        keep_freed_memory()
     order, crops = (torch.Generator().manual_seed(2 * seed + part) for part in range(2))
     source.eval().requires_grad_(False)
     network.train()

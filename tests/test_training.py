@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import json
+import platform
+import resource
 from dataclasses import replace
 
 import pandas as pd
@@ -12,6 +15,8 @@ import torch
 from conftest import SPEC, STATISTICS, TRAINING, VIEW
 from torch.nn.functional import cross_entropy
 
+from delta import training as training_loop
+from delta.devices import keep_freed_memory
 from delta.errors import UserError
 from delta.evaluation import top1
 from delta.features import captured
@@ -23,6 +28,7 @@ from delta.training import fine_tune
 from delta.views import Packed, endless_batches, normalised, random_crops
 
 ALPHA, BETA = 0.05, 0.2
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
 CPU = torch.device("cpu")
 PENALISED = ["l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 
@@ -255,3 +261,26 @@ def test_weights_that_end_infinite_are_an_error(data, weights):
     one_step = TRAINING.model_copy(update={"iterations": 1, "clip_norm": None})
     with pytest.raises(UserError, match="L2, seed 0: diverged at iteration 1 "):
         train("l2", data, weights, training=one_step, view=wild, weight_decay=1e4)
+
+
+@GLIBC
+def test_freed_memory_is_kept():
+    """Tensors of 256 MB, taken a second time, are made of pages that are here already."""
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.zeros(2**26)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    keep_freed_memory()
+    faults()
+    assert faults() < 100
+
+
+@GLIBC
+def test_kept_memory_changes_no_bit(data, weights, monkeypatch):
+    kept = state_of(train("delta", data, weights)[0])
+    for setting, default in ((-4, 65536), (-1, 128 * 1024)):  # M_MMAP_MAX and M_TRIM_THRESHOLD
+        ctypes.CDLL(None).mallopt(setting, default)
+    monkeypatch.setattr(training_loop, "keep_freed_memory", lambda: None)
+    assert same(kept, state_of(train("delta", data, weights)[0]))

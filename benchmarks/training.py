@@ -1,0 +1,389 @@
+"""Fine-tuning against a plain PyTorch loop, and what the penalties add to the passes through the networks.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.training > benchmarks/training.md        (5 minutes on 2 cores)
+
+The plain loop is written as the authors' release is: images decoded, resized and cropped one by one in a DataLoader,
+a copied source with hooks that fill lists, two whole forward passes, loops over parameters and layers for the
+penalties; its loss is the protocol's. It and `delta.training.fine_tune` each have a process of their own, so that what
+one sets is not the other's, and take turns; a ratio is the median of those of the turns.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import pandas as pd
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from benchmarks.cost import ones, spec_of
+from delta.backbones import Backbone
+from delta.datasets.drawn import draw
+from delta.devices import deterministic, device_name, keep_freed_memory, pick_device
+from delta.methods import METHODS
+from delta.networks import Network
+from delta.params import Input, SourceNetwork, Training
+from delta.regularizers import Method
+from delta.split import assign_splits, write_packed
+from delta.training import fine_tune, objective
+from delta.views import Packed, input_statistics, normalised
+
+CLASSES, IMAGES_PER_CLASS = 10, 8  # drawn ones, of 200 to 300 pixels a side
+ALPHA, BETA, WEIGHT_DECAY, LEARNING_RATE, MOMENTUM = 0.01, 0.01, 1e-4, 1e-7, 0.9
+PENALISED = ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
+
+
+class Case(NamedTuple):
+    network: str
+    crop: int
+    batch: int
+    turns: int
+
+    @property
+    def resize(self) -> int:
+        return round(self.crop * 256 / 224)
+
+    @property
+    def title(self) -> str:
+        return f"{self.network}, {self.crop} pixels, {self.batch} images"
+
+
+CASES = (Case("efficientnet_lite0", 96, 32, 5), Case("resnet50", 128, 16, 3), Case("resnet101", 224, 4, 3))
+
+
+def method_of(key: str) -> Method:
+    return METHODS[key](alpha=ALPHA, beta=BETA) if key in PENALISED else METHODS[key](weight_decay=WEIGHT_DECAY)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What both loops start from; the target a little away from the source, so that no penalty is 0."""
+
+    case: Case
+    folder: Path
+    device: torch.device
+
+    @cached_property
+    def spec(self) -> Backbone:
+        return spec_of(SourceNetwork(network=self.case.network))
+
+    @cached_property
+    def source(self) -> dict[str, Tensor]:
+        """A random backbone whose batch-norm has the statistics of what passes it."""
+        torch.manual_seed(0)
+        backbone = timm.create_model(self.spec.architecture, num_classes=0)
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            backbone(self.batch()[0].cpu())
+        return backbone.state_dict()
+
+    @cached_property
+    def target(self) -> dict[str, Tensor]:
+        noise, moved = torch.Generator().manual_seed(1), copy.deepcopy(self.source)
+        for name, _ in timm.create_model(self.spec.architecture, num_classes=0).named_parameters():
+            moved[name] += 0.01 * moved[name].abs().mean() * torch.randn(moved[name].shape, generator=noise)
+        return moved
+
+    @cached_property
+    def data(self) -> Packed:
+        return Packed.open(self.folder / self.case.network)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """The batch on which the losses are compared."""
+        places = torch.arange(self.case.batch)
+        return self.crops(places), self.data.targets("train")[places].to(self.device)
+
+    def crops(self, places: Tensor) -> Tensor:
+        pixels = self.data.training_crops(places, self.case.crop, torch.Generator().manual_seed(0), self.device)
+        return normalised(pixels, input_statistics(self.spec, self.device))
+
+    def factors(self, key: str) -> dict[str, Tensor]:
+        uniform = ones(Network(self.spec, CLASSES))
+        if not METHODS[key].uses_attention:
+            return {layer: each.to(self.device) for layer, each in uniform.items()}
+        return {layer: torch.linspace(0.5, 1.5, len(each), device=self.device) for layer, each in uniform.items()}
+
+
+class PlainLoop:
+    """Fine-tuning as the authors' release does it, with the losses of the protocol."""
+
+    def __init__(self, start: Start, key: str):
+        self.key, self.start, self.layers = key, start, list(start.spec.feature_layers)
+        model = timm.create_model(start.spec.architecture, num_classes=CLASSES)
+        model.load_state_dict(start.source, strict=False)
+        self.source = copy.deepcopy(model).to(start.device).eval()
+        for parameter in self.source.parameters():
+            parameter.requires_grad = False
+        model.load_state_dict(start.target, strict=False)
+        model.get_classifier().load_state_dict(Network(start.spec, CLASSES).head.state_dict())
+        self.model = model.to(start.device).train()
+        self.head = [f"{model.pretrained_cfg['classifier']}.{name}" for name in ("weight", "bias")]
+        if key == "l2_fe":
+            self.model.eval()
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad = name in self.head
+        self.source_weights = {name: parameter.detach() for name, parameter in self.source.named_parameters()}
+        self.factors = start.factors(key)
+        self.maps, self.source_maps = [], []
+        for network, maps in ((self.model, self.maps), (self.source, self.source_maps)):
+            for layer in self.layers:
+                network.get_submodule(layer).register_forward_hook(
+                    lambda _module, _inputs, output, maps=maps: maps.append(output)
+                )
+        case = start.case
+        view = [
+            transforms.Resize((case.resize, case.resize)),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomCrop((case.crop, case.crop)),
+            transforms.ToTensor(),
+            transforms.Normalize(start.spec.mean, start.spec.std),
+        ]
+        images = ImageFolder(str(start.folder / "images"), transforms.Compose(view))
+        self.loader = DataLoader(images, batch_size=case.batch, shuffle=True)
+
+    def loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        loss = cross_entropy(self.model(images), targets)
+        if self.key in PENALISED:
+            loss = loss + BETA * self.private_penalty()
+        if self.key.startswith("l2_sp"):
+            loss = loss + ALPHA * self.parameter_distance()
+        if self.key.startswith("delta"):
+            loss = loss + ALPHA * self.map_distance(images)
+        self.maps.clear()
+        self.source_maps.clear()
+        return loss
+
+    def private_penalty(self) -> Tensor:
+        penalty = torch.tensor(0.0, device=self.start.device)
+        for name, parameter in self.model.named_parameters():
+            if name in self.head:
+                penalty += 0.5 * torch.norm(parameter) ** 2
+        return penalty
+
+    def parameter_distance(self) -> Tensor:
+        penalty = torch.tensor(0.0, device=self.start.device)
+        for name, parameter in self.model.named_parameters():
+            if name in self.head:
+                continue
+            layer = name.removesuffix(".weight")
+            if self.key == "l2_sp_att" and layer in self.layers:
+                distance = torch.norm((parameter - self.source_weights[name]).flatten(1), 2, 1)
+                penalty += 0.5 * torch.sum(self.factors[layer] * distance**2)
+            else:
+                penalty += 0.5 * torch.norm(parameter - self.source_weights[name]) ** 2
+        return penalty
+
+    def map_distance(self, images: Tensor) -> Tensor:
+        self.source(images)
+        penalty = torch.tensor(0.0, device=self.start.device)
+        for layer, ours, theirs in zip(self.layers, self.maps, self.source_maps, strict=True):
+            b, c, h, w = ours.shape
+            ours, theirs = (torch.reshape(torch.relu(maps), (b, c, h * w)) for maps in (ours, theirs.detach()))
+            distance = torch.norm(ours - theirs, 2, 2)
+            penalty += 0.5 * torch.sum(self.factors[layer] * distance**2 / (h * w))
+        return penalty
+
+    def train(self, iterations: int) -> None:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        decay = 0 if self.key in PENALISED else WEIGHT_DECAY
+        optimizer = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=decay)
+        running_loss = 0.0
+        for images, targets in islice(self.loader, iterations):
+            images, targets = images.to(self.start.device), targets.to(self.start.device)
+            optimizer.zero_grad()
+            loss = self.loss(images, targets)
+            loss.backward()
+            optimizer.step()
+            running_loss += loss.item() * len(images)
+
+    def prepare(self) -> None:
+        """A batch's images alone."""
+        next(iter(self.loader))
+
+
+class OurLoop:
+    """`delta.training.fine_tune`."""
+
+    def __init__(self, start: Start, key: str):
+        self.start, self.method, self.factors = start, method_of(key), start.factors(key)
+        networks = (Network(start.spec, CLASSES) for _ in range(2))
+        self.network, self.source = (n.to(start.device, memory_format=torch.channels_last) for n in networks)
+        self.network.backbone.load_state_dict(start.target)
+        self.source.backbone.load_state_dict(start.source)
+        self.source.eval().requires_grad_(False)
+        self.network.train()
+        frozen = self.method.frozen_backbone
+        self.network.backbone.train(not frozen).requires_grad_(not frozen)
+
+    def loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        return objective(self.network, self.source, images, targets, self.method, self.factors)[0]
+
+    def train(self, iterations: int) -> None:
+        case = self.start.case
+        view = Input(network=case.network, resize=case.resize, crop=case.crop, learning_rate=LEARNING_RATE)
+        training = Training(
+            iterations=iterations,
+            batch_size=case.batch,
+            momentum=MOMENTUM,
+            decay_after=9000,
+            decay_factor=0.1,
+            clip_norm=None,
+            precision="fp32",
+        )
+        with deterministic():
+            fine_tune(self.network, self.source, self.start.data, self.method, self.factors, training, view, seed=0)
+
+    def prepare(self) -> None:
+        self.start.crops(torch.randperm(len(self.start.data.rows("train")))[: self.start.case.batch])
+
+
+# What follows until `main` runs in the loops' processes.
+
+
+@cache
+def _start(case: Case, folder: Path) -> Start:
+    return Start(case, folder, pick_device("auto"))
+
+
+def seconds(work: Callable, *arguments) -> float:
+    started = time.perf_counter()
+    work(*arguments)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+_loop: PlainLoop | OurLoop  # this process's
+
+
+def begin(kind: type[PlainLoop | OurLoop], case: Case, folder: Path, key: str) -> float:
+    """Set this process's loop up and return its loss on the common batch; an iteration follows as a warming-up."""
+    global _loop
+    _loop = kind(_start(case, folder), key)
+    loss = _loop.loss(*_loop.start.batch()).item()
+    _loop.train(1)
+    return loss
+
+
+def turn(what: str, *arguments) -> float:
+    return seconds(getattr(_loop, what), *arguments)
+
+
+def parts(case: Case, folder: Path) -> list[dict[str, float]]:
+    """Seconds of whole steps, losses and gradients but no update, and of the passes that they are made of, by turn."""
+    start = _start(case, folder)
+    if start.device.type == "cpu":
+        keep_freed_memory()  # as `fine_tune` does
+    (images, targets), loops = start.batch(), {key: OurLoop(start, key) for key in ("l2", "l2_sp", "delta")}
+    network, source = loops["l2"].network, loops["l2"].source
+
+    def step(loop: OurLoop) -> None:
+        loop.network.zero_grad()
+        loop.loss(images, targets).backward()
+
+    def target_passes() -> None:
+        network.zero_grad()
+        cross_entropy(network(images), targets).backward()
+
+    def source_pass() -> None:
+        with torch.no_grad():
+            source(images)
+
+    works = {key: lambda loop=loop: step(loop) for key, loop in loops.items()}
+    works |= {"target": target_passes, "source": source_pass}
+    with deterministic():
+        turns = [{name: seconds(work) for name, work in works.items()} for _ in range(1 + 2 * case.turns)]
+    return turns[1:]
+
+
+def side() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
+def compared(case: Case, folder: Path) -> None:
+    """Print a network's rows of the first table."""
+    with side() as plain, side() as ours:
+        for key in METHODS:
+            sides = {plain: PlainLoop, ours: OurLoop}
+            losses = [each.submit(begin, kind, case, folder, key).result() for each, kind in sides.items()]
+            difference = abs(losses[1] / losses[0] - 1)
+            rows = [(METHODS[key].label, "train", 1)] + [("images alone", "prepare")] * (key == "l2")
+            for label, *work in rows:
+                turns = [[each.submit(turn, *work).result() for each in sides] for _ in range(case.turns)]
+                rates = [case.batch / median(taken) for taken in zip(*turns, strict=True)]
+                ratio = median(slow / fast for slow, fast in turns)
+                loss = f"{difference:.0e}" if work[0] == "train" else ""
+                print(
+                    f"| {case.title} | {label} | {rates[0]:.1f} | {rates[1]:.1f} | {ratio:.2f} | {loss} |", flush=True
+                )
+
+
+def made_of(case: Case, folder: Path) -> str:
+    with side() as ours:
+        turns = ours.submit(parts, case, folder).result()
+    delta = median(turn["delta"] / (turn["target"] + turn["source"]) for turn in turns)
+    l2_sp = median(turn["l2_sp"] / turn["l2"] for turn in turns)
+    return f"| {case.title} | {delta:.3f} | {l2_sp:.3f} |"
+
+
+def drawn(folder: Path) -> None:
+    """Images as files for the plain loop and packed for ours."""
+    draw(folder / "drawn", IMAGES_PER_CLASS, seed=0)
+    (folder / "images").symlink_to(folder / "drawn" / "256_ObjectCategories")
+    files = sorted((folder / "images").glob("*/*.jpg"))
+    table = pd.DataFrame({"path": [str(f.relative_to(folder / "images")) for f in files]})
+    table["label"] = table["path"].str.partition("/")[0]
+    index = assign_splits(table, IMAGES_PER_CLASS - 1, 1, seed=0)
+    for case in CASES:
+        (folder / case.network).mkdir()
+        write_packed(folder / "images", index, case.resize, case.crop, folder / case.network)
+
+
+def main() -> None:
+    device = pick_device("auto")
+    command = f"OMP_NUM_THREADS={torch.get_num_threads()} python -m benchmarks.training"
+    print("# The training step\n")
+    print(f"`{command}`, on {device_name(device)}, {os.cpu_count()} cores, PyTorch {torch.__version__}.\n")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        drawn(folder)
+        print(
+            "## Against a plain loop\n\nImages per second of whole iterations: images, loss, gradient, update. Random "
+            "weights, the protocol's losses. The plain loop prepares its images in its own process, as ours does: "
+            "the row of the images alone says what workers on other cores could take off it. The last column is the "
+            "relative difference of the two losses on one batch.\n"
+        )
+        print("| | | plain loop | `fine_tune` | ratio | loss |\n| --- | --- | ---: | ---: | ---: | ---: |")
+        for case in CASES:
+            compared(case, folder)
+        print(
+            "\n## What a step is made of\n\nLoss and gradient of a batch, without the update: DELTA's time over that "
+            "of the target's forward and backward and the source's forward pass, L2-SP's over L2's. Small batches "
+            "make this hard for L2-SP: its penalty costs the same for a batch of any size.\n"
+        )
+        print("| | DELTA : its passes | L2-SP : L2 |\n| --- | ---: | ---: |")
+        for case in CASES:
+            print(made_of(case, folder), flush=True)
+
+
+if __name__ == "__main__":
+    main()
