@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from delta.attention import filter_importance
-from delta.devices import device_name, deterministic, pick_device
+from delta.devices import deterministic, device_name, pick_device
 from delta.factors import normalized
 from delta.fisher import estimated_rises
 from delta.networks import Network, trained_network
@@ -45,9 +45,8 @@ def random_network(name: str, crop: int, device: torch.device) -> Network:
     published = published_network(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        spec = described(
-            timm.create_model(published.architecture, num_classes=0).eval(), published, SourceNetwork(network=name), name
-        )
+        backbone = timm.create_model(published.architecture, num_classes=0).eval()
+        spec = described(backbone, published, SourceNetwork(network=name), name)
         network = Network(spec, 10)
         with torch.no_grad():
             for _ in range(3):
@@ -146,14 +145,21 @@ def main() -> None:
     device = pick_device("auto")
     threads = torch.get_num_threads()
     print("# Filter importance\n")
-    print(f"`OMP_NUM_THREADS={threads} python -m benchmarks.attention`, on {device_name(device)}, {os.cpu_count()} cores.\n")
-    print("## Speed\n\nSeconds for all filters; the best of three rounds, brute force and ours in turn. Random weights.\n")
-    print("| | filters | brute force | `exact` | times as fast | largest difference, of a layer's largest | `fisher` | of brute force |")
+    command = f"OMP_NUM_THREADS={threads} python -m benchmarks.attention"
+    print(f"`{command}`, on {device_name(device)}, {os.cpu_count()} cores, PyTorch {torch.__version__}.\n")
+    print(
+        "## Speed\n\nSeconds for all filters; the best of three rounds, brute force and ours in turn. Random weights. "
+        "The largest difference is of two rises of the loss, as a share of the layer's largest rise.\n"
+    )
+    print("| | filters | brute force | `exact` | times as fast | largest difference | `fisher` | of brute force |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     with deterministic():
         for row in SPEED:
             print(speed(*row, device), flush=True)
-        print("\n## `fisher` against `exact`\n\nOver all training images; the last column is the total-variation distance of W.\n")
+        print(
+            "\n## `fisher` against `exact`\n\nOver all training images; the last column is the total-variation "
+            "distance of W.\n"
+        )
         print("| | layer | Pearson's r | rank correlation | distance |\n| --- | --- | ---: | ---: | ---: |")
         for pair in [SLICE, *zip(arguments.run, arguments.packed, strict=True)]:
             print("\n".join(quality(*pair, device)), flush=True)

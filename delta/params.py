@@ -46,6 +46,7 @@ def _distinct(values: list) -> list:
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Names = Annotated[list[str], AfterValidator(_distinct)]
+Estimator = Literal["exact", "fisher"]
 
 
 class Section(BaseModel):
@@ -193,7 +194,7 @@ class Attention(Section):
     """
 
     seed: Seed
-    estimator: Literal["exact", "fisher"]
+    estimator: Estimator
     normalization: Literal["standardized", "literal"]
 
 
@@ -280,6 +281,7 @@ class Grid(Section):
         alpha, beta: the values; every pair of them is a cell.
         folds: 0, 1, ... up to one less than the number of cross-validation parts.
         iterations: of every cell's training run, and of the folds' L2-FE.
+        estimator: of the folds' filter importance, as `attention.estimator`.
         seed: decides the folds, and the runs' initialisation and order.
     """
 
@@ -289,6 +291,7 @@ class Grid(Section):
     beta: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
     folds: list[int]
     iterations: int = Field(ge=1)
+    estimator: Estimator
     seed: Seed
 
     @field_validator("alpha", "beta")
