@@ -1,8 +1,9 @@
 # Two commands do it all: `make repro` sets up and reproduces the slice, `make test` sets up and tests.
+# `make bench` measures speed and memory, an hour on 2 cores, and writes benchmarks/*.md.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test
+.PHONY: repro test bench
 
 repro: .venv/installed
 	dvc repro
@@ -12,6 +13,11 @@ test: .venv/installed
 	ruff format --check .
 	python -m pytest
 	python -m pytest -m slice
+
+bench: .venv/installed
+	for name in slice attention training scaling dissection; do \
+	  python -m benchmarks.$$name > benchmarks/$$name.partial && mv benchmarks/$$name.partial benchmarks/$$name.md || exit 1; \
+	done
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
