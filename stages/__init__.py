@@ -6,6 +6,7 @@ This module holds what they share: the command line, where things lie, and how l
 from __future__ import annotations
 
 import argparse
+import gc
 import inspect
 import json
 import sys
@@ -29,6 +30,8 @@ CHECKSUMS = DATA / "checksums.sha256"  # in git: of files whose publisher gives 
 SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential"}
 
 _STARTED = time.monotonic()
+if sys.argv[0] == "-m":  # as it is while `python -m stages.<name>` is on its way to that stage
+    gc.disable()  # until its imports are done, see `run_stage`
 
 
 def run_stage(main: Callable[..., None]) -> None:
@@ -38,6 +41,9 @@ def run_stage(main: Callable[..., None]) -> None:
     concepts, or one of SETTINGS.
     What a user can mend ends in one line on standard error and exit code 1.
     """
+    # What the imports made is there to stay: going through it again and again takes two seconds of every stage.
+    gc.freeze()
+    gc.enable()
     try:
         params = load_params(PARAMS)
         parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
