@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from delta.errors import UserError
+from delta.errors import told_in_one_line
 from delta.files import whole_file
 from delta.params import Params, load_params
 
@@ -38,7 +38,7 @@ def run_stage(main: Callable[..., None]) -> None:
     concepts, or one of SETTINGS.
     What a user can mend ends in one line on standard error and exit code 1.
     """
-    try:
+    with told_in_one_line():
         params = load_params(PARAMS)
         parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
         for name in list(inspect.signature(main).parameters)[1:]:
@@ -47,10 +47,6 @@ def run_stage(main: Callable[..., None]) -> None:
         options = vars(parser.parse_args())
         main(params, **options)
         _keep_wall_time(options)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def listed(params: Params) -> dict[str, list]:
