@@ -1,4 +1,11 @@
-"""The one kind of error that is meant for a person."""
+"""The one kind of error that is meant for a person, and how a program ends with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -7,3 +14,18 @@ class UserError(Exception):
 
 class Diverged(UserError):
     """A training run whose loss or weights are no longer finite."""
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """What a user can mend ends the program in one line on standard error and exit code 1; Ctrl-C ends it with 130."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read standard output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from delta.catalogue import NETWORKS, TIMM
-from delta.datasets import FORMATS, SPLIT_BY_PUBLISHER, WITH_PARTS
+from delta.datasets import FORMATS, has_parts, split_by_publisher
 from delta.errors import UserError
 from delta.methods import METHODS
 from delta.regularizers import Method
@@ -126,7 +126,7 @@ class Dataset(Section):
     @property
     def split_by_publisher(self) -> bool:
         """Whether training and test images are the publisher's choice."""
-        return self.format in SPLIT_BY_PUBLISHER
+        return split_by_publisher(self.format)
 
     @model_validator(mode="after")
     def _drawn_needs_counts(self) -> Dataset:
@@ -390,10 +390,9 @@ class _Base(Section):
     @model_validator(mode="after")
     def _parts_are_annotated(self) -> _Base:
         for name in self.part_activation.datasets:
-            if (format := self.datasets[name].format) not in WITH_PARTS:
+            if not has_parts(format := self.datasets[name].format):
                 raise ValueError(
-                    f"part_activation.datasets: {name}: format {format} has no part annotations, only "
-                    f"{' and '.join(WITH_PARTS)} have: leave it out"
+                    f"part_activation.datasets: {name}: format {format} has no part annotations: leave it out"
                 )
         return self
 

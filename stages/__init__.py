@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from delta.errors import UserError
+from delta.errors import told_in_one_line
 from delta.files import whole_file
 from delta.params import Params, load_params
 
@@ -44,7 +44,7 @@ def run_stage(main: Callable[..., None]) -> None:
     # What the imports made is there to stay: going through it again and again takes two seconds of every stage.
     gc.freeze()
     gc.enable()
-    try:
+    with told_in_one_line():
         params = load_params(PARAMS)
         parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
         for name in list(inspect.signature(main).parameters)[1:]:
@@ -53,10 +53,6 @@ def run_stage(main: Callable[..., None]) -> None:
         options = vars(parser.parse_args())
         main(params, **options)
         _keep_wall_time(options)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def listed(params: Params) -> dict[str, list]:
