@@ -46,7 +46,7 @@ from delta.training import fine_tune
 from delta.views import Packed
 
 CPU = torch.device("cpu")
-WIDTHS = ("mobilenetv2_050", "mobilenetv2_100", "mobilenetv2_140")
+WIDTHS = ("timm:mobilenetv2_050", "timm:mobilenetv2_100", "timm:mobilenetv2_140")
 BATCH, ITERATIONS = 16, 8
 FOOD_101 = ("Food-101", 75_750, 25_250, 101)
 MILLION = ("a million images", 1_000_000, 50_000, 1000)
@@ -171,7 +171,7 @@ def map_drawing(size: Size, folder: Path) -> Callable:
 
 def gathering(size: Size, folder: Path) -> Callable:
     result = {"top1": 50.0, "alpha": 0.01, "beta": 0.01, "iterations_per_epoch": 9, "source_network": "ResNet"}
-    datasets, methods, seeds = [f"data_{place}" for place in range(size.runs // 30)], ["l2_fe", *METHODS][:6], range(5)
+    datasets, methods, seeds = [f"data_{place}" for place in range(size.runs // 30)], list(METHODS)[:6], range(5)
     for dataset, method, seed in product(datasets, methods, seeds):
         run = folder / dataset / "resnet" / method / str(seed)
         run.mkdir(parents=True)
