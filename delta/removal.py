@@ -151,7 +151,8 @@ class _Through:
             change = self._change[filters].unsqueeze(-1)
             weight = self._weight[filters].view(len(filters), *[1] * (self._output.dim() - 1), -1)
             return torch.addcmul(self._output, change, weight).flatten(0, 1).movedim(-1, 1)
-        x = self._intact.expand(len(filters), *self._intact.shape).movedim(2, -1).contiguous().movedim(-1, 2)
+        copies = self._intact.expand(len(filters), *self._intact.shape).movedim(2, -1)
+        x = copies.clone(memory_format=torch.contiguous_format).movedim(-1, 2)  # channels last
         x[torch.arange(len(filters)), :, filters] = self._removed.movedim(1, 0)[filters]
         return self._first(x.flatten(0, 1))
 

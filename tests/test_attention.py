@@ -135,6 +135,16 @@ def test_any_network_equals_brute_force(architecture, layers, alone, data, capsy
     assert said_of(capsys) == alone
 
 
+def test_filters_that_pass_one_at_a_time_equal_brute_force(data, monkeypatch):
+    """As large maps make them; channels last, as networks that were loaded lie."""
+    monkeypatch.setattr("delta.removal._BATCH", {"cpu": 1})
+    network = random_network("resnet10t", {"layer2.0.conv2": ("layer2.0.conv2",)}, 32)
+    network, few = network.to(memory_format=torch.channels_last), data.hold_out(np.arange(4, 12))
+    (found,) = filter_importance(network, Float64(few)).values()
+    brute = brute_force(network, Float64(few), ["layer2.0.conv2"], 9)
+    assert found[::9].tolist() == pytest.approx(brute, rel=1e-10, abs=1e-10 * max(map(abs, brute)))
+
+
 def test_a_network_whose_path_is_unknown_takes_a_pass_a_filter(network, data, monkeypatch, capsys):
     monkeypatch.setattr(
         network, "spec", dataclasses.replace(SPEC, path=("",), feature_layers=dict([*SPEC.feature_layers.items()][:1]))
