@@ -156,16 +156,20 @@ def estimate(params: Params, specs: dict[str, Backbone], flops: dict[tuple[str, 
         runs = [*product(section.datasets, section.backbones, methods)]
         total = sum(flops[b, m] * images + forward[b] * tests(d, crops, crops == 1) for d, b, m in runs)
         rows[name] = seeds * len(runs), seeds * total
-    attention = {b: attention_flops(spec, params.backbones[b].crop) for b, spec in specs.items()}
+    attention = {
+        "exact": {b: attention_flops(spec, params.backbones[b].crop) for b, spec in specs.items()},
+        "fisher": {b: 7 * forward[b] for b in specs},  # one pass there and three back
+    }
+    importance = attention[params.attention.estimator]
     pairs = [*product(params.datasets, params.backbones)]
-    rows["Attention"] = len(pairs), sum(attention[b] * counts[d][0] for d, b in pairs)
+    rows["Attention"] = len(pairs), sum(importance[b] * counts[d][0] for d, b in pairs)
     grid = params.grid
     if grid.datasets:
         folds = [*product(grid.datasets, grid.backbones, grid.folds)]
         cells, share = len(grid.alpha) * len(grid.beta), 1 - 1 / len(grid.folds)
         total = sum(
             (cells * flops[b, "delta"] + flops[b, "l2_fe"]) * grid.iterations * training.batch_size
-            + share * counts[d][0] * attention[b]
+            + share * counts[d][0] * attention[grid.estimator][b]
             for d, b, _ in folds
         )
         rows["Figure 4, grid search"] = len(folds) * (cells + 1), total
