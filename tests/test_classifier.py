@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SPEC, VIEW
+from conftest import SPEC
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -182,8 +182,3 @@ def test_a_source_network_is_no_run(weights, copy):
     save_weights(SPEC, load_file(weights), copy / "weights.safetensors")
     with pytest.raises(UserError, match="no trained network"):
         Classifier.open(copy)
-
-
-def test_view_of_the_runs_is_that_of_their_data(run, improved_run):
-    views = [json.loads((each / "result.json").read_text())["view"] for each in (run, improved_run)]
-    assert views == [{"resize": VIEW.resize, "crop": VIEW.crop, "crops": crops} for crops in (1, 10)]

@@ -210,6 +210,7 @@ def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, dat
         "source_network": "EfficientNet-Lite0, random",
         "device": "cpu",
         "classes": ["ant", "bee", "cow"],
+        "view": {"resize": VIEW.resize, "crop": VIEW.crop, "crops": 1},
     }
     assert tests["test_top1"].iloc[-1] == pytest.approx(result["top1"])
 
