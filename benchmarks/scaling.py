@@ -290,8 +290,8 @@ def main() -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         seconds, _ = process.submit(measured, 0, replace(BASE, images=256, side=256)).result()
     print(
-        "\nWhat is decoded goes to disk image by image, and maps are used up batch by batch, so memory does not grow with "
-        "the number of images; but dissection's does, at up to 300 images, and why is not known yet "
+        "\nWhat is decoded goes to disk image by image, and maps are used up batch by batch, so memory does not "
+        "grow with the number of images; but dissection's does, at up to 300 images, and why is not known yet "
         "([dissection.md](dissection.md)).\n\n## What that makes of large data sets\n\n"
         f"ResNet-101 at 224 pixels, counted operations at {SUSTAINED['fp32']} TFLOP/s, which is what training reaches "
         "in fp32 on an A100, about; packing as measured here. The paper's number of iterations does not depend on the "
