@@ -555,18 +555,23 @@ TRAIN = f"train@{ITEM.replace('/', '-')}-delta-0"
 
 @pytest.mark.slice
 def test_dvc_repro_goes_on(tmp_path):
-    """Ctrl-C at the terminal, then DVC alone killed; a stage's whole group of processes killed at last."""
+    """Ctrl-C at the terminal, then DVC killed alone, then with its stage."""
     clone = Clone.of_project(tmp_path / "clone")
     clone.edit_params(**SMALL, checkpoints={"minutes": 0})
-    edit(clone.root, "training", iterations=60)
+    edit(clone.root, "training", iterations=30)
     clone.run("dvc", "repro", *(f"{stage}@{ITEM.replace('/', '-')}" for stage in ("normalize_attention", "select")))
     clone.commit()
-    checkpoint, said = clone.root / CHECKPOINT, (tmp_path / "said").open("w+")
+    checkpoint, after = clone.root / CHECKPOINT, []
 
     def disturbed(disturb: Callable[[int], None]) -> int:
+        said = tmp_path / "said"
+        with said.open("w") as file:
+            command = {"args": ["dvc", "repro", TRAIN], "cwd": clone.root, "env": clone.env}
+            dvc = subprocess.Popen(**command, start_new_session=True, stdout=file, stderr=file)
+        if checkpoint.exists():
+            wait_until(lambda: "going on after" in said.read_text())
+            after.append(int(re.search(r"going on after iteration (\d+) of 30", said.read_text())[1]))
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        command = {"args": ["dvc", "repro", TRAIN], "cwd": clone.root, "env": clone.env}
-        dvc = subprocess.Popen(**command, start_new_session=True, stdout=said, stderr=said)
         wait_until(lambda: checkpoint.exists() and checkpoint.stat().st_mtime_ns > before)
         disturb(dvc.pid)
         return dvc.wait()
@@ -576,11 +581,8 @@ def test_dvc_repro_goes_on(tmp_path):
     assert clone.run("git", "status", "--porcelain") == ""
     assert disturbed(lambda pid: os.kill(pid, signal.SIGKILL)) == -signal.SIGKILL
     assert disturbed(lambda pid: os.killpg(pid, signal.SIGKILL)) == -signal.SIGKILL
+    assert 0 < after[0] < after[1]
     assert clone.stages_run("repro", TRAIN) == {TRAIN}
-    said.seek(0)
-    progress = [int(n) for n in re.findall(r"(?:saved|going on) after iteration (\d+) of 60", said.read())]
-    assert progress == sorted(progress)
-    assert len(progress) >= 4
     resumed = outputs(clone)[TRAIN]
     assert clone.stages_run("repro", "-f", "-s", TRAIN) == {TRAIN}
     assert outputs(clone)[TRAIN] == resumed
