@@ -1,8 +1,11 @@
 # Two commands do it all: `make repro` sets up and reproduces the slice, `make test` sets up and tests.
+# `make bench` measures speed and memory, an hour on 2 cores, and writes benchmarks/*.md.
 PYTHON ?= python3
+# Two files of tests at a time, a thread each, which takes half the time of two threads for one.
+PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test
+.PHONY: repro test bench
 
 repro: .venv/installed
 	dvc repro
@@ -10,8 +13,13 @@ repro: .venv/installed
 test: .venv/installed
 	ruff check .
 	ruff format --check .
-	python -m pytest
-	python -m pytest -m slice
+	$(PYTEST)
+	$(PYTEST) -m slice
+
+bench: .venv/installed
+	for name in slice attention training scaling dissection; do \
+	  python -m benchmarks.$$name > benchmarks/$$name.partial && mv benchmarks/$$name.partial benchmarks/$$name.md || exit 1; \
+	done
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

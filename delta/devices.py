@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,10 @@ def pick_device(name: str) -> torch.device:
     """The device of a `device` parameter: `auto` is CUDA where there is one, else the CPU.
 
     Raises:
-        UserError: a CUDA device is asked for that this machine lacks.
+        UserError: no such device, or a CUDA device that this machine lacks.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise UserError(f"device: {name!r} is none of auto, cpu, cuda and cuda:<number>")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)

@@ -6,24 +6,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from delta.networks import Network
 from delta.views import Packed
 
 
 def top1(network: Network, data: Packed, split: str, batch_size: int = 64) -> float:
-    """Share of a split's images whose largest logit is the right class, in percent; test view, eval mode.
-
-    The logits of an image's crops are averaged where the view has several (section 4.3).
-    """
+    """Share of a split's images whose largest logit is the right class, in percent; test view, eval mode."""
     device = next(network.parameters()).device
     with torch.inference_mode(), in_eval_mode(network):
         batches = data.test_batches(split, network.spec, batch_size, device)
         right = torch.cat(
-            [network(crops).unflatten(0, (len(targets), -1)).mean(1).argmax(1) == targets for crops, targets in batches]
+            [image_logits(network, crops, len(targets)).argmax(1) == targets for crops, targets in batches]
         )
     return 100 * right.double().mean().item()
+
+
+def image_logits(network: nn.Module, crops: Tensor, images: int) -> Tensor:
+    """Logits of images, [images, n_classes]: the mean of each one's crops (section 4.3).
+
+    Args:
+        crops: normalised, [images · crops, 3, h, w], an image's one after the other.
+    """
+    return network(crops).unflatten(0, (images, -1)).mean(1)
 
 
 @contextmanager

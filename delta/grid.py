@@ -17,7 +17,7 @@ from delta.errors import Diverged, UserError
 from delta.evaluation import top1
 from delta.factors import factors_of
 from delta.networks import Network, build_network
-from delta.params import Attention, Grid, Input, Training
+from delta.params import Grid, Input, Training
 from delta.regularizers import Method
 from delta.training import as_tensors, fine_tune
 from delta.views import Packed
@@ -48,7 +48,7 @@ def cross_validate(
     l2_fe: Method,
     method: Method,
     grid: Grid,
-    attention: Attention,
+    normalization: str,
     view: Input,
     training: Training,
     device: torch.device,
@@ -62,7 +62,7 @@ def cross_validate(
     Args:
         fold: which part is held out.
         method: takes every pair of `grid.alpha` and `grid.beta` in turn.
-        attention: how it is learned.
+        normalization: of attention, see `delta.factors.normalized`.
         training: its iterations and decay_after are shortened to `grid.iterations` in proportion.
         checkpoint: where finished cells are kept; the run that is on has one of its own beside it.
 
@@ -78,7 +78,7 @@ def cross_validate(
     def start() -> Network:
         return build_network(weights, len(data.classes), grid.seed).to(device)
 
-    parameters = (fold, l2_fe, method, grid, attention, view, training)
+    parameters = (fold, l2_fe, method, grid, normalization, view, training)
     saved = checkpoint and checkpoint.load(device, part, parameters=parameters, weights=weights)
     factors, rows = (saved["factors"], saved["rows"]) if saved else (None, [])
     run = checkpoint and checkpoint.beside("run")
@@ -94,7 +94,7 @@ def cross_validate(
         if factors is None:
             network = start()
             fine_tune(network, source, part, l2_fe, {}, training, view, grid.seed, checkpoint=run)
-            factors = attention_factors(network, part, attention)
+            factors = attention_factors(network, part, grid.estimator, normalization)
             keep()
         pairs = [(alpha, beta) for alpha in grid.alpha for beta in grid.beta]
         done = len(rows)
@@ -111,9 +111,7 @@ def cross_validate(
     return pd.DataFrame(rows, columns=["alpha", "beta", "fold", "top1", "problem"])
 
 
-def attention_factors(network: Network, data: Packed, attention: Attention) -> dict[str, torch.Tensor]:
+def attention_factors(network: Network, data: Packed, estimator: str, normalization: str) -> dict[str, torch.Tensor]:
     """C·W_j by feature layer, float32 [C] each, learned from the training images of `data` by an L2-FE network."""
-    importance = filter_importance(network, data, attention.estimator, progress=True)
-    return as_tensors(
-        {layer: factors_of(scores.numpy(), attention.normalization) for layer, scores in importance.items()}
-    )
+    importance = filter_importance(network, data, estimator, progress=True)
+    return as_tensors({layer: factors_of(scores.numpy(), normalization) for layer, scores in importance.items()})

@@ -36,6 +36,17 @@ def decode(path: Path) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def squashed(image: Image.Image, size: int) -> np.ndarray:
+    """An image as the default view has it, its aspect ignored: uint8 [size, size, 3], antialiased bilinear."""
+    return _resized(image, size, size)
+
+
+def scaled(image: Image.Image, shorter_edge: int) -> np.ndarray:
+    """An image as the improved view has it, its aspect kept: uint8 [height, width, 3], antialiased bilinear."""
+    shorter = min(image.size)
+    return _resized(image, *(shorter_edge * edge // shorter for edge in image.size))
+
+
 def pack_views(
     root: Path,
     paths: Sequence[str],
@@ -62,7 +73,7 @@ def pack_views(
     """
 
     def views(row: int, image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-        return _resized(image, crop, crop), _resized(image, resize, resize) if is_train[row] else None
+        return squashed(image, crop), squashed(image, resize) if is_train[row] else None
 
     with (
         _array_file(out / "train_view.npy", int(sum(is_train)), resize) as train_view,
@@ -94,13 +105,9 @@ def pack_whole(
         UserError: naming every file that cannot be decoded.
     """
 
-    def whole(_: int, image: Image.Image) -> np.ndarray:
-        shorter = min(image.size)
-        return _resized(image, *(shorter_edge * edge // shorter for edge in image.size))
-
     sizes = []
     with (out / "images.bin").open("wb") as file:
-        for pixels in _each(root, paths, whole, workers):
+        for pixels in _each(root, paths, lambda _, image: scaled(image, shorter_edge), workers):
             file.write(pixels)
             sizes.append(pixels.shape[:2])
     return sizes
@@ -159,4 +166,4 @@ def reason(error: Exception) -> str:
     """Why an image could not be decoded, in a few words."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
-    return " ".join(str(error).split())
+    return " ".join(str(getattr(error, "strerror", None) or error).split())

@@ -80,6 +80,8 @@ def _load_weights(path: Path) -> tuple[Backbone, dict[str, Tensor]]:
     """What `save_weights` wrote."""
     with safe_open(path, "pt") as file:
         spec = Backbone.from_json((file.metadata() or {})[_SPEC])
+    if not timm.is_model(spec.architecture):  # timm would take other names for places to download from
+        raise ValueError(f"{spec.architecture!r} is no network of timm's")
     return spec, load_file(path)
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from delta.catalogue import NETWORKS, TIMM
-from delta.datasets import FORMATS, SPLIT_BY_PUBLISHER, WITH_PARTS
+from delta.datasets import FORMATS, has_parts, split_by_publisher
 from delta.errors import UserError
 from delta.methods import METHODS
 from delta.regularizers import Method
@@ -46,6 +46,7 @@ def _distinct(values: list) -> list:
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Names = Annotated[list[str], AfterValidator(_distinct)]
+Estimator = Literal["exact", "fisher"]
 
 
 class Section(BaseModel):
@@ -125,7 +126,7 @@ class Dataset(Section):
     @property
     def split_by_publisher(self) -> bool:
         """Whether training and test images are the publisher's choice."""
-        return self.format in SPLIT_BY_PUBLISHER
+        return split_by_publisher(self.format)
 
     @model_validator(mode="after")
     def _drawn_needs_counts(self) -> Dataset:
@@ -193,7 +194,7 @@ class Attention(Section):
     """
 
     seed: Seed
-    estimator: Literal["exact", "fisher"]
+    estimator: Estimator
     normalization: Literal["standardized", "literal"]
 
 
@@ -280,6 +281,7 @@ class Grid(Section):
         alpha, beta: the values; every pair of them is a cell.
         folds: 0, 1, ... up to one less than the number of cross-validation parts.
         iterations: of every cell's training run, and of the folds' L2-FE.
+        estimator: of the folds' filter importance, as `attention.estimator`.
         seed: decides the folds, and the runs' initialisation and order.
     """
 
@@ -289,6 +291,7 @@ class Grid(Section):
     beta: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
     folds: list[int]
     iterations: int = Field(ge=1)
+    estimator: Estimator
     seed: Seed
 
     @field_validator("alpha", "beta")
@@ -398,10 +401,9 @@ class _Base(Section):
     @model_validator(mode="after")
     def _parts_are_annotated(self) -> _Base:
         for name in self.part_activation.datasets:
-            if (format := self.datasets[name].format) not in WITH_PARTS:
+            if not has_parts(format := self.datasets[name].format):
                 raise ValueError(
-                    f"part_activation.datasets: {name}: format {format} has no part annotations, only "
-                    f"{' and '.join(WITH_PARTS)} have: leave it out"
+                    f"part_activation.datasets: {name}: format {format} has no part annotations: leave it out"
                 )
         return self
 

@@ -176,18 +176,21 @@ def holder(network: Network, layer: str) -> int:
 def folded(network: Network, images: Tensor) -> Network:
     """A copy in eval mode with its batch norms folded into the convolutions before them, which changes no output.
 
-    Where one only seems to follow a convolution it does: then it is the network itself.
+    A norm that is a step of the path stays as it is, so that each step's output does. Where a norm only seems to
+    follow a convolution, the outputs change: then it is the network itself.
 
     Args:
         images: some of its inputs, to see whether the outputs stay.
     """
     result = copy.deepcopy(network).eval()
+    steps = [module for _, module in result.steps()]
     for parent in result.modules():
         for (place, convolution), (other, norm) in pairwise(list(parent.named_children())):
             if (
                 isinstance(convolution, nn.Conv2d)
                 and isinstance(norm, nn.BatchNorm2d)
                 and convolution.out_channels == norm.num_features
+                and norm not in steps
             ):
                 setattr(parent, place, fuse_conv_bn_eval(convolution, norm))
                 setattr(parent, other, getattr(norm, "act", nn.Identity()))  # timm's norms have their ReLU in them

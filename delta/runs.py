@@ -38,8 +38,8 @@ def write_run(
 
     Written are the network (see `delta.networks.save_network`), its learning curves as DVCLive writes them (`curves`:
     loss, cross_entropy and learning_rate by iteration, test_top1 after every epoch and at the end) and `result.json`:
-    top1 on the test images in percent, alpha, beta, iterations_per_epoch, source_network, device, and the class names
-    by target. The curves grow epoch by epoch; nothing is selected by them.
+    top1 on the test images in percent, alpha, beta, iterations_per_epoch, source_network, device, the class names by
+    target, and the view (`delta.classifier.View`). The curves grow epoch by epoch; nothing is selected by them.
 
     Args:
         weights: the backbone's source weights.
@@ -84,6 +84,7 @@ def write_run(
             "source_network": network.spec.name,
             "device": device_name(device),
             "classes": data.classes,
+            "view": {"resize": view.resize, "crop": view.crop, "crops": data.crops},
         }
     save_network(network, out)
     (out / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import inspect
 import json
 import os
@@ -19,7 +20,7 @@ from select import select
 from threading import Thread
 from typing import TextIO
 
-from delta.errors import UserError
+from delta.errors import told_in_one_line
 from delta.files import whole_file
 from delta.params import Params, load_params
 
@@ -36,15 +37,11 @@ CHECKSUMS = DATA / "checksums.sha256"  # in git: of files whose publisher gives 
 SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential"}
 
 _STARTED = time.monotonic()
-# How PyTorch and what it is made of say it.
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "bad_alloc",
-    "can't start new thread",
-    "could not create a primitive",
-)
 _SECONDS_TO_END = 9  # from Ctrl-C or SIGTERM on
+if sys.argv[0] == "-m":  # as it is while `python -m stages.<name>` is on its way to that stage
+    gc.disable()  # until its imports are done, see `run_stage`
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C among the imports is no traceback through them
 
 
 def run_stage(main: Callable[..., None]) -> None:
@@ -54,8 +51,11 @@ def run_stage(main: Callable[..., None]) -> None:
     concepts, or one of SETTINGS.
     What a user can mend ends in one line on standard error and exit code 1. Ctrl-C and SIGTERM end with 130 and 143.
     """
-    _watch_signals()
-    try:
+    # What the imports made is there to stay: going through it again and again takes two seconds of every stage.
+    gc.freeze()
+    gc.enable()
+    with told_in_one_line():
+        _watch_signals()
         params = load_params(PARAMS)
         parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
         for name in list(inspect.signature(main).parameters)[1:]:
@@ -66,16 +66,6 @@ def run_stage(main: Callable[..., None]) -> None:
         with _sole_process(name):
             main(params, **options)
         _keep_wall_time(name, options)
-    except (UserError, OSError) as error:
-        more = ": make room and start again" if "No space left" in str(error) else ""
-        sys.exit(f"error: {error}{more}")
-    except (MemoryError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        if isinstance(error, RuntimeError) and not any(sign in reason for sign in _OUT_OF_MEMORY):
-            raise
-        sys.exit(f"error: out of memory ({reason}): training takes less with a lower training.batch_size")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
 
 
 def _watch_signals() -> None:
@@ -87,6 +77,8 @@ def _watch_signals() -> None:
     incoming, outgoing = os.pipe()
     os.set_blocking(outgoing, False)
     signal.set_wakeup_fd(outgoing)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     Thread(target=_end_on_signal, args=[incoming], daemon=True).start()
 

@@ -19,7 +19,7 @@ def main(params: Params, dataset: str, backbone: str, fold: int) -> None:
         l2_fe=params.l2_fe,
         method=params.delta,
         grid=params.grid,
-        attention=params.attention,
+        normalization=params.attention.normalization,
         view=params.backbones[backbone],
         training=params.training,
         device=pick_device(params.device),

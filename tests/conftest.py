@@ -13,10 +13,12 @@ from PIL import Image
 
 from delta.anatomy import find_stages
 from delta.backbones import Backbone
+from delta.methods import METHODS
 from delta.networks import save_weights
 from delta.params import Input, Training
-from delta.split import assign_splits, write_packed
-from delta.views import Packed, input_statistics
+from delta.runs import write_run
+from delta.split import assign_splits, write_packed, write_packed_whole
+from delta.views import Packed, PackedImages, PackedWhole, input_statistics
 
 LAYERS = ("blocks.1.1.conv_pwl", "blocks.2.1.conv_pwl", "blocks.4.2.conv_pwl", "blocks.6.0.conv_pwl")
 SPEC = Backbone(
@@ -84,3 +86,30 @@ def weights(tmp_path_factory) -> Path:
                 backbone(torch.randn(8, 3, 32, 32))
     save_weights(SPEC, backbone.state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def whole(photographs, data, tmp_path_factory) -> PackedWhole:
+    """The same photographs packed for the improved view."""
+    out = tmp_path_factory.mktemp("whole")
+    write_packed_whole(photographs, data.index, VIEW.resize, out)
+    return PackedWhole.open(out, VIEW.crop)
+
+
+def trained(data: PackedImages, weights: Path, out: Path) -> Path:
+    """A run of L2-SP on the photographs, in the view of `data`; its folder."""
+    options = {"method": METHODS["l2_sp"](alpha=0.1), "view": VIEW, "training": TRAINING}
+    write_run(out, data=data, weights=weights, factors=None, seed=0, device=torch.device("cpu"), **options)
+    return out
+
+
+@pytest.fixture(scope="session")
+def run(data, weights, tmp_path_factory) -> Path:
+    """A finished run in the default view."""
+    return trained(data, weights, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def improved_run(whole, weights, tmp_path_factory) -> Path:
+    """A finished run in the improved view."""
+    return trained(whole, weights, tmp_path_factory.mktemp("improved_run"))

@@ -101,7 +101,7 @@ def test_importance_equals_brute_force(network, data, importance):
     )
     for layer, scores in importance.items():
         brute = brute_force(network, data, [layer], every=3)
-        assert scores[::3].tolist() == pytest.approx(brute, rel=1e-5, abs=1e-5 * max(map(abs, brute)))
+        assert scores[::3].tolist() == pytest.approx(brute, abs=1e-5)
         assert max(map(abs, brute)) > 1e-4
 
 
@@ -119,8 +119,8 @@ def test_in_float64_it_is_brute_force(network, data):
     ("architecture", "layers", "alone"),
     [
         ("resnet18", ["layer1.1.conv2", "layer3.1.conv2", "layer4.1.conv2"], []),
-        ("resnet26", ["layer2.0.conv1", "layer4.0.conv3"], ["layer2.0.conv1"]),
-        ("seresnet18", ["layer3.1.conv2"], ["layer3.1.conv2"]),
+        ("resnet14t", ["layer2.0.conv1", "layer4.0.conv3"], ["layer2.0.conv1"]),
+        ("seresnet18", ["layer2.1.conv2"], ["layer2.1.conv2"]),
         ("mobilenetv2_035", ["blocks.3.0.conv_pwl", "conv_head"], []),
     ],
 )
@@ -184,17 +184,15 @@ def test_gathering_classes_leaves_the_loss_as_it_is():
     assert weights.sum(2).flatten().tolist() == pytest.approx([1.0] * 150)
     small = 1e-4 * torch.randn(50, 7, generator=noise, dtype=torch.float64)
     moved = gathered((logits.double() + small), targets)[0] - gathered(logits.double(), targets)[0]
-    assert moved.tolist() == [
-        pytest.approx(row, rel=1e-2, abs=1e-8) for row in (weights @ small[..., None]).squeeze(2).T.tolist()
-    ]
+    assert moved.flatten().tolist() == pytest.approx((weights * small).sum(2).T.flatten().tolist(), rel=1e-2, abs=1e-8)
 
 
 def test_fisher_is_exact_where_that_is_free(data):
-    layers = {name: (name,) for name in ("layer3.1.conv3", "layer4.1.conv3")}
-    network, precise = random_network("resnet26", layers, 32), Float64(data)
+    layers = {name: (name,) for name in ("layer1.0.conv3", "layer4.0.conv3")}
+    network, precise = random_network("resnet14t", layers, 32), Float64(data)
     exact, estimated = filter_importance(network, precise), filter_importance(network, precise, "fisher")
-    assert torch.equal(exact["layer4.1.conv3"], estimated["layer4.1.conv3"])
-    assert not torch.equal(exact["layer3.1.conv3"], estimated["layer3.1.conv3"])
+    assert torch.equal(exact["layer4.0.conv3"], estimated["layer4.0.conv3"])
+    assert not torch.equal(exact["layer1.0.conv3"], estimated["layer1.0.conv3"])
 
 
 def test_importance_leaves_the_network_as_it_was(network, weights, importance):

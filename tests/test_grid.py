@@ -16,10 +16,11 @@ from delta.grid import attention_factors, cross_validate, stratified_folds
 from delta.grid_result import best_cell, cells, read_grid, with_selection, write_selection
 from delta.methods import METHODS
 from delta.networks import build_network
-from delta.params import Attention, Grid
+from delta.params import Grid
 
-GRID = Grid(datasets=[], backbones=[], alpha=[0.01, 0.1], beta=[0.01], folds=[0, 1], iterations=2, seed=0)
-ATTENTION = Attention(seed=0, estimator="exact", normalization="standardized")
+GRID = Grid(
+    datasets=[], backbones=[], alpha=[0.01, 0.1], beta=[0.01], folds=[0, 1], iterations=2, estimator="fisher", seed=0
+)
 DELTA = METHODS["delta"](alpha=7.0, beta=7.0, scale="source")
 
 
@@ -36,7 +37,7 @@ def search(data, weights, fold=0, grid=GRID, training=TRAINING, view=VIEW):
         l2_fe=METHODS["l2_fe"](weight_decay=1e-4),
         method=DELTA,
         grid=grid,
-        attention=ATTENTION,
+        normalization="standardized",
         view=view,
         training=training,
         device=torch.device("cpu"),
@@ -86,11 +87,11 @@ def test_no_validation_label_reaches_attention(data, network):
     index = part.index.copy()
     index.loc[held_out, "target"] = (index.loc[held_out, "target"] + 1) % 3
     permuted = replace(part, index=index)
-    honest, blind = (attention_factors(network, each, ATTENTION) for each in (part, permuted))
+    honest, blind = (attention_factors(network, each, "exact", "standardized") for each in (part, permuted))
     assert all(torch.equal(honest[layer], blind[layer]) for layer in honest)
     # The labels do matter where they may.
     index.loc[part.rows("train"), "target"] = 0
-    seen = attention_factors(network, replace(part, index=index), ATTENTION)
+    seen = attention_factors(network, replace(part, index=index), "exact", "standardized")
     assert not any(torch.equal(honest[layer], seen[layer]) for layer in seen)
 
 

@@ -89,7 +89,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         (
             "datasets.drawn_30.format",
             "imagenet",
-            "datasets.drawn_30.format: .*'drawn', 'folder', .* 'food_101'.*'imagenet'",
+            "datasets.drawn_30.format: .*'drawn', 'folder', 'food_101'.*'imagenet'",
         ),
         ("attention.estimator", "taylor", "attention.estimator: .*'exact' or 'fisher'"),
         ("activation_maps.seed", 7, r"activation_maps.seed \(7\) is none of seeds"),
@@ -101,7 +101,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         (
             "datasets.drawn_30",
             {"format": "caltech256", "source": "x", "train_per_class": 30, "test_per_class": 20, "seed": 0},
-            "part_activation.datasets: drawn_30: format caltech256 has no part annotations, only drawn and cub",
+            "part_activation.datasets: drawn_30: format caltech256 has no part annotations: leave it out",
         ),
         ("datasets.drawn_30.train_per_class", 0, "datasets.drawn_30.train_per_class"),
         ("datasets.drawn_30.train_per_class", "rest", "datasets.drawn_30: train_per_class must be a number"),

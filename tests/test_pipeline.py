@@ -58,6 +58,7 @@ SMALL = {
         "beta": [0.1],
         "folds": [0, 1],
         "iterations": 2,
+        "estimator": "fisher",
         "seed": 0,
     },
 }

@@ -20,7 +20,7 @@ from published_archives import PARTS, facts, part_location
 from scipy.io import loadmat, savemat
 
 from delta import datasets
-from delta.datasets import FORMATS, SPLIT_BY_PUBLISHER, caltech256, cub_200_2011, published
+from delta.datasets import caltech256, cub_200_2011, published
 from delta.downloads import Downloads
 from delta.errors import UserError
 from delta.images import decode
@@ -275,7 +275,10 @@ def test_readers_are_imported_on_demand():
         import_module(f"delta.datasets.{format}")
 
 
-@pytest.mark.parametrize("format", FORMATS[2:])
-def test_the_formats_that_come_split_are_listed(format):
-    published = import_module(f"delta.datasets.{format}").PUBLISHED
-    assert (published.train is not None) == (format in SPLIT_BY_PUBLISHER)
+def test_every_module_is_a_format():
+    assert set(datasets.FORMATS) == {"drawn", "folder", *COUNTS}
+
+
+@pytest.mark.parametrize("format", ["drawn", "folder", *COUNTS])
+def test_whose_split_it_is(format):
+    assert datasets.split_by_publisher(format) == (format in WITH_SPLIT)

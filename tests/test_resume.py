@@ -39,7 +39,7 @@ from delta.dissection import dissect
 from delta.grid import cross_validate
 from delta.methods import METHODS
 from delta.networks import Network, build_network
-from delta.params import Attention, Grid
+from delta.params import Grid
 from delta.training import Step, fine_tune
 from stages import run_stage, train
 
@@ -493,7 +493,9 @@ def test_whatever_shapes_a_run_is_its_own(changed, part, data, weights, interrup
     assert ("going on after iteration 4 of 5" in said) == (not part)
 
 
-GRID = Grid(datasets=[], backbones=[], alpha=[0.01, 0.1], beta=[0.01], folds=[0, 1], iterations=2, seed=0)
+GRID = Grid(
+    datasets=[], backbones=[], alpha=[0.01, 0.1], beta=[0.01], folds=[0, 1], iterations=2, estimator="fisher", seed=0
+)
 
 
 def searched(data, weights, checkpoint=None, grid=GRID) -> pd.DataFrame:
@@ -504,7 +506,7 @@ def searched(data, weights, checkpoint=None, grid=GRID) -> pd.DataFrame:
         l2_fe=METHODS["l2_fe"](weight_decay=1e-4),
         method=METHODS["delta"](alpha=7.0, beta=7.0),
         grid=grid,
-        attention=Attention(seed=0, estimator="exact", normalization="standardized"),
+        normalization="standardized",
         view=VIEW,
         training=TRAINING,
         device=CPU,

@@ -11,15 +11,7 @@ from PIL import Image
 from delta.errors import UserError
 from delta.evaluation import top1
 from delta.networks import build_network
-from delta.split import write_packed_whole
 from delta.views import PackedWhole, normalised
-
-
-@pytest.fixture(scope="module")
-def whole(photographs, data, tmp_path_factory) -> PackedWhole:
-    out = tmp_path_factory.mktemp("whole")
-    write_packed_whole(photographs, data.index, VIEW.resize, out)
-    return PackedWhole.open(out, VIEW.crop)
 
 
 def ten_crops(image: np.ndarray, size: int) -> np.ndarray:

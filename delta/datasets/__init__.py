@@ -1,13 +1,17 @@
-"""Target data sets: one module a format, each giving the same table of path and label.
+"""Target data sets: one module a format, named as the format's key in params.yaml.
 
-A format's module is imported when it is asked for, so that one needs nothing of the others.
+A module's `PUBLISHED` is what there is to download, and `read(root, PUBLISHED)` the table of what was: path, label, and
+split where the publisher chose it. Where parts of the objects are annotated, `read_parts(root)` tells where they are.
+To add a data set, write its module and name it as a `format` in params.yaml. (`drawn` and `folder` download nothing.)
+
+A module is imported when it is asked for, so that one needs nothing of the others.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,9 +22,18 @@ if TYPE_CHECKING:
 
     from delta.downloads import Downloads
 
-SPLIT_BY_PUBLISHER = ("stanford_dogs", "mit_indoors", "cub_200_2011", "food_101")
-FORMATS = ("drawn", "folder", "caltech256", *SPLIT_BY_PUBLISHER)
-WITH_PARTS = ("drawn", "cub_200_2011")
+FORMATS = tuple(module.name for module in iter_modules(__path__) if module.name != "published")
+
+
+def split_by_publisher(format: str) -> bool:
+    """Whether training and test images are the publisher's choice."""
+    published = getattr(_module(format), "PUBLISHED", None)
+    return published is not None and published.train is not None
+
+
+def has_parts(format: str) -> bool:
+    """Whether the parts of the objects are annotated."""
+    return hasattr(_module(format), "read_parts")
 
 
 def fetch(format: str, source: str, images_per_class: int | None, seed: int, downloads: Downloads, out: Path) -> None:
@@ -52,12 +65,8 @@ def read(format: str, root: Path) -> pd.DataFrame:
     Raises:
         UserError: `root` does not hold the data set, or not all of it.
     """
-    if format == "folder":
-        return _module("folder").read(root)
-    if format == "drawn":
-        caltech256 = _module("caltech256")
-        return caltech256.read(root, replace(caltech256.PUBLISHED, classes=len(_module("drawn").CATEGORIES)))
-    return _module(format).read(root, _module(format).PUBLISHED)
+    module = _module(format)
+    return module.read(root, module.PUBLISHED) if hasattr(module, "PUBLISHED") else module.read(root)
 
 
 def read_parts(format: str, root: Path) -> pd.DataFrame:
@@ -70,10 +79,9 @@ def read_parts(format: str, root: Path) -> pd.DataFrame:
     Raises:
         UserError: the format has no part annotations, or they cannot be read.
     """
-    if format not in WITH_PARTS:
-        raise UserError(f"format {format} has no part annotations, only {' and '.join(WITH_PARTS)} have: leave it out")
-    read_parts = _module("cub_200_2011").read_parts
-    return read_parts(root, "", "256_ObjectCategories") if format == "drawn" else read_parts(root)
+    if not has_parts(format):
+        raise UserError(f"format {format} has no part annotations: leave it out")
+    return _module(format).read_parts(root)
 
 
 def _module(name: str) -> ModuleType:

@@ -19,12 +19,16 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
+
+from delta.datasets import caltech256, cub_200_2011
 
 SUPERSAMPLING = 2
 JPEG_QUALITY = 90
@@ -393,6 +397,16 @@ def compose(category: str, seed: int, number: int) -> tuple[Image.Image, dict[st
     needed = {name: MIN_VISIBLE_SHARE * np.sum(whole == NUMBER[name]) for name in masks}
     visible = {n: innermost(m) for n, m in masks.items() if m.sum() >= max(needed[n], MIN_VISIBLE_PIXELS)}
     return canvas.developed(), maps | {"scene": np.array([[NUMBER[f"{scene}-s"]]])}, visible
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Every drawn image, see `delta.datasets.caltech256.read`."""
+    return caltech256.read(root, replace(caltech256.PUBLISHED, classes=len(CATEGORIES)))
+
+
+def read_parts(root: Path) -> pd.DataFrame:
+    """Where the parts of every object are, see `delta.datasets.cub_200_2011.read_parts`."""
+    return cub_200_2011.read_parts(root, "", "256_ObjectCategories")
 
 
 def draw(root: Path, images_per_class: int, seed: int) -> None:

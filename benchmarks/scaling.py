@@ -1,0 +1,304 @@
+"""How time and memory grow with images, classes, filters and the maps' size, and what that makes of large data sets.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.scaling > benchmarks/scaling.md        (about 10 minutes on one core)
+
+One quantity grows at a time, to twice and four times as much (filters: by MobileNetV2's widths); each measurement is
+the least of two in a process of its own. An exponent is the slope of log time over log size. Memory is what the work
+adds to the process at its peak, pages of memory-mapped files left out, as the system takes those back when it needs to.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from benchmarks.cost import SUSTAINED, attention_flops, iteration_flops, ones, spec_of
+from delta.activation_maps import activation_maps
+from delta.attention import filter_importance
+from delta.concepts import Concepts
+from delta.datasets.drawn import draw
+from delta.devices import deterministic, device_name, keep_freed_memory, pick_device
+from delta.dissection import dissect
+from delta.evaluation import top1
+from delta.filter_distances import mean_distances
+from delta.methods import METHODS
+from delta.networks import Network, save_network, save_weights
+from delta.params import Input, SourceNetwork, Training
+from delta.parts import part_activation
+from delta.report.results import read_results
+from delta.split import assign_splits, write_packed
+from delta.training import fine_tune
+from delta.views import Packed
+
+CPU = torch.device("cpu")
+WIDTHS = ("timm:mobilenetv2_050", "timm:mobilenetv2_100", "timm:mobilenetv2_140")
+BATCH, ITERATIONS = 16, 8
+FOOD_101 = ("Food-101", 75_750, 25_250, 101)
+MILLION = ("a million images", 1_000_000, 50_000, 1000)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a made-up data set and the network that sees it."""
+
+    images: int = 64
+    classes: int = 8
+    side: int = 64
+    network: str = WIDTHS[0]
+    runs: int = 60
+
+    @property
+    def filters(self) -> int:
+        return sum(len(each) for each in ones(self.random_network()).values())
+
+    def random_network(self) -> Network:
+        torch.manual_seed(0)
+        return Network(spec_of(SourceNetwork(network=self.network)), self.classes).eval()
+
+    def packed(self, folder: Path) -> Path:
+        """As many training as test images, of random pixels."""
+        noise, targets = np.random.default_rng(0), np.arange(2 * self.images) % self.classes
+        split = np.repeat(["train", "test"], self.images)
+        index = pd.DataFrame({"path": np.arange(len(split)), "label": targets, "target": targets, "split": split})
+        folder.mkdir()
+        index.astype({"path": str, "label": str}).to_csv(folder / "index.csv", index=False)
+        for view, count in (("train_view", self.images), ("test_view", 2 * self.images)):
+            pixels = noise.integers(256, size=(count, self.side, self.side, 3), dtype=np.uint8)
+            np.save(folder / f"{view}.npy", pixels)
+        return folder
+
+
+BASE = Size()
+GROWTH = {
+    "images": [replace(BASE, images=64 * n) for n in (1, 2, 4)],
+    "classes": [replace(BASE, classes=8 * n) for n in (1, 2, 4)],
+    "filters": [replace(BASE, network=width) for width in WIDTHS],
+    "map positions": [replace(BASE, side=side) for side in (64, 96, 128)],
+    "runs": [replace(BASE, runs=60 * n) for n in (1, 2, 4)],
+}
+
+
+def amount(grows: str, size: Size) -> int:
+    return {"map positions": (size.side // 32) ** 2}.get(grows) or getattr(size, grows)
+
+
+# What a stage does, by the size of what it is given: each returns the work that is timed.
+
+
+def packing(size: Size, folder: Path) -> Callable:
+    noise, images = np.random.default_rng(0), folder / "images"
+    pixels = np.kron(noise.integers(256, size=(32, 32, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+    for place in range(2 * size.images):
+        path = images / str(place % 2) / f"{place}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, quality=90)
+    paths = sorted(str(path.relative_to(images)) for path in images.glob("*/*.jpg"))
+    table = pd.DataFrame({"path": paths, "label": [path[0] for path in paths]})
+    index = assign_splits(table, size.images // 2, size.images // 2, seed=0)
+    (folder / "packed").mkdir()
+    return lambda: write_packed(images, index, size.side, size.side, folder / "packed")
+
+
+def training(size: Size, folder: Path) -> Callable:
+    data, (network, source) = Packed.open(size.packed(folder / "packed")), (size.random_network() for _ in range(2))
+    view = Input(network=size.network, resize=size.side, crop=size.side, learning_rate=1e-6)
+    options = {"momentum": 0.9, "decay_after": 9000, "decay_factor": 0.1, "clip_norm": None, "precision": "fp32"}
+    schedule = Training(iterations=ITERATIONS, batch_size=BATCH, **options)
+    return lambda: fine_tune(network, source, data, METHODS["delta"](alpha=0.01), ones(network), schedule, view, seed=0)
+
+
+def testing(size: Size, folder: Path) -> Callable:
+    data, network = Packed.open(size.packed(folder / "packed")), size.random_network()
+    return lambda: top1(network, data, "test", BATCH)
+
+
+def attention(estimator: str) -> Callable[[Size, Path], Callable]:
+    def prepared(size: Size, folder: Path) -> Callable:
+        data, network = Packed.open(size.packed(folder / "packed")), size.random_network()
+        return lambda: filter_importance(network, data, estimator, BATCH)
+
+    return prepared
+
+
+def saved_run(size: Size, folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    save_network(size.random_network(), folder / name)
+    return folder / name
+
+
+def distances(size: Size, folder: Path) -> Callable:
+    network, runs = size.random_network(), {name: [saved_run(size, folder, name)] for name in ("l2_sp", "delta")}
+    save_weights(network.spec, network.backbone.state_dict(), folder / "source.safetensors")
+    return lambda: mean_distances(folder / "source.safetensors", runs)
+
+
+def parts(size: Size, folder: Path) -> Callable:
+    packed, run = size.packed(folder / "packed"), saved_run(size, folder, "run")
+    Image.new("RGB", (256, 256)).save(folder / "0.png")
+    tests = [str(place) for place in range(size.images, 2 * size.images)]
+    for path in tests:
+        (folder / path).symlink_to("0.png")
+    table = pd.DataFrame({"path": tests, "part": "eye", "x": 9.0, "y": 9.0, "visible": True})
+    return lambda: part_activation({0: run}, packed, table, folder, CPU)
+
+
+def dissecting(size: Size, folder: Path) -> Callable:
+    draw(folder / "drawn", size.images // 8, seed=0)  # of ten classes
+    concepts, network = Concepts.open(folder / "drawn" / "broden"), size.random_network()
+    return lambda: dissect(network, concepts, size.side, None)
+
+
+def map_drawing(size: Size, folder: Path) -> Callable:
+    packed = size.packed(folder / "packed")
+    runs = {name: saved_run(size, folder, name) for name in ("l2_fe", "l2_sp", "delta")}
+    return lambda: activation_maps(runs, packed, size.classes, 3, CPU)
+
+
+def gathering(size: Size, folder: Path) -> Callable:
+    result = {"top1": 50.0, "alpha": 0.01, "beta": 0.01, "iterations_per_epoch": 9, "source_network": "ResNet"}
+    datasets, methods, seeds = [f"data_{place}" for place in range(size.runs // 30)], list(METHODS)[:6], range(5)
+    for dataset, method, seed in product(datasets, methods, seeds):
+        run = folder / dataset / "resnet" / method / str(seed)
+        run.mkdir(parents=True)
+        (run / "result.json").write_text(json.dumps(result | {"device": "cpu", "classes": ["a", "b"]}))
+    return lambda: read_results(folder, datasets, ["resnet"], methods, list(seeds))
+
+
+STAGES = (
+    ("split", packing, ("images", "map positions")),
+    ("train, 8 iterations", training, ("images", "classes", "filters", "map positions")),
+    ("testing", testing, ("images", "classes", "filters", "map positions")),
+    ("estimate_attention, exact", attention("exact"), ("images", "classes", "filters", "map positions")),
+    ("estimate_attention, fisher", attention("fisher"), ("images", "classes", "filters", "map positions")),
+    ("measure_filter_distances", distances, ("filters",)),
+    ("measure_parts", parts, ("images", "filters", "map positions")),
+    ("dissect", dissecting, ("images", "filters", "map positions")),
+    ("draw_activation_maps", map_drawing, ("images", "classes", "filters", "map positions")),
+    ("tables", gathering, ("runs",)),
+)
+
+
+def resident() -> int:
+    """Bytes of this process's own pages (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def measured(place: int, size: Size) -> tuple[float, int]:
+    """Seconds of a stage's work, and the bytes that it adds at its peak."""
+    keep_freed_memory()
+    seconds, added = [], []
+    for _ in range(2):
+        with TemporaryDirectory() as folder, deterministic():
+            work, over, peaks = STAGES[place][1](size, Path(folder)), threading.Event(), [resident()]
+
+            def watch(over: threading.Event = over, peaks: list[int] = peaks) -> None:
+                while not over.wait(0.005):
+                    peaks.append(resident())
+
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+            started = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - started)
+            over.set()
+            watcher.join()
+            added.append(max(peaks) - peaks[0])
+    return min(seconds), added[0]  # the first had to take its memory from the system
+
+
+def exponent(sizes: list[int], values: list[float]) -> str:
+    return f"{np.polyfit(np.log(sizes), np.log(values), 1)[0]:.1f}"
+
+
+def row(place: int, grows: str) -> str:
+    sizes, results = GROWTH[grows], []
+    for size in sizes:
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            results.append(process.submit(measured, place, size).result())
+    amounts, (seconds, added) = [amount(grows, size) for size in sizes], zip(*results, strict=True)
+    cells = [
+        STAGES[place][0],
+        grows,
+        " / ".join(f"{each:,}" for each in amounts),
+        " / ".join(f"{each:.2g}" if each < 10 else f"{each:.0f}" for each in seconds),
+        f"**{exponent(amounts, seconds)}**",
+        " / ".join(f"{each / 1e6:.0f}" for each in added),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def large(rate: float) -> None:
+    """Print what ResNet-101 at 224 pixels takes for data sets of real size.
+
+    Args:
+        rate: images that a core packs in a second.
+    """
+    spec = spec_of(SourceNetwork(network="resnet101"))
+    speed = SUSTAINED["fp32"] * 1e12 * 3600
+    passing = iteration_flops(spec, 224, "l2_fe")
+    step, exact = iteration_flops(spec, 224, "delta"), attention_flops(spec, 224)
+    print("| | " + " | ".join(name for name, *_ in (FOOD_101, MILLION)) + " |\n| --- | ---: | ---: |")
+    rows: dict[str, list[str]] = {}
+
+    def add(name: str, text: str) -> None:
+        rows.setdefault(name, []).append(text)
+
+    for _, train, test, classes in (FOOD_101, MILLION):
+        epochs = math.ceil(9000 * 64 / train)
+        add("images, classes", f"{train:,} + {test:,}, {classes:,}")
+        add("packing, hours of one core at 256 pixels", f"{(train + test) / rate / 3600:.1f}")
+        add("packed on disk, GB", f"{3 * (train * 256**2 + (train + test) * 224**2) / 1e9:,.0f}")
+        add("a DELTA run of 9,000 × 64 images, GPU-hours", f"{9000 * 64 * step / speed:.1f}")
+        add("its tests, one an epoch, GPU-hours", f"{epochs * test * passing / speed:.1f}")
+        add("attention, exact, GPU-hours", f"{train * exact / speed:,.0f}")
+        add("attention, fisher, GPU-hours", f"{train * 7 * passing / speed:.1f}")
+    for name, cells in rows.items():
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    command = f"OMP_NUM_THREADS={torch.get_num_threads()} python -m benchmarks.scaling"
+    print("# How the stages scale\n")
+    print(f"`{command}`, on {device_name(pick_device('cpu'))}, {os.cpu_count()} cores, PyTorch {torch.__version__}.\n")
+    print(
+        f"MobileNetV2 with random weights ({BASE.network}), {BASE.images} training and as many test images of random "
+        f"pixels, {BASE.classes} classes, {BASE.side} pixels a side, unless it is that which grows; images are passed "
+        f"{BATCH} at a time. A last map has (side/32)² positions.\n"
+    )
+    print(
+        "| stage | what grows | to | seconds | exponent | MB at the peak |\n| --- | --- | ---: | ---: | ---: | ---: |"
+    )
+    for place, (_, _, growing) in enumerate(STAGES):
+        for grows in growing:
+            print(row(place, grows), flush=True)
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        seconds, _ = process.submit(measured, 0, replace(BASE, images=256, side=256)).result()
+    print(
+        "\nNo memory grows with the number of images: what is decoded goes to disk image by image, and maps are used "
+        "up batch by batch. Dissection keeps the largest 0.5 % of each unit's activations "
+        "([dissection.md](dissection.md)).\n\n## What that makes of large data sets\n\n"
+        f"ResNet-101 at 224 pixels, counted operations at {SUSTAINED['fp32']} TFLOP/s, which is what training reaches "
+        "in fp32 on an A100, about; packing as measured here. The paper's number of iterations does not depend on the "
+        "data set's size. Fine-tuning learns from 576,000 images, so a million get attention best by `fisher`.\n"
+    )
+    large(2 * 256 / seconds)
+
+
+if __name__ == "__main__":
+    main()
