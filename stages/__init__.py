@@ -1,6 +1,6 @@
 """The pipeline's stages, one short script each, run as `python -m stages.<name>` from the project's root.
 
-This module holds what they share: the command line, where things lie, and how long a stage took.
+This module holds what they share: the command line, where things lie, how a stage ends, and how long it took.
 """
 
 from __future__ import annotations
