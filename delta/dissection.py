@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from delta.activations import last_stage, layer_maps, upsampled
+from delta.checkpoints import Checkpoint, say
 from delta.concepts import Annotation, Concepts
 from delta.devices import deterministic, moved
 from delta.images import in_order
@@ -52,6 +53,7 @@ def dissect(
     layer: str | None = None,
     batch_size: int = 32,
     progress: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Dissection:
     """Dissect one layer of a network: two passes over all annotated images, in the test view.
 
@@ -63,6 +65,7 @@ def dissect(
         crop: pixels a side of the network's inputs.
         layer: a module's name in the backbone; None for the last stage.
         progress: show it.
+        checkpoint: where the result of the first pass is kept; the caller removes it.
 
     Raises:
         UserError: there is no such layer, or an image or a map of the concepts cannot be read.
@@ -70,18 +73,31 @@ def dissect(
     rows, every = range(len(concepts)), {"crop": crop, "batch_size": batch_size, "progress": progress}
     with deterministic(), torch.inference_mode():
         layer = layer or last_stage(network)
-        largest, top = None, TopImages(TOP_IMAGES)
-        for maps, _ in stream_maps(network, layer, concepts, rows, **every):
-            largest = largest or LargestValues(exceeding(len(rows) * maps[0, 0].numel()) + 1)
-            largest.add(maps.transpose(0, 1).flatten(1))
-            top.add(maps.amax((2, 3)))
-        tallies = Tallies(largest.least(), len(concepts.labels), concepts.category_of)
+        saved = checkpoint and checkpoint.load(
+            next(network.parameters()).device,
+            concepts,
+            parameters=(layer, crop, batch_size),
+            weights=(network.spec, network.state_dict()),
+        )
+        if saved:
+            thresholds, top_images = saved["thresholds"], saved["top_images"]
+            say(f"{checkpoint.path}: going on with the thresholds found")
+        else:
+            largest, top = None, TopImages(TOP_IMAGES)
+            for maps, _ in stream_maps(network, layer, concepts, rows, **every):
+                largest = largest or LargestValues(exceeding(len(rows) * maps[0, 0].numel()) + 1)
+                largest.add(maps.transpose(0, 1).flatten(1))
+                top.add(maps.amax((2, 3)))
+            thresholds, top_images = largest.least(), top.images
+            if checkpoint:
+                checkpoint.save({"thresholds": thresholds, "top_images": top_images})
+        tallies = Tallies(thresholds, len(concepts.labels), concepts.category_of)
         for maps, batch in stream_maps(network, layer, concepts, rows, **every, annotated=True):
             for image, (_, annotation) in zip(maps, batch, strict=True):
                 tallies.add(image, annotation)
     units = best_concepts(tallies.iou(), concepts.labels)
-    units.insert(1, "threshold", tallies.thresholds.cpu().numpy())
-    return Dissection(layer, units, top.images.cpu().numpy())
+    units.insert(1, "threshold", thresholds.cpu().numpy())
+    return Dissection(layer, units, top_images.cpu().numpy())
 
 
 def stream_maps(

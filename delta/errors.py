@@ -16,9 +16,22 @@ class Diverged(UserError):
     """A training run whose loss or weights are no longer finite."""
 
 
+# How PyTorch and what it is made of say in a RuntimeError that there is no memory left.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "bad_alloc",
+    "can't start new thread",
+    "could not create a primitive",
+)
+
+
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """What a user can mend ends the program in one line on standard error and exit code 1; Ctrl-C ends it with 130."""
+    """What a user can mend ends the program in one line on standard error and exit code 1; Ctrl-C ends it with 130.
+
+    Among it are a full disk and too little memory.
+    """
     try:
         yield
         sys.stdout.flush()
@@ -26,6 +39,12 @@ def told_in_one_line() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+        room = ": make room and start again" if "No space left" in str(error) else ""
+        sys.exit(f"error: {error}{room}")
+    except (MemoryError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        if isinstance(error, RuntimeError) and not any(sign in reason for sign in _OUT_OF_MEMORY):
+            raise
+        sys.exit(f"error: out of memory ({reason}): training takes less with a lower training.batch_size")
     except KeyboardInterrupt:
         sys.exit(130)

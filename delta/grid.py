@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 from tqdm import tqdm
 
 from delta.attention import filter_importance
+from delta.checkpoints import Checkpoint
 from delta.devices import deterministic
 from delta.errors import Diverged, UserError
 from delta.evaluation import top1
@@ -51,6 +52,7 @@ def cross_validate(
     view: Input,
     training: Training,
     device: torch.device,
+    checkpoint: Checkpoint | None = None,
 ) -> pd.DataFrame:
     """Train and validate one method at every cell of the grid, for one fold.
 
@@ -62,6 +64,7 @@ def cross_validate(
         method: takes every pair of `grid.alpha` and `grid.beta` in turn.
         normalization: of attention, see `delta.factors.normalized`.
         training: its iterations and decay_after are shortened to `grid.iterations` in proportion.
+        checkpoint: where finished cells are kept; the run that is on has one of its own beside it.
 
     Returns:
         A row a cell: alpha, beta, fold, top1 (percent; NaN for a failed cell), problem (why it failed).
@@ -75,21 +78,36 @@ def cross_validate(
     def start() -> Network:
         return build_network(weights, len(data.classes), grid.seed).to(device)
 
-    rows = []
+    parameters = (fold, l2_fe, method, grid, normalization, view, training)
+    saved = checkpoint and checkpoint.load(device, part, parameters=parameters, weights=weights)
+    factors, rows = (saved["factors"], saved["rows"]) if saved else (None, [])
+    run = checkpoint and checkpoint.beside("run")
+
+    def keep() -> None:
+        """What is finished; the run that was on until now is part of it."""
+        if checkpoint:
+            checkpoint.save({"factors": factors, "rows": rows})
+            run.remove()
+
     with deterministic():
-        network, source = start(), start()
-        fine_tune(network, source, part, l2_fe, {}, training, view, grid.seed)
-        factors = attention_factors(network, part, grid.estimator, normalization)
+        source = start()
+        if factors is None:
+            network = start()
+            fine_tune(network, source, part, l2_fe, {}, training, view, grid.seed, checkpoint=run)
+            factors = attention_factors(network, part, grid.estimator, normalization)
+            keep()
         pairs = [(alpha, beta) for alpha in grid.alpha for beta in grid.beta]
-        for alpha, beta in tqdm(pairs, desc=f"fold {fold}", unit="cell"):
+        done = len(rows)
+        for alpha, beta in tqdm(pairs[done:], desc=f"fold {fold}", unit="cell", initial=done, total=len(pairs)):
             network = start()
             cell = method.model_copy(update={"alpha": alpha, "beta": beta})
             try:
-                fine_tune(network, source, part, cell, factors, training, view, grid.seed)
+                fine_tune(network, source, part, cell, factors, training, view, grid.seed, checkpoint=run)
                 rows.append((alpha, beta, fold, top1(network, part, "validation"), None))
             except Diverged as problem:
                 tqdm.write(f"failed cell: {problem}")
                 rows.append((alpha, beta, fold, float("nan"), str(problem)))
+            keep()
     return pd.DataFrame(rows, columns=["alpha", "beta", "fold", "top1", "problem"])
 
 

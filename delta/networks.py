@@ -65,8 +65,15 @@ class Network(nn.Module):
 
 
 def save_weights(spec: Backbone, state: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors, with the backbone that they belong to in the file's metadata."""
-    save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, path, {_SPEC: spec.to_json()})
+    """Write tensors as safetensors, with the backbone that they belong to in the file's metadata.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    try:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, path, {_SPEC: spec.to_json()})
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
 
 
 def _load_weights(path: Path) -> tuple[Backbone, dict[str, Tensor]]:

@@ -316,6 +316,16 @@ class Grid(Section):
         return training.model_copy(update={"iterations": self.iterations, "decay_after": decay_after})
 
 
+class Checkpoints(Section):
+    """How often a long computation is saved, so that one that is killed goes on from there.
+
+    Attributes:
+        minutes: between two checkpoints; 0 for one after every iteration.
+    """
+
+    minutes: float = Field(ge=0)
+
+
 class _Base(Section):
     profile: str
     downloads: Downloads
@@ -332,6 +342,7 @@ class _Base(Section):
     dissection: Dissection
     activation_maps: ActivationMaps
     grid: Grid
+    checkpoints: Checkpoints
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
 
     @field_validator("methods")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from dvclive import Live
 
+from delta.checkpoints import Checkpoint
 from delta.devices import deterministic, device_name
 from delta.evaluation import top1
 from delta.factors import read_factors
@@ -31,6 +32,7 @@ def write_run(
     device: torch.device,
     decay_per_epoch: float | None = None,
     test_every_epoch: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Fine-tune with one method and one seed, test the last iterate, and write the run into the folder `out`.
 
@@ -44,6 +46,7 @@ def write_run(
         factors: the method's file of factors C·W_j; None for a method whose penalty reads none.
         decay_per_epoch: see `delta.training.fine_tune`.
         test_every_epoch: test after every epoch as well, not at the end alone.
+        checkpoint: see `delta.training.fine_tune`; to be removed when `out` is where it belongs.
 
     Raises:
         UserError: an input cannot be read, or the run diverged.
@@ -54,12 +57,25 @@ def write_run(
 
         def log(step: Step) -> None:
             live.step = step.iteration
-            for name in ("loss", "cross_entropy", "learning_rate"):
-                live.log_metric(name, getattr(step, name))
-            if step.iteration == training.iterations or (test_every_epoch and step.ends_epoch):
-                live.log_metric("test_top1", top1(network, data, "test"))
+            for name in ("loss", "cross_entropy", "learning_rate", "test_top1"):
+                if (value := getattr(step, name)) is not None:
+                    live.log_metric(name, value)
 
-        fine_tune(network, source, data, method, multipliers, training, view, seed, decay_per_epoch, log)
+        fine_tune(
+            network,
+            source,
+            data,
+            method,
+            multipliers,
+            training,
+            view,
+            seed,
+            decay_per_epoch,
+            log,
+            test=lambda: top1(network, data, "test"),
+            test_every_epoch=test_every_epoch,
+            checkpoint=checkpoint,
+        )
         result = {
             "top1": live.summary["test_top1"],
             "alpha": method.alpha,

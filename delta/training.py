@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from delta.checkpoints import Checkpoint, random_states, say, set_random_states, uninterrupted
 from delta.devices import keep_freed_memory, moved
 from delta.errors import Diverged
 from delta.features import captured
@@ -24,13 +26,14 @@ from delta.views import PackedImages, endless_batches, input_statistics, normali
 
 
 class Step(NamedTuple):
-    """What one iteration (from 1) came to, and whether it ends a pass over the training images."""
+    """What one iteration (from 1) came to, whether it ends a pass over the training images, and a test after it."""
 
     iteration: int
     ends_epoch: bool
     loss: float
     cross_entropy: float
     learning_rate: float
+    test_top1: float | None = None
 
 
 def fine_tune(
@@ -44,6 +47,9 @@ def fine_tune(
     seed: int,
     decay_per_epoch: float | None = None,
     log: Callable[[Step], None] = lambda step: None,
+    test: Callable[[], float] | None = None,
+    test_every_epoch: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Fine-tune `network` in place; the last iterate is the result, nothing is selected on test data.
 
@@ -54,12 +60,16 @@ def fine_tune(
         source: the source network, on the same device; it is not changed.
         factors: C·W_j by feature layer, see `delta.factors`.
         view: the crop's size and the initial learning rate.
-        seed: decides the order of the images and their crops; the head's initialisation is `build_network`'s.
+        seed: decides the order of the images, their crops and what a network itself draws (dropout); the head's
+            initialisation is `build_network`'s.
         decay_per_epoch: the factor of ExponentialLR; None for StepLR (Figure 3).
-        log: called with every iteration, an epoch's together at its end.
+        log: called with every iteration, an epoch's together at its end; first with those before the checkpoint.
+        test: what `Step.test_top1` is at the end, and with `test_every_epoch` after every epoch.
+        checkpoint: where the run is saved when that is due and when Ctrl-C or SIGTERM (as SystemExit) ends it. One
+            that is this run's own is gone on from, to the same bits; it stays when the run has ended.
 
     Raises:
-        Diverged: the loss, or a weight at the end, is not finite.
+        Diverged: the loss, or a weight at the end or where it is to be saved, is not finite.
     """
     device = next(network.parameters()).device
     if device.type == "cpu":
@@ -82,36 +92,85 @@ def fine_tune(
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, training.decay_after, training.decay_factor)
     else:
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, decay_per_epoch)
+    # Each iteration so far is in one of them: logged, or with its losses still on the device.
+    curve, waiting = [], []
 
-    batches, waiting = endless_batches(len(targets), training.batch_size, order), []
-    for iteration in tqdm(range(1, training.iterations + 1), desc="train", unit="it", mininterval=1, leave=False):
-        rows = next(batches)
-        images = normalised(data.training_crops(rows, view.crop, crops, device), statistics)
-        loss, error = objective(
-            network, source, images, moved(targets[rows], device), method, factors, training.precision
+    def check(steps: list[Step], weights: bool) -> None:
+        ruined = [step for step in steps if not math.isfinite(step.loss)]
+        if ruined or (weights and not _all_finite(network)):
+            step = (ruined or [*curve, *steps][-1:])[0]
+            raise Diverged(
+                f"{method.label}, seed {seed}: diverged at iteration {step.iteration} with loss {step.loss:g} "
+                f"(learning rate {step.learning_rate:g}, alpha {method.alpha:g}): lower the learning rate or alpha"
+            )
+
+    def save() -> bool:
+        check(_read(waiting), weights=True)  # a run that diverges leaves the last good checkpoint
+        parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+        state = {name: part.state_dict() for name, part in parts.items()}
+        state |= {"crops": crops.get_state(), "drawn": random_states(device)}
+        return checkpoint.save(state | {"curve": [tuple(step) for step in curve], "waiting": waiting})
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        saved = checkpoint and checkpoint.load(
+            device,
+            data,
+            parameters=(method, training, view, seed, decay_per_epoch, test_every_epoch),
+            weights=(network.spec, network.state_dict(), source.state_dict(), factors),
         )
-        optimizer.zero_grad()
-        loss.backward()
-        if training.clip_norm is not None and not method.frozen_backbone:
-            clip_grad_norm_(network.shared_weights().values(), training.clip_norm)
-        rate = schedule.get_last_lr()[0]
-        optimizer.step()
-        ends_epoch, last = iteration % epoch == 0, iteration == training.iterations
-        if decay_per_epoch is None or ends_epoch:
-            schedule.step()
-        waiting.append((iteration, ends_epoch, torch.stack([loss.detach(), error.detach()]), rate))
-        # A GPU is asked for its losses once an epoch: asking each time would make it wait for the CPU.
-        if ends_epoch or last:
-            steps, waiting = _read(waiting), []
-            ruined = [step for step in steps if not math.isfinite(step.loss)]
-            if ruined or (last and not _all_finite(network)):
-                step = (ruined or steps[-1:])[0]
-                raise Diverged(
-                    f"{method.label}, seed {seed}: diverged at iteration {step.iteration} with loss {step.loss:g} "
-                    f"(learning rate {step.learning_rate:g}, alpha {method.alpha:g}): lower the learning rate or alpha"
-                )
-            for step in steps:
+        if saved:
+            network.load_state_dict(saved["network"])
+            optimizer.load_state_dict(saved["optimizer"])
+            schedule.load_state_dict(saved["schedule"])
+            crops.set_state(saved["crops"].cpu())
+            set_random_states(saved["drawn"], device)
+            curve, waiting = [Step(*values) for values in saved["curve"]], saved["waiting"]
+            for step in curve:
                 log(step)
+        start = len(curve) + len(waiting)
+        if saved:
+            say(f"{checkpoint.path}: going on after iteration {start} of {training.iterations}")
+        # The order is the seed's alone, so that passing over what was taken leads to where it was.
+        batches = islice(endless_batches(len(targets), training.batch_size, order), start, None)
+        bar = {"desc": "train", "unit": "it", "mininterval": 1, "leave": False}
+        try:
+            for done in tqdm(range(start, training.iterations + 1), initial=start, total=training.iterations, **bar):
+                last = done == training.iterations
+                # A GPU is asked for its losses once an epoch: asking each time would make it wait for the CPU.
+                if waiting and (last or done % epoch == 0):
+                    steps = _read(waiting)
+                    check(steps, weights=last)
+                    if test and (last or test_every_epoch):
+                        steps[-1] = steps[-1]._replace(test_top1=test())
+                    for step in steps:
+                        log(step)
+                    with uninterrupted():
+                        curve.extend(steps)
+                        waiting.clear()
+                if last:
+                    break
+                with uninterrupted():
+                    rows = next(batches)
+                    images = normalised(data.training_crops(rows, view.crop, crops, device), statistics)
+                    loss, error = objective(
+                        network, source, images, moved(targets[rows], device), method, factors, training.precision
+                    )
+                    optimizer.zero_grad()
+                    loss.backward()
+                    if training.clip_norm is not None and not method.frozen_backbone:
+                        clip_grad_norm_(network.shared_weights().values(), training.clip_norm)
+                    rate, ends_epoch = schedule.get_last_lr()[0], (done + 1) % epoch == 0
+                    optimizer.step()
+                    if decay_per_epoch is None or ends_epoch:
+                        schedule.step()
+                    waiting.append((done + 1, ends_epoch, torch.stack([loss.detach(), error.detach()]), rate))
+                if checkpoint and checkpoint.due():
+                    save()
+        except (KeyboardInterrupt, SystemExit):
+            if checkpoint and (curve or waiting) and save():
+                say(f"{checkpoint.path}: saved after iteration {len(curve) + len(waiting)} of {training.iterations}")
+            raise
 
 
 def objective(
@@ -162,6 +221,8 @@ def as_tensors(factors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
 
 def _read(waiting: list[tuple[int, bool, Tensor, float]]) -> list[Step]:
     """The steps whose losses are still on the device, which is asked for them once."""
+    if not waiting:
+        return []
     losses = torch.stack([pair for _, _, pair, _ in waiting]).tolist()
     return [
         Step(iteration, ends_epoch, loss, error, rate)

@@ -1,18 +1,24 @@
 """The pipeline's stages, one short script each, run as `python -m stages.<name>` from the project's root.
 
-This module holds what they share: the command line, where things lie, and how long a stage took.
+This module holds what they share: the command line, where things lie, how a stage ends, and how long it took.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gc
 import inspect
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from select import select
+from threading import Thread
+from typing import TextIO
 
 from delta.errors import told_in_one_line
 from delta.files import whole_file
@@ -24,14 +30,18 @@ RUNS = Path("runs")
 REPORTS = Path("reports")
 CROSS_VALIDATION = DATA / "cross_validation"
 WALL_TIMES = DATA / "wall_times"
+CHECKPOINTS = Path(".checkpoints")
 CHECKSUMS = DATA / "checksums.sha256"  # in git: of files whose publisher gives none
 
 # How a method is trained: as for Table 1, for Table 2 and for Figure 3. They name the run folders.
 SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential"}
 
 _STARTED = time.monotonic()
+_SECONDS_TO_END = 9  # from Ctrl-C or SIGTERM on
 if sys.argv[0] == "-m":  # as it is while `python -m stages.<name>` is on its way to that stage
     gc.disable()  # until its imports are done, see `run_stage`
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C among the imports is no traceback through them
 
 
 def run_stage(main: Callable[..., None]) -> None:
@@ -39,20 +49,62 @@ def run_stage(main: Callable[..., None]) -> None:
 
     An option is one of the data sets, backbones, methods, seeds or folds that params.yaml lists, one of its published
     concepts, or one of SETTINGS.
-    What a user can mend ends in one line on standard error and exit code 1.
+    What a user can mend ends in one line on standard error and exit code 1. Ctrl-C and SIGTERM end with 130 and 143.
     """
     # What the imports made is there to stay: going through it again and again takes two seconds of every stage.
     gc.freeze()
     gc.enable()
     with told_in_one_line():
+        _watch_signals()
         params = load_params(PARAMS)
         parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
         for name in list(inspect.signature(main).parameters)[1:]:
             choices = listed(params)[name]
             parser.add_argument(f"--{name}", required=True, type=type(choices[0]), choices=choices)
         options = vars(parser.parse_args())
-        main(params, **options)
-        _keep_wall_time(options)
+        name = "-".join([Path(sys.argv[0]).stem, *map(str, options.values())])
+        with _sole_process(name):
+            main(params, **options)
+        _keep_wall_time(name, options)
+
+
+def _watch_signals() -> None:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt and SystemExit, on which a training run saves itself.
+
+    Whatever the process is doing, it ends within ten seconds then, and at once on a second signal. A thread sees to
+    that, as Python's own handlers wait while PyTorch is at work.
+    """
+    incoming, outgoing = os.pipe()
+    os.set_blocking(outgoing, False)
+    signal.set_wakeup_fd(outgoing)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    Thread(target=_end_on_signal, args=[incoming], daemon=True).start()
+
+
+def _end_on_signal(incoming: int) -> None:
+    parent = os.getppid()
+    while not select([incoming], [], [], 1)[0]:
+        # Where DVC alone is killed, its stage must not work on beside the next `dvc repro`.
+        if "DVC_STAGE" in os.environ and os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+    (number,) = os.read(incoming, 1)
+    select([incoming], [], [], _SECONDS_TO_END)
+    os._exit(128 + number)
+
+
+def _sole_process(name: str) -> TextIO:
+    """Wait until no other process works on this stage, as one may that is about to end; hold it while this is open."""
+    lock = CHECKPOINTS / "locks" / name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    file = lock.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{name}: another process is at it: waiting for its end", file=sys.stderr, flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return file
 
 
 def listed(params: Params) -> dict[str, list]:
@@ -69,13 +121,16 @@ def listed(params: Params) -> dict[str, list]:
     return {option: list(choices) for option, choices in values.items()}
 
 
-def _keep_wall_time(options: dict) -> None:
+def _keep_wall_time(name: str, options: dict) -> None:
     """Write down how long this stage took, for the report's page: no output of DVC's, as no two runs take the same."""
-    stage = Path(sys.argv[0]).stem
-    name = "-".join([stage, *map(str, options.values())])
-    entry = {"stage": stage, **options, "seconds": round(time.monotonic() - _STARTED, 1)}
+    entry = {"stage": name.partition("-")[0], **options, "seconds": round(time.monotonic() - _STARTED, 1)}
     with whole_file(WALL_TIMES / f"{name}.json") as scratch:
         scratch.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+
+
+def checkpoint_file(output: Path) -> Path:
+    """Where a stage that takes long saves how far it has come with an output."""
+    return CHECKPOINTS / output.with_suffix(".pt")
 
 
 def raw_folder(dataset: str) -> Path:

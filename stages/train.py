@@ -1,5 +1,6 @@
 """Fine-tune with one method and one seed: as for Table 1, in the improved view (Table 2) or under ExponentialLR."""
 
+from delta.checkpoints import Checkpoint
 from delta.devices import pick_device
 from delta.files import whole_folder
 from delta.grid_result import with_selection
@@ -7,6 +8,7 @@ from delta.params import Params
 from delta.runs import write_run
 from delta.views import Packed, PackedWhole
 from stages import (
+    checkpoint_file,
     factors_file,
     packed_folder,
     packed_whole_folder,
@@ -25,7 +27,9 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
         data = PackedWhole.open(packed_whole_folder(dataset, backbone), view.crop)
     else:
         data = Packed.open(packed_folder(dataset, backbone))
-    with whole_folder(run_folder(dataset, backbone, method, seed, setting)) as out:
+    folder = run_folder(dataset, backbone, method, seed, setting)
+    checkpoint = Checkpoint(checkpoint_file(folder), params.checkpoints.minutes)
+    with whole_folder(folder) as out:
         write_run(
             out,
             data=data,
@@ -38,7 +42,9 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
             device=pick_device(params.device),
             decay_per_epoch=params.learning_curves.decay_per_epoch if setting == "exponential" else None,
             test_every_epoch=setting != "improved",
+            checkpoint=checkpoint,
         )
+    checkpoint.remove()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """Train L2-FE with one seed: a new classifier on the frozen source network."""
 
+from delta.checkpoints import Checkpoint
 from delta.devices import pick_device
 from delta.files import whole_folder
 from delta.params import Params
 from delta.runs import write_run
 from delta.views import Packed
-from stages import packed_folder, run_folder, run_stage, weights_file
+from stages import checkpoint_file, packed_folder, run_folder, run_stage, weights_file
 
 
 def main(params: Params, dataset: str, backbone: str, seed: int) -> None:
-    with whole_folder(run_folder(dataset, backbone, "l2_fe", seed)) as out:
+    folder = run_folder(dataset, backbone, "l2_fe", seed)
+    checkpoint = Checkpoint(checkpoint_file(folder), params.checkpoints.minutes)
+    with whole_folder(folder) as out:
         write_run(
             out,
             data=Packed.open(packed_folder(dataset, backbone)),
@@ -20,7 +23,9 @@ def main(params: Params, dataset: str, backbone: str, seed: int) -> None:
             training=params.training,
             seed=seed,
             device=pick_device(params.device),
+            checkpoint=checkpoint,
         )
+    checkpoint.remove()
 
 
 if __name__ == "__main__":
