@@ -81,7 +81,7 @@ def test_there_are_5000_cases():
     assert sum(cases * TIMES.get(name, 1) for name, cases in CASES.items()) >= 5000
 
 
-@pytest.fixture(params=[pytest.param(20, id="quick"), pytest.param(0.1, id="all", marks=pytest.mark.slice)])
+@pytest.fixture(params=[pytest.param(20, id="quick"), pytest.param(1, id="all", marks=pytest.mark.slice)])
 def sandbox(request, tmp_path, monkeypatch) -> Sandbox:
     (tmp_path / "sandbox").mkdir()
     monkeypatch.chdir(tmp_path / "sandbox")
