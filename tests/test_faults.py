@@ -204,11 +204,10 @@ def test_a_malicious_weight_file_runs_nothing(project, network):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory) -> Clone:
-    """A clone with the stages up to L2-FE, reproduced from an empty cache and committed."""
+    """A clone with the stages up to L2-FE, reproduced from an empty cache."""
     clone = Clone.of_project(tmp_path_factory.mktemp("faults") / "clone")
     clone.edit_params(**SMALL)
     clone.run("dvc", "repro", f"train_l2_fe@{ITEM}-0")
-    clone.commit()
     return clone
 
 
@@ -223,11 +222,9 @@ def test_a_spoilt_byte_between_two_stages_is_noticed(reference, file):
     file.write_bytes(content)
     script.write_text(script.read_text() + "# run this again\n")
     before = outputs(reference)
-    reference.run("dvc", "repro", f"train_l2_fe@{ITEM}-0")
+    assert f"train_l2_fe@{ITEM}-0" in reference.stages_run("repro", f"train_l2_fe@{ITEM}-0")
     assert file.read_bytes() != content
-    assert outputs(reference).keys() == before.keys()
-    assert outputs(reference)[f"train_l2_fe@{ITEM}-0"] == before[f"train_l2_fe@{ITEM}-0"]
-    reference.restore()
+    assert outputs(reference) == before
 
 
 @slow
