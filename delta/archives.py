@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
 from delta.errors import UserError
+from delta.files import NO_ROOM
 
-# What tarfile and zipfile raise for an archive that is cut, spoilt or none at all. (BadGzipFile is an OSError.)
-_BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    LZMAError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    OverflowError,
-)
+_GB = 1e9
 
 
 def unpack(archive: Path, out: Path) -> None:
@@ -32,8 +22,8 @@ def unpack(archive: Path, out: Path) -> None:
     Nothing is written outside `out`, and nothing but files, folders and (from tar) links within `out`.
 
     Raises:
-        UserError: the archive is damaged, of another kind, or has a member that it must not have; `out` may then hold
-            a part of it.
+        UserError: the archive is damaged, of another kind, too large for the disk, or has a member that it must not
+            have; `out` may then hold a part of it.
     """
     if archive.name.endswith(".zip"):
         extract = _unpack_zip
@@ -45,7 +35,11 @@ def unpack(archive: Path, out: Path) -> None:
         extract(archive, out)
     except tarfile.FilterError as error:
         raise _hostile(archive, error.tarinfo.name) from None
-    except (*_BROKEN, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # tarfile and zipfile have nearly every kind for what is cut, spoilt or no archive
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise UserError(f"{archive}: cannot be unpacked ({reason}): if it is damaged, get it anew") from None
 
@@ -60,6 +54,7 @@ def _unpack_tar(archive: Path, out: Path) -> None:
             # tarfile's own filter asks the file system, whose answer an archive's links can bend (CVE-2025-4517).
             if _leaves(member.name) or (member.linkname and _leaves(member.linkname)):
                 raise _hostile(archive, member.name)
+            _must_fit(archive, member.size, out)
             tar.extract(member, out, filter="data")
         # tarfile takes a bad header for the end; and only at a stream's very end does gzip compare its checksum.
         tar.fileobj.seek(tar.offset)
@@ -71,10 +66,22 @@ def _unpack_tar(archive: Path, out: Path) -> None:
 
 def _unpack_zip(archive: Path, out: Path) -> None:
     with zipfile.ZipFile(archive) as file:
+        _must_fit(archive, sum(member.file_size for member in file.infolist()), out)
         for member in tqdm(file.infolist(), desc=f"unpack {archive.name}", unit="file", delay=1):
             if _leaves(member.filename) or stat.S_ISLNK(member.external_attr >> 16):
                 raise _hostile(archive, member.filename)
             file.extract(member, out)
+
+
+def _must_fit(archive: Path, size: int, out: Path) -> None:
+    """A small archive can say that it holds more than any disk does, and sparse members could be made to look it."""
+    if size < 0:
+        raise ValueError(f"a member of {size} bytes")
+    if size > (free := shutil.disk_usage(out).free):
+        raise UserError(
+            f"{archive}: what is in it needs {size / _GB:.1f} GB, the disk of {out} has {free / _GB:.1f} GB free: make "
+            "room, or get the archive anew if it should be smaller"
+        )
 
 
 def _leaves(path: str) -> bool:

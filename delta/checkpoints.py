@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from delta.devices import device_name
+from delta.errors import UserError
 from delta.files import whole_file
+from delta.stored import Stored
 
 
 class Checkpoint:
@@ -101,7 +103,7 @@ class Checkpoint:
                 file.write(pickled.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-        except (OSError, MemoryError, RuntimeError) as error:
+        except (OSError, UserError, MemoryError, RuntimeError) as error:
             # `torch.save` raises RuntimeError in place of what its file raised.
             reason = str(error.__context__ or error) or "out of memory"
             say(f"{self.path}: checkpoint not written ({reason}): going on, and trying again later")
@@ -189,7 +191,10 @@ def _add(total: blake2b, part: object) -> None:
         case Path() if part.is_dir():
             content = [(path.relative_to(part).parts, path) for path in sorted(part.rglob("*")) if path.is_file()]
         case Path():
-            content = part.read_bytes()
+            with part.open("rb") as file:
+                content = file_digest(file, blake2b).digest()
+        case Stored():
+            content = (part.shape, part.path)
         case list() | tuple():
             content = part
         case _ if is_dataclass(part):

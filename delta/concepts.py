@@ -21,6 +21,8 @@ PUBLISHED = {"broden1_224": RemoteFile("http://netdissect.csail.mit.edu/data/bro
 
 _ABOUT_THE_IMAGE = ("image", "split", "ih", "iw", "sh", "sw")  # columns of index.csv; the others hold annotations
 _UNKNOWN = -2
+_AS = {"1": "RGB", "P": "RGB", "LA": "L"}  # how a map of that mode is read
+_MOST_LABELS, _LARGEST = 1 << 24, 1 << 14  # a label's number; pixels a side
 
 
 def fetch_concepts(name: str, downloads: Downloads, out: Path) -> None:
@@ -83,9 +85,9 @@ class Concepts:
         """Raises UserError where the folder is none, or its tables contradict each other."""
         index, names = root / "index.csv", root / "label.csv"
         images, labels = _read(index, ["image", "sh", "sw"]), _read(names, ["number", "name", "category"])
-        images = images.assign(**{side: _numbers(images, side, index, least=1) for side in ("sh", "sw")})
+        images = images.assign(**{side: _numbers(images, side, index, 1, _LARGEST) for side in ("sh", "sw")})
         categories = [text.partition(";")[0].partition("(")[0].strip() for text in labels["category"]]
-        labels = labels[["name"]].assign(number=_numbers(labels, "number", names, least=0), category=categories)
+        labels = labels[["name"]].assign(number=_numbers(labels, "number", names, 0, _MOST_LABELS), category=categories)
         labels = labels[labels["number"] > 0].sort_values("number", ignore_index=True)
         if labels.empty:
             raise _wrong(names, "has no label")
@@ -146,7 +148,7 @@ class Concepts:
         for entry in filter(None, map(str.strip, ";".join(cells).split(";"))):
             if entry.isdecimal():
                 where = f"{self.root / 'index.csv'}, image {record['image']}"
-                whole.append(self._known(np.array([int(entry)]), where)[0])
+                whole.append(self._known(np.array([_number(entry)]), where)[0])
             else:
                 maps.append(self._map(self.root / "images" / entry, (record["sh"], record["sw"])))
         annotated = np.array([bool(record[category]) for category in self.categories])
@@ -163,8 +165,8 @@ class Concepts:
     def _map(self, path: Path, size: tuple[int, int]) -> np.ndarray:
         """A map's labels as rows of `labels`, -1 for none: int32 [sh, sw]."""
         try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("RGB") if image.mode in ("1", "P") else image)
+            with Image.open(path, formats=["PNG"]) as image:
+                pixels = np.asarray(image.convert(_AS.get(image.mode, image.mode)))
         except BROKEN_IMAGE as error:
             raise _unreadable(path, error) from None
         if pixels.shape[:2] != size:
@@ -182,12 +184,14 @@ class Concepts:
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path}: not readable as a table of Broden's ({' '.join(str(error).split())}): "
             "set dissection.concepts to a folder in Broden's format"
         ) from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for the rows' names
+        raise _wrong(path, "has rows that are longer than its first line")
     if missing := [name for name in columns if name not in table]:
         raise _wrong(path, f"lacks the column {', '.join(missing)}")
     if table.empty:
@@ -195,11 +199,16 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     return table
 
 
-def _numbers(table: pd.DataFrame, column: str, path: Path, least: int) -> pd.Series:
+def _numbers(table: pd.DataFrame, column: str, path: Path, least: int, most: int) -> pd.Series:
     for row, text in enumerate(table[column], start=2):
-        if not text.isdecimal() or int(text) < least:
-            raise _wrong(f"{path}:{row}", f"has {text!r} as {column}, which is no number from {least} on")
-    return table[column].astype(int)
+        if not text.isdecimal() or not least <= _number(text) <= most:
+            raise _wrong(f"{path}:{row}", f"has {text!r:.99} as {column}, which is no number from {least} to {most}")
+    return table[column].map(int)
+
+
+def _number(digits: str) -> int:
+    """A number, or one that is as much too large."""
+    return int(digits.lstrip("0")[:10] or "0")
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
@@ -13,6 +15,7 @@ from urllib.request import url2pathname
 import pooch
 import requests
 import urllib3
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from delta.errors import UserError
@@ -76,7 +79,14 @@ class Downloads:
             self._must_be_right(source, file, "put the published file there")
             return source
         else:
-            self._download(source, file, is_known=bool(file.checksum) or file.name in recorded)
+            try:
+                with _alone(path, f"waiting for another process, which downloads {file.name}"):
+                    # Pooch leaves a file alone that is there, as it is where another process has brought it meanwhile.
+                    self._download(source, file, is_known=bool(file.checksum) or file.name in recorded)
+            except OSError as error:
+                raise UserError(
+                    f"{path}: cannot be written: {_reason(error)}: make room or set downloads.folder to another disk"
+                ) from None
         return path
 
     def _source(self, file: RemoteFile) -> str | Path:
@@ -105,8 +115,6 @@ class Downloads:
             raise UserError(
                 f"{url}: {_reason(error)}, {self.retries + 1} times in a row: run again later, {self._otherwise(file)}"
             ) from None
-        except OSError as error:
-            raise UserError(f"{self.folder / file.name}: cannot be written: {_reason(error)}") from None
 
     def _otherwise(self, file: RemoteFile) -> str:
         return f"put the file as {file.name} into {self.folder} yourself, or set downloads.mirror"
@@ -125,10 +133,11 @@ class Downloads:
             return None
         recorded = self._recorded()
         if file.name not in recorded:
-            recorded[file.name] = found
-            with whole_file(self.checksums) as scratch:
-                scratch.write_text("".join(f"{recorded[name]}  {name}\n" for name in sorted(recorded)), "utf-8")
-        elif found != recorded[file.name]:
+            with _alone(self.checksums):
+                recorded = {file.name: found} | self._recorded()
+                with whole_file(self.checksums) as scratch:
+                    scratch.write_text("".join(f"{recorded[name]}  {name}\n" for name in sorted(recorded)), "utf-8")
+        if found != recorded[file.name]:
             return (
                 f"{file.name} has the sha256 {found}, recorded is {recorded[file.name]}"
                 f" (if its publisher really changed it, delete its line in {self.checksums})"
@@ -136,7 +145,10 @@ class Downloads:
         return None
 
     def _recorded(self) -> dict[str, str]:
-        lines = self.checksums.read_text("utf-8").splitlines() if self.checksums.exists() else []
+        try:
+            lines = self.checksums.read_text("utf-8").splitlines() if self.checksums.exists() else []
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.checksums}: not readable ({error}): mend or delete it") from None
         records = [_RECORD.fullmatch(line) for line in lines]
         if None in records:
             raise UserError(f"{self.checksums}:{records.index(None) + 1}: not a line of `sha256sum`: mend or delete it")
@@ -211,6 +223,28 @@ class _Transfer:
                 f"{self.file.name} and what is unpacked from it need {needed / _GB:.1f} GB, the disk of {folder}"
                 f" has {free / _GB:.1f} GB free: make room or set downloads.folder to another disk"
             )
+
+
+@contextmanager
+def _alone(path: Path, waiting: str | None = None) -> Iterator[None]:
+    """While the block lasts, no other process is in such a block for the same file.
+
+    Args:
+        waiting: what to tell the user where one is, so that this one has to wait.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if waiting:
+            tqdm.write(waiting)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it notices and takes a new one
+        lock.release()
 
 
 def digest(path: Path, algorithm: str) -> str:

@@ -11,6 +11,11 @@ from contextlib import contextmanager
 class UserError(Exception):
     """Something a user can mend: the message says in one line what is wrong, where, and what to do."""
 
+    def __init__(self, message: str):
+        """Whatever the message quotes, such as a file's name or a parser's complaint, it stays one line."""
+        line = " ".join(message.split())
+        super().__init__("".join(char if char.isprintable() else repr(char)[1:-1] for char in line))
+
 
 class Diverged(UserError):
     """A training run whose loss or weights are no longer finite."""

@@ -52,7 +52,7 @@ def write_factors(path: Path, importance: Path, normalization: str | None) -> No
     Raises:
         UserError: the importance cannot be read.
     """
-    table = _read(importance)
+    table = _read(importance, "importance")
     factors = np.ones(len(table))
     if normalization:
         factors = table.groupby("layer", sort=False)["importance"].transform(
@@ -67,11 +67,17 @@ def read_factors(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file cannot be read.
     """
-    return {layer: rows["factor"].to_numpy() for layer, rows in _read(path).groupby("layer", sort=False)}
+    return {layer: rows["factor"].to_numpy() for layer, rows in _read(path, "factor").groupby("layer", sort=False)}
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, what: str) -> pd.DataFrame:
+    """layer, filter and the column `what`, a finite number a filter."""
     try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
+        table = pd.read_csv(path, dtype={"layer": str, what: float})[["layer", "filter", what]]
+        if not np.isfinite(table[what]).all() or table.isna().any(axis=None):
+            raise ValueError(f"a filter has no finite {what}")
+        if not (table["filter"] == table.groupby("layer").cumcount()).all():
+            raise ValueError("a layer's filters are not numbered from 0")
+    except (OSError, ValueError, KeyError, OverflowError) as error:
         raise UserError(f"{path}: not readable ({error}): run `dvc repro`") from None
+    return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from math import inf
 from pathlib import Path
 
 import pandas as pd
@@ -18,14 +19,17 @@ def read_grid(files: Iterable[Path]) -> pd.DataFrame:
     Raises:
         UserError: a file cannot be read.
     """
+    kinds = {"dataset": str, "backbone": str, "alpha": float, "beta": float, "fold": int, "top1": float, "problem": str}
     tables = []
     for file in files:
         try:
-            tables.append(pd.read_csv(file, dtype={"dataset": str, "backbone": str}))
-        except (OSError, ValueError) as error:
+            table = pd.read_csv(file, dtype=kinds)[list(kinds)]
+            if table[["dataset", "backbone", "alpha", "beta"]].isna().any(axis=None):
+                raise ValueError("a cell has no name, alpha or beta")
+            tables.append(table)
+        except (OSError, ValueError, KeyError, OverflowError) as error:
             raise UserError(f"{file}: not a result of the grid search ({error}): run `dvc repro`") from None
-    columns = ["dataset", "backbone", "alpha", "beta", "fold", "top1", "problem"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(kinds))
 
 
 def cells(rows: pd.DataFrame) -> pd.DataFrame:
@@ -74,5 +78,17 @@ def write_selection(path: Path, rows: pd.DataFrame | None) -> None:
 
 
 def with_selection(method: Method, path: Path) -> Method:
-    """The method with the alpha and beta that `write_selection` wrote, or as it is."""
-    return method.model_copy(update=json.loads(path.read_text(encoding="utf-8")))
+    """The method with the alpha and beta that `write_selection` wrote, or as it is.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else.
+    """
+    try:
+        selected = json.loads(path.read_text(encoding="utf-8"))
+        if selected != {}:
+            selected = {name: selected[name] for name in ("alpha", "beta")}
+            if not all(0 <= value < inf for value in selected.values()):
+                raise ValueError("they are no numbers from 0 on")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: no selected alpha and beta ({error}): run `dvc repro`") from None
+    return method.model_copy(update=selected)

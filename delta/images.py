@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from delta.errors import UserError
 
-# What Pillow raises for a file that is missing, truncated, hostile or no image at all.
-BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# Pillow has nearly every kind of error for a file that is truncated, hostile or no image at all.
+BROKEN_IMAGE = Exception
 
 T = TypeVar("T")
 
@@ -25,10 +25,13 @@ T = TypeVar("T")
 def decode(path: Path) -> Image.Image:
     """One image as upright RGB, whatever its file's name says it is; transparency is dropped.
 
+    PostScript is no image here: Pillow would have Ghostscript run it.
+
     Raises:
-        BROKEN_IMAGE: one of these errors, where the file cannot be decoded.
+        BROKEN_IMAGE: the file cannot be decoded.
     """
-    with Image.open(path) as image:
+    Image.init()
+    with Image.open(path, formats=[name for name in Image.OPEN if name != "EPS"]) as image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "P":
@@ -42,9 +45,16 @@ def squashed(image: Image.Image, size: int) -> np.ndarray:
 
 
 def scaled(image: Image.Image, shorter_edge: int) -> np.ndarray:
-    """An image as the improved view has it, its aspect kept: uint8 [height, width, 3], antialiased bilinear."""
+    """An image as the improved view has it, its aspect kept: uint8 [height, width, 3], antialiased bilinear.
+
+    Raises:
+        ValueError: it is so long that a few bytes would become gigabytes.
+    """
     shorter = min(image.size)
-    return _resized(image, *(shorter_edge * edge // shorter for edge in image.size))
+    width, height = (shorter_edge * edge // shorter for edge in image.size)
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"too long for its shorter edge: {image.width} × {image.height} pixels")
+    return _resized(image, width, height)
 
 
 def pack_views(
@@ -118,10 +128,9 @@ def _each(root: Path, paths: Sequence[str], make: Callable[[int, Image.Image], T
 
     def attempt(row: int) -> tuple[T | None, str | None]:
         try:
-            image = decode(root / paths[row])
+            return make(row, decode(root / paths[row])), None
         except BROKEN_IMAGE as error:
             return None, f"{paths[row]} ({reason(error)})"
-        return make(row, image), None
 
     bad = []
     results = in_order(attempt, len(paths), workers or os.cpu_count() or 1)
@@ -166,4 +175,4 @@ def reason(error: Exception) -> str:
     """Why an image could not be decoded, in a few words."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
-    return " ".join(str(getattr(error, "strerror", None) or error).split())
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

@@ -9,7 +9,7 @@ from pathlib import Path
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from delta.backbones import Backbone
@@ -17,7 +17,7 @@ from delta.errors import UserError
 
 _RUN_WEIGHTS = "weights.safetensors"
 _SPEC = "backbone"
-_UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError)
+_UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError)
 
 
 class Network(nn.Module):
@@ -78,11 +78,12 @@ def save_weights(spec: Backbone, state: Mapping[str, Tensor], path: Path) -> Non
 
 def _load_weights(path: Path) -> tuple[Backbone, dict[str, Tensor]]:
     """What `save_weights` wrote."""
-    with safe_open(path, "pt") as file:
-        spec = Backbone.from_json((file.metadata() or {})[_SPEC])
+    # Mapped into memory, a file that somebody cuts meanwhile would kill the process without a word (SIGBUS).
+    with safe_open(path, "pt", backend="pread") as file:
+        spec, state = Backbone.from_json((file.metadata() or {})[_SPEC]), file.get_tensors()
     if not timm.is_model(spec.architecture):  # timm would take other names for places to download from
         raise ValueError(f"{spec.architecture!r} is no network of timm's")
-    return spec, load_file(path)
+    return spec, state
 
 
 def build_network(weights: Path, n_classes: int, seed: int = 0) -> Network:

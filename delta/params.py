@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -11,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictInt,
     ValidationError,
     create_model,
     field_validator,
@@ -44,7 +47,8 @@ def _distinct(values: list) -> list:
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]  # 1.0 would name other stage items than 1
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Names = Annotated[list[str], AfterValidator(_distinct)]
 Estimator = Literal["exact", "fisher"]
 
@@ -112,8 +116,8 @@ class Dataset(Section):
 
     format: Literal[FORMATS]
     source: str = Field(min_length=1)
-    train_per_class: Annotated[int, Field(ge=1)] | Literal["rest"] | None = None
-    test_per_class: Annotated[int, Field(ge=1)] | None = None
+    train_per_class: Count | Literal["rest"] | None = None
+    test_per_class: Count | None = None
     seed: Seed | None = None
     classes: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)] | None = None
     networks: dict[Name, SourceNetwork] = {}
@@ -151,7 +155,7 @@ class Input(SourceNetwork):
     """A backbone: its source network, how that sees images (pixels a side after resizing and after cropping; of the
     shorter edge in the improved view), and the initial learning rate."""
 
-    resize: int = Field(ge=32)
+    resize: int = Field(ge=32, le=8192)
     crop: int = Field(ge=32)
     learning_rate: float = Field(gt=0)
 
@@ -175,10 +179,10 @@ class Training(Section):
             and tests stay in float32.
     """
 
-    iterations: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
+    iterations: Count
+    batch_size: int = Field(ge=2, le=10**9)
     momentum: float = Field(ge=0, lt=1)
-    decay_after: int = Field(ge=1)
+    decay_after: Count
     decay_factor: float = Field(gt=0, le=1)
     clip_norm: Annotated[float, Field(gt=0)] | None
     precision: Literal["fp32", "bf16"]
@@ -269,8 +273,8 @@ class ActivationMaps(Section):
     datasets: Names
     backbones: Names
     seed: Seed
-    images: int = Field(ge=1)
-    filters: int = Field(ge=1)
+    images: Count
+    filters: Count
 
 
 class Grid(Section):
@@ -289,8 +293,8 @@ class Grid(Section):
     backbones: Names
     alpha: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
     beta: Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(_distinct)]
-    folds: list[int]
-    iterations: int = Field(ge=1)
+    folds: list[StrictInt]
+    iterations: Count
     estimator: Estimator
     seed: Seed
 
@@ -439,8 +443,18 @@ Params = create_model("Params", __base__=_Base, **{name: (method, ...) for name,
 Params.__doc__ = """All of params.yaml: the sections above and one for each method, under its key."""
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a key stand twice and the last one win, which hides a mistake."""
+_LONGEST = 3000  # characters of a value: Python prints no numbers of more than 4,300 digits
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML lets a key stand twice and the last one win, which hides a mistake; and no file's name may have a NUL."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+        value = super().construct_scalar(node)
+        if "\0" in value or len(value) > _LONGEST:
+            problem = f"a value with a NUL, or of more than {_LONGEST} characters"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -460,13 +474,16 @@ def load_params(path: Path) -> Params:
         UserError: naming the file and every wrong parameter.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except Exception as error:  # PyYAML has nearly every kind of error for a value that is not what its tag says
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     try:
         return Params.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{path}: {'; '.join(map(_sentence, error.errors()))}") from None
+
+
+_SHOWN = (str, int, float, date, NoneType)  # what fits into a line: an alias can make the others enormous
 
 
 def _sentence(problem: dict[str, Any]) -> str:
@@ -475,6 +492,6 @@ def _sentence(problem: dict[str, Any]) -> str:
         return f"{where}: unknown parameter"
     if problem["type"] == "missing":
         return f"{where}: missing"
-    given = f" (got {problem['input']!r})" if not isinstance(problem["input"], dict | list) else ""
+    given = f" (got {problem['input']!r:.99})" if isinstance(problem["input"], _SHOWN) else ""
     message = f"{problem['msg'].removeprefix('Value error, ')}{given}"
     return f"{where}: {message}" if where else message

@@ -19,11 +19,12 @@ from delta.backbones import Backbone
 from delta.devices import moved
 from delta.errors import UserError
 from delta.index import read_index
+from delta.stored import Stored
 
 
 @dataclass(frozen=True)
 class PackedImages(ABC):
-    """A data set whose images lie decoded on disk, memory-mapped; the subclasses are the views of it.
+    """A data set whose images lie decoded on disk; the subclasses are the views of it.
 
     Attributes:
         index: a row an image: path, label, target (class index), split (train or test).
@@ -100,18 +101,22 @@ class Packed(PackedImages):
         test_view: all images, uint8 [n, crop, crop, 3].
     """
 
-    train_view: np.ndarray
-    test_view: np.ndarray
+    train_view: Stored | np.ndarray
+    test_view: Stored | np.ndarray
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Raises UserError where the folder is not a packed data set."""
         index = read_index(folder)
+        counts = {"train_view": (index["split"] == "train").sum(), "test_view": len(index)}
         try:
-            views = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("train_view", "test_view")]
-            return cls(index.assign(train_row=(index["split"] == "train").cumsum() - 1), *views)
-        except (OSError, ValueError, KeyError) as error:
+            views = {name: Stored.npy(folder / f"{name}.npy") for name in counts}
+        except Exception as error:  # NumPy has many kinds for a damaged header
             raise _not_packed(folder, error) from None
+        for name, view in views.items():
+            if len(view) != counts[name]:
+                raise _not_packed(folder, f"{name}.npy has {len(view)} images, index.csv {counts[name]}")
+        return cls(index.assign(train_row=(index["split"] == "train").cumsum() - 1), **views)
 
     def _training_images(self, rows: np.ndarray) -> Sequence[np.ndarray]:
         return self.train_view[self.index["train_row"].to_numpy()[rows]]
@@ -131,19 +136,19 @@ class PackedWhole(PackedImages):
     """
 
     crops: ClassVar[int] = 10
-    images: np.ndarray
+    images: Stored
     crop: int
 
     @classmethod
     def open(cls, folder: Path, crop: int) -> Self:
         """Raises UserError where the folder is not a packed data set."""
-        index = read_index(folder)
+        index = read_index(folder, whole=True)
+        sizes = 3 * index["height"] * index["width"]
         try:
-            sizes = 3 * index["height"] * index["width"]
-            images = np.memmap(folder / "images.bin", mode="r", dtype=np.uint8, shape=(int(sizes.sum()),))
-            return cls(index.assign(offset=sizes.cumsum() - sizes), images, crop)
-        except (OSError, ValueError, KeyError) as error:
+            images = Stored(folder / "images.bin", (int(sizes.sum()),))
+        except (OSError, ValueError) as error:
             raise _not_packed(folder, error) from None
+        return cls(index.assign(offset=sizes.cumsum() - sizes), images, crop)
 
     def _training_images(self, rows: np.ndarray) -> Sequence[np.ndarray]:
         places = self.index[["offset", "height", "width"]].to_numpy()[rows]
@@ -153,8 +158,8 @@ class PackedWhole(PackedImages):
         return ten_crops([image.copy() for image in self._training_images(rows)], self.crop)
 
 
-def _not_packed(folder: Path, error: Exception) -> UserError:
-    return UserError(f"{folder}: not a packed data set ({error}): run `dvc repro`")
+def _not_packed(folder: Path, why: object) -> UserError:
+    return UserError(f"{folder}: not a packed data set ({why}): run `dvc repro`")
 
 
 def input_statistics(spec: Backbone, device: torch.device) -> Tensor:

@@ -5,13 +5,11 @@ No weight file is ever unpickled with code execution: `weights_only=True`, or sa
 
 from __future__ import annotations
 
-import pickle
 from importlib import metadata
 from pathlib import Path
 
 import timm
 import torch
-from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
@@ -23,7 +21,6 @@ from delta.errors import UserError
 from delta.params import SourceNetwork
 
 _PIXELS = 128  # the side of the images that a network is watched with, where it takes any
-_UNREADABLE = (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, KeyError, AttributeError, TypeError)
 
 
 def source_weights(source: SourceNetwork, downloads: Downloads) -> tuple[Backbone, dict[str, Tensor]]:
@@ -48,6 +45,8 @@ def source_weights(source: SourceNetwork, downloads: Downloads) -> tuple[Backbon
         state = read_state(file, published.architecture, published.own_names and not source.checkpoint)
     with torch.random.fork_rng(devices=[]):
         backbone = timm.create_model(published.architecture, pretrained=False, num_classes=0).eval()
+    if spoilt := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
+        raise UserError(f"{file}: {spoilt[0]} holds numbers that are not finite: get the file anew")
     backbone.load_state_dict(state)
     return described(backbone, published, source, name), backbone.state_dict()
 
@@ -87,10 +86,14 @@ def described(backbone: nn.Module, published: Published, source: SourceNetwork, 
 
 def _of_timm(name: str) -> Published:
     """A network of timm's, with the weights that timm has for it."""
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.partition('.')[0][:6]}*")[:5]
-        raise UserError(f"network {TIMM}{name}: timm has no such network; it has {', '.join(near) or 'others'} …")
-    config = timm.get_pretrained_cfg(name)
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
+    except RuntimeError:
+        config = None
+    if config is None:
+        architecture = name.partition(".")[0]
+        near = timm.list_models(f"{architecture}.*", pretrained=True) or timm.list_models(f"*{architecture[:6]}*")
+        raise UserError(f"network {TIMM}{name}: timm has no such network; it has {', '.join(near[:5]) or 'others'} …")
     url = config.url
     if not url and config.hf_hub_id:
         url = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/{config.hf_hub_filename or 'model.safetensors'}"
@@ -121,7 +124,7 @@ def _read_as_timm_does(file: Path, architecture: str) -> dict[str, Tensor]:
     try:
         with torch.random.fork_rng(devices=[]):
             loaded = timm.create_model(architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
-    except _UNREADABLE as error:
+    except Exception as error:  # PyTorch and safetensors have many kinds for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file}: not timm's weights of {architecture} ({reason})") from None
     return loaded.state_dict()
@@ -144,10 +147,12 @@ def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[s
     try:
         found = load_state_dict(str(file), weights_only=True)
         found = {name.removeprefix("backbone."): tensor for name, tensor in found.items()}
+        if sparse := [name for name, tensor in found.items() if tensor.layout != torch.strided]:
+            raise ValueError(f"{sparse[0]} is sparse")
         shapes = {name: tensor.shape for name, tensor in found.items()}
     except FileNotFoundError:
         raise UserError(f"{file}: no such weight file") from None
-    except (*_UNREADABLE, OSError, ValueError) as error:
+    except Exception as error:  # PyTorch and safetensors have many kinds for a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{file}: not a plain PyTorch weight file ({reason})") from None
     with torch.random.fork_rng(devices=[]):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import shutil
 import stat
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -148,6 +150,40 @@ def test_tar_links_out_and_devices(tmp_path, out, kind, target):
     assert "'evil'" in refusal(tmp_path / "a.tar", out)
     assert not list(out.iterdir())
     assert (tmp_path / "secret").read_text() == "secret"
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_tar_that_says_it_is_larger_than_any_disk(tmp_path, out, sparse):
+    member = tarfile.TarInfo("bomb")
+    member.size = 0 if sparse else 2**50
+    member.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(2**50)} if sparse else {}
+    (tmp_path / "a.tar").write_bytes(member.tobuf(tarfile.PAX_FORMAT if sparse else tarfile.GNU_FORMAT) + bytes(1024))
+    assert "needs 1125899.9 GB" in refusal(tmp_path / "a.tar", out)
+    assert not list(out.iterdir())
+
+
+def test_a_zip_whose_members_are_larger_than_the_disk(tmp_path, out, monkeypatch):
+    archive = pack(tmp_path / "a.zip", {name: bytes(1000) for name in "abc"})
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2999))
+    assert f"the disk of {out} has 0.0 GB free: make room" in refusal(archive, out)
+    assert not list(out.iterdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3000))
+    unpack(archive, out)
+
+
+def test_a_tar_that_leads_back_to_its_start(tmp_path, out):
+    member = tarfile.TarInfo("again")
+    member.size = -512
+    (tmp_path / "a.tar").write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    assert "-512 bytes" in refusal(tmp_path / "a.tar", out)
+
+
+def test_a_link_to_nothing(tmp_path, out):
+    """tarfile has a KeyError for it."""
+    member = tarfile.TarInfo("link")
+    member.type, member.linkname = tarfile.LNKTYPE, "nothing"
+    (tmp_path / "a.tar").write_bytes(member.tobuf() + bytes(1024))
+    assert "'nothing' not found" in refusal(tmp_path / "a.tar", out)
 
 
 def test_links_too_deep_for_the_file_system_to_follow(tmp_path, out):

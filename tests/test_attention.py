@@ -218,7 +218,7 @@ def test_batches_do_not_matter(network, data, importance, last_layer_only):
 
 def test_test_images_and_labels_do_not_matter(network, data, importance, last_layer_only):
     test = data.rows("test")
-    view, index = data.test_view.copy(), data.index.copy()
+    view, index = np.array(data.test_view), data.index.copy()
     view[test] = 255 - view[test]
     index.loc[test, "target"] = 0
     other = filter_importance(network, dataclasses.replace(data, index=index, test_view=view))

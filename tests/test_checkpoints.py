@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -125,14 +126,18 @@ def test_a_digest_is_of_content(tmp_path):
     assert digest(tmp_path) != digests[3]
 
 
-def test_a_digest_looks_into_a_data_set(data):
-    view, index = data.train_view.copy(), data.index.copy()
-    view[3, 5, 5, 1] ^= 1
+def test_a_digest_looks_into_a_data_set(data, tmp_path):
+    shutil.copytree(data.train_view.path.parent, tmp_path / "copy")
+    copy = type(data).open(tmp_path / "copy")
+    assert digest(copy) == digest(data)
+    index = data.index.copy()
     index.loc[0, "target"] = 2
-    moved = data.hold_out(np.array([0]))
-    digests = [digest(each) for each in (data, replace(data, train_view=view), replace(data, index=index), moved)]
-    assert len(set(digests)) == 4
-    assert digest(type(data).open(Path(data.train_view.filename).parent)) == digests[0]
+    others = [replace(data, index=index), data.hold_out(np.array([0]))]
+    view = np.array(data.train_view)
+    view[3, 5, 5, 1] ^= 1
+    np.save(copy.train_view.path, view)
+    others.append(type(data).open(tmp_path / "copy"))
+    assert len({digest(data), *map(digest, others)}) == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

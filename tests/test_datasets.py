@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from delta import datasets
+from delta import datasets, images
 from delta.datasets import folder
 from delta.errors import UserError
+from delta.files import whole_folder
 
 
 def image(path: Path, color: str = "red") -> Path:
@@ -90,6 +93,50 @@ def test_all_bad_images_are_named_at_once(classes, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_source_that_changes_while_it_is_copied(classes, tmp_path, monkeypatch):
+    """DVC would record the copy as that of the folder as it is then."""
+    changes = {
+        "new": lambda: image(classes / "cat/3.jpg"),
+        "other": lambda: image(classes / "cat/1.jpg", "blue"),
+        "moved": lambda: (classes / "cat/1.jpg").rename(classes / "cat/7.jpg"),
+        "gone": lambda: (classes / "cat/2.png").unlink(),
+    }
+    for name, change in changes.items():
+        pending = [change]
+
+        def decode(path, pending=pending):
+            found = images.decode(path)
+            for each in pending:
+                each()
+            pending.clear()
+            return found
+
+        monkeypatch.setattr(folder, "decode", decode)
+        why = "No such file" if name in ("gone", "moved") else "photographs: was changed while it was copied: run again"
+        with pytest.raises((UserError, FileNotFoundError), match=why), whole_folder(tmp_path / "set") as out:
+            folder.copy_images(classes, out)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs"]
+
+
+def test_a_list_that_changes_while_it_is_copied(classes, tmp_path, monkeypatch):
+    text = "path,label\ncat/1.jpg,cat\ndog/1.jpg,dog\n"
+    (classes / "list.csv").write_text(text)
+
+    def decode(path):
+        (classes / "list.csv").write_text(text.replace(",dog", ",wolf"))
+        return images.decode(path)
+
+    monkeypatch.setattr(folder, "decode", decode)
+    with pytest.raises(UserError, match="list.csv: was changed while it was copied"):
+        copied(classes / "list.csv", tmp_path)
+
+
+def test_names_that_are_no_text(classes, tmp_path):
+    image(classes / "cat" / os.fsdecode(b"\xff.png"))
+    with pytest.raises(UserError, match=r"1 unreadable image file.*cat/\\udcff.png"):
+        copied(classes, tmp_path)
+
+
 def spoil_missing(root: Path) -> Path:
     return root / "nowhere"
 
@@ -119,6 +166,7 @@ def spoil_loose_image(root: Path) -> Path:
 
 def csv(text: str):
     def spoil(root: Path) -> Path:
+        shutil.copy(root / "cat/1.jpg", root / "labels.csv")
         (root / "list.csv").write_text(text)
         return root / "list.csv"
 
@@ -136,6 +184,9 @@ def csv(text: str):
         (csv("file,label\na,b\n"), "columns path and label"),
         (csv("path,label\n"), "no rows"),
         (csv(""), "not readable as CSV"),
+        (csv("path,label\ncat/1.jpg,cat,\ndog/1.jpg,dog,\n"), "rows have more cells than its first line"),
+        (csv(f"path,label\ncat/1.jpg,cat\n{'x' * 300}.jpg,dog\n"), "1 file.* in it do not exist: xxx"),
+        (csv("path,label\nlabels.csv,cat\ndog/1.jpg,dog\n"), "give the image labels.csv another name"),
         (csv("path,label\ncat/1.jpg,\n"), "empty in line.* 2"),
         (csv("path,label\ncat/9.jpg,cat\ndog/8.jpg,dog\n"), "2 file.*cat/9.jpg, dog/8.jpg"),
         (csv("path,label\ncat/1.jpg,cat\ncat/../cat/1.jpg,dog\n"), "more than once: cat/../cat/1.jpg, cat/1.jpg"),

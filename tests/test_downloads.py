@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from loopback import Fault, Loopback
 from delta.downloads import Downloads, RemoteFile
 from delta.errors import UserError
 
+ROOT = Path(__file__).parents[1]
 CONTENT = random.Random(0).randbytes(5000)
 MD5, SHA256 = (f"{name}:{hashlib.new(name, CONTENT).hexdigest()}" for name in ("md5", "sha256"))
 HEAD = SHA256[:15]
@@ -272,3 +275,30 @@ def test_disk_space(server, downloads, monkeypatch):
 def test_a_folder_that_cannot_be_made(server, downloads, tmp_path):
     (tmp_path / "file").touch()
     assert str(tmp_path / "file") in refusal(replace(downloads, folder=tmp_path / "file/archives"), remote(server))
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from delta.downloads import Downloads, RemoteFile
+folder, url = sys.argv[1:]
+print(Downloads(Path(folder, "archives"), Path(folder, "checksums")).fetch(RemoteFile(url)).read_bytes().hex())
+"""
+
+
+def test_processes_that_want_the_same_file_at_once(tmp_path):
+    """One downloads it and the others wait; without a checksum nothing else would tell a file written by two."""
+    with Loopback({PATH: CONTENT, "/base/b.tar": CONTENT}) as server:
+        server.misbehave(PATH, Fault(trickle=0.05), always=True)
+        urls = [server.url + PATH] * 3 + [server.url + "/base/b.tar"]
+        processes = [
+            subprocess.Popen([sys.executable, "-c", FETCH, tmp_path, url], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            for url in urls
+        ]
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0] * 4
+        assert all(output.splitlines()[-1] == CONTENT.hex() for output in outputs)
+        assert sum("waiting for another process, which downloads a.tar" in output for output in outputs) == 2
+        assert len(server.asked(PATH)) == 1
+    assert sorted(path.name for path in (tmp_path / "archives").iterdir()) == ["a.tar", "b.tar"]
+    assert [line.split()[1] for line in (tmp_path / "checksums").read_text().splitlines()] == ["a.tar", "b.tar"]

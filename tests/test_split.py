@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 from delta.errors import UserError
 from delta.images import decode, in_order, pack_views, pack_whole
 from delta.split import assign_splits, published_splits, restrict, write_packed
+from delta.stored import Stored
 from delta.views import Packed
 
 
@@ -157,6 +160,19 @@ def test_packing_names_every_bad_file(tmp_path):
         pack_views(tmp_path, ["no.jpg", "cut.png", "gone.jpg"], [True, False, True], 8, 4, tmp_path)
 
 
+def test_postscript_is_not_run(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.jpg", "EPS")
+    with pytest.raises(UserError, match=r"a.jpg \(not an image\)"):
+        pack_views(tmp_path, ["a.jpg"], [True], 8, 4, tmp_path)
+
+
+def test_an_image_too_long_to_be_kept_whole_is_named(tmp_path):
+    """Its few bytes would become gigabytes."""
+    Image.new("L", (60_000, 1)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a.png \(too long for its shorter edge: 60000 × 1 pixels\)"):
+        pack_whole(tmp_path, ["a.png"], 40, tmp_path)
+
+
 def test_labels_that_look_like_numbers_stay_as_they_are(tmp_path):
     for name in ("a.png", "b.png", "c.png", "d.png"):
         Image.new("RGB", (9, 9)).save(tmp_path / name)
@@ -168,3 +184,51 @@ def test_labels_that_look_like_numbers_stay_as_they_are(tmp_path):
 def test_what_is_no_packed_data_set_says_so(tmp_path):
     with pytest.raises(UserError, match="not a packed data set"):
         Packed.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("index.csv", lambda text: text.replace(b"test", b"rest", 1), "a split is neither train nor test"),
+        ("index.csv", lambda text: text.replace(b",2,", b",1,", 1), "a target is not its label's place"),
+        ("index.csv", lambda text: text.replace(b"target", b"class"), r"'target'"),
+        ("index.csv", lambda text: text.replace(b"train", b"test", 1), r"train_view.npy has 12 images, index.csv 11"),
+        ("test_view.npy", lambda array: array[:-1], "test_view.npy has [0-9,]+ bytes instead of|larger|greater"),
+        ("test_view.npy", lambda array: array + b"x", "test_view.npy has 55,425 bytes instead of 55,424"),
+        (
+            "train_view.npy",
+            lambda array: array.replace(b"|u1", b"|i1"),
+            r"holds int8 \[12, 40, 40, 3\] instead of images",
+        ),
+        ("train_view.npy", lambda array: b"PK" + array, "not a packed data set"),
+    ],
+)
+def test_a_spoilt_packed_data_set_is_named(packed, tmp_path, name, spoil, message):
+    shutil.copytree(packed, tmp_path / "packed")
+    file = tmp_path / "packed" / name
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(UserError, match=message) as error:
+        Packed.open(tmp_path / "packed")
+    assert str(error.value).startswith(f"{tmp_path / 'packed'}: not a packed data set (")
+
+
+@pytest.mark.parametrize("rows", [slice(0, 5), slice(3, 3), slice(12, 99), np.array([], int), np.array([7, 0, 7]), 3])
+def test_stored_rows_are_the_array_s(packed, rows):
+    stored, whole = Stored.npy(packed / "train_view.npy"), np.load(packed / "train_view.npy")
+    assert stored.shape == whole.shape and len(stored) == len(whole)
+    assert np.array_equal(stored[rows], whole[rows])
+    assert np.array_equal(stored, whole)
+
+
+def test_stored_rows_of_a_file_that_is_gone_are_there_and_of_a_changed_one_an_error(packed, tmp_path):
+    file = tmp_path / "a.npy"
+    shutil.copy(packed / "test_view.npy", file)
+    stored, whole = Stored.npy(file), np.load(file)
+    file.unlink()
+    assert np.array_equal(stored[2:5], whole[2:5])
+    for change in (lambda: os.truncate(file, 5000), lambda: os.utime(file), lambda: file.write_bytes(bytes(55_424))):
+        shutil.copy(packed / "test_view.npy", file)
+        stored = Stored.npy(file)
+        change()
+        with pytest.raises(UserError, match=r"a.npy: was changed while this run was reading it"):
+            stored[np.array([17])]

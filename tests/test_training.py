@@ -9,6 +9,7 @@ import platform
 import resource
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -114,7 +115,7 @@ def test_nothing_global_is_drawn_from_or_left_behind(data, weights):
 @pytest.mark.parametrize("key", ["l2_fe", "delta"])
 def test_test_split_never_enters_training(key, data, weights):
     test = data.rows("test")
-    view, index = data.test_view.copy(), data.index.copy()
+    view, index = np.array(data.test_view), data.index.copy()
     view[test] = 0
     index.loc[test, "target"] = 0
     trained, blind = (train(key, d, weights)[0] for d in (data, replace(data, index=index, test_view=view)))

@@ -236,6 +236,10 @@ def test_any_cnn_of_timm_by_name(downloads, resnet18):
     ("source", "message"),
     [
         ({"network": "timm:resnet1"}, "network timm:resnet1: timm has no such network; it has .*resnet"),
+        (
+            {"network": "timm:resnet18.a9"},
+            "network timm:resnet18.a9: timm has no such network; it has resnet18.a1_in1k",
+        ),
         ({"network": "timm:resnet18", "feature_layers": ["layer9"]}, "feature_layers: resnet18 has no module layer9"),
         ({"network": "timm:resnet18", "feature_layers": ["layer1"]}, "'layer1' of resnet18 holds 4 convolutions"),
         ({"network": "timm:vit_tiny_patch16_224"}, "no such file|ends in no convolution"),
@@ -289,6 +293,27 @@ def test_a_network_that_is_no_chain_is_one_step():
             return self.a(x) + self.b(x)
 
     assert find_path(Forked(), torch.randn(2, 3)) == ("",)
+
+
+def test_weights_that_are_no_numbers_are_named(downloads, resnet18, tmp_path):
+    state = {name: tensor.clone() for name, tensor in resnet18.state_dict().items()}
+    state["layer3.0.bn1.bias"][5] = float("nan")
+    torch.save(state, tmp_path / "mine.pth")
+    source = SourceNetwork(network="timm:resnet18", checkpoint=str(tmp_path / "mine.pth"))
+    with pytest.raises(UserError, match="mine.pth: layer3.0.bn1.bias holds numbers that are not finite"):
+        source_weights(source, downloads)
+
+
+def test_a_download_of_timm_s_that_is_malicious_runs_nothing(downloads, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "evil"), "w")
+
+    torch.save({"conv1.weight": Evil()}, downloads.folder / "timm-resnet18.tv_in1k.pth")
+    with pytest.raises(UserError, match="timm-resnet18.tv_in1k.pth: not timm's weights of resnet18.tv_in1k") as error:
+        source_weights(SourceNetwork(network="timm:resnet18.tv_in1k"), downloads)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "evil").exists()
 
 
 def test_a_run_s_own_weights_are_a_checkpoint(weights, downloads, tmp_path):

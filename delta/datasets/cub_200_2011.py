@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from delta.datasets.published import Published, checked, reading
@@ -63,6 +64,8 @@ def read_parts(root: Path, folder: str = _FOLDER, images: str = f"{_FOLDER}/imag
     with reading(lists / "part_locs.txt"):
         columns = {"image": str, "part": str, "x": float, "y": float, "visible": int}
         table = pd.read_csv(lists / "part_locs.txt", sep=" ", names=list(columns), dtype=columns)
+        if not np.isfinite(table[["x", "y"]]).all(axis=None):
+            raise ValueError("a part lies nowhere")
         table.insert(0, "path", [paths[image] for image in table.pop("image")])
         table = table.assign(part=[parts[part] for part in table["part"]], visible=table["visible"] == 1)
     return table.sort_values("path", kind="stable", ignore_index=True)

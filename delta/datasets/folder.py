@@ -10,6 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from delta.errors import UserError
+from delta.files import is_file
 from delta.images import BROKEN_IMAGE, decode, reason
 
 LABELS = "labels.csv"
@@ -29,12 +30,13 @@ def copy_images(source: Path, out: Path) -> None:
     """
     if not source.exists():
         raise UserError(f"{source}: no such folder or CSV file: set `source` of the data set in params.yaml")
-    files = _from_csv(source) if source.is_file() else _from_class_folders(source)
+    files = _listed(source)
     if files["label"].nunique() < 2:
         raise UserError(f"{source}: a classifier needs at least two classes, this has {files['label'].nunique()}")
     bad = []
     for file, path in tqdm(list(zip(files["file"], files["path"], strict=True)), desc="copy", unit="image"):
         try:
+            path.encode()  # names that are no UTF-8 have no place in a table
             decode(file)
         except BROKEN_IMAGE as error:
             bad.append(f"{file} ({reason(error)})")
@@ -43,6 +45,8 @@ def copy_images(source: Path, out: Path) -> None:
         shutil.copyfile(file, out / path)
     if bad:
         raise UserError(f"{len(bad)} unreadable image file(s): {', '.join(bad)}: repair or remove them")
+    if not _listed(source).equals(files):
+        raise UserError(f"{source}: was changed while it was copied: run again")
     files[["path", "label"]].to_csv(out / LABELS, index=False)
 
 
@@ -52,7 +56,16 @@ def read(root: Path) -> pd.DataFrame:
         table = pd.read_csv(root / LABELS, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{root / LABELS}: {error}: run `dvc repro download`") from None
+    if list(table) != ["path", "label"]:
+        raise UserError(f"{root / LABELS}: has not the columns path and label: run `dvc repro download`")
     return table.sort_values("path", ignore_index=True)
+
+
+def _listed(source: Path) -> pd.DataFrame:
+    """What is to be copied: file, path (below the output folder), label, and the file's size and time of change."""
+    files = _from_csv(source) if source.is_file() else _from_class_folders(source)
+    states = [file.stat() for file in files["file"]]
+    return files.assign(size=[state.st_size for state in states], changed=[state.st_mtime_ns for state in states])
 
 
 def _from_class_folders(source: Path) -> pd.DataFrame:
@@ -80,6 +93,8 @@ def _from_csv(source: Path) -> pd.DataFrame:
         table = pd.read_csv(source, dtype=str, keep_default_na=False)
     except ValueError as error:
         raise UserError(f"{source}: not readable as CSV: {' '.join(str(error).split())}") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for the rows' names
+        raise UserError(f"{source}: its rows have more cells than its first line, which is to name the columns")
     if not {"path", "label"} <= set(table.columns):
         raise UserError(f"{source}: needs the columns path and label, has {', '.join(table.columns)}")
     if table.empty:
@@ -87,12 +102,15 @@ def _from_csv(source: Path) -> pd.DataFrame:
     if incomplete := [str(row + 2) for row in table.index[(table["path"] == "") | (table["label"] == "")]]:
         raise UserError(f"{source}: path or label is empty in line(s) {', '.join(incomplete)}")
     files = [source.parent / path for path in table["path"]]
-    if missing := [path for path, file in zip(table["path"], files, strict=True) if not file.is_file()]:
+    if missing := [path for path, file in zip(table["path"], files, strict=True) if not is_file(file)]:
         raise UserError(f"{source}: {len(missing)} file(s) in it do not exist: {', '.join(missing)}")
     repeated = pd.Series([str(file.resolve()) for file in files]).duplicated(keep=False)
     if repeated.any():
         raise UserError(f"{source}: listed more than once: {', '.join(sorted(table['path'][repeated]))}")
-    return table.assign(file=files, path=[_inside(path, row) for row, path in enumerate(table["path"])])
+    table = table.assign(file=files, path=[_inside(path, row) for row, path in enumerate(table["path"])])
+    if taken := list(table["path"][table["path"].duplicated() | (table["path"] == LABELS)]):
+        raise UserError(f"{source}: give the image {taken[0]} another name: this one is taken in the copy")
+    return table[["file", "path", "label"]]
 
 
 def _inside(path: str, row: int) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from delta.archives import unpack
 from delta.downloads import Downloads, RemoteFile
 from delta.errors import UserError
+from delta.files import is_file
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def checked(root: Path, rows: Iterable[tuple[str, str, str]], published: Publish
     ]
     if repeated := list(table["path"][table["path"].duplicated()]):
         wrong.append(f"{len(repeated):,} file(s) listed more than once: {few(repeated)}")
-    if missing := [path for path in table["path"] if not (root / path).is_file()]:
+    if missing := [path for path in table["path"] if not is_file(root / path)]:
         wrong.append(f"{len(missing):,} of {len(table):,} listed files missing: {few(missing)}")
     if wrong:
         raise not_as_published(root, "; ".join(wrong))

@@ -45,7 +45,8 @@ def _entries(path: Path) -> list[tuple[str, int]]:
     with reading(path), path.open("rb") as file:
         lists = loadmat(file, variable_names=["file_list", "labels"])
         files = [str(cell.item()) for cell in lists["file_list"].flat]  # a cell array: one array of one string each
-        return list(zip(files, lists["labels"].ravel().tolist(), strict=True))
+        numbers = [int(number) for number in lists["labels"].ravel().tolist()]
+        return list(zip(files, numbers, strict=True))
 
 
 def _folder(file: str) -> str:

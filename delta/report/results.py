@@ -50,7 +50,7 @@ def read_result(run: Path, name: str) -> Any:
     file = run / "result.json"
     try:
         return json.loads(file.read_text(encoding="utf-8"))[name]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{file}: no result of a run ({error}): run `dvc repro`") from None
 
 

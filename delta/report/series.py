@@ -20,8 +20,8 @@ def curve(run: Path, metric: str) -> pd.DataFrame:
     """
     file = run / "curves" / "plots" / "metrics" / f"{metric}.tsv"
     try:
-        points = pd.read_csv(file, sep="\t")
-    except (OSError, ValueError) as error:
+        points = pd.read_csv(file, sep="\t", dtype={"step": float, metric: float})[["step", metric]]
+    except (OSError, ValueError, KeyError, OverflowError) as error:
         raise UserError(f"{file}: no learning curve ({error}): run `dvc repro`") from None
     return pd.DataFrame({"epoch": points["step"] / read_result(run, "iterations_per_epoch"), metric: points[metric]})
 
