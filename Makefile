@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 repro: .venv/installed
 	dvc repro
 
-test: .venv/installed
+test: .venv/installed .venv/cluster
 	ruff check .
 	ruff format --check .
 	python -m pytest
@@ -16,4 +16,8 @@ test: .venv/installed
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --requirement requirements.txt
+	touch $@
+
+.venv/cluster: requirements-cluster.txt .venv/installed
+	.venv/bin/pip install --quiet --requirement requirements-cluster.txt --constraint requirements.txt
 	touch $@

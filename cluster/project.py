@@ -5,6 +5,7 @@ It does what `dvc repro` does around a stage's command, with the same functions 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -165,6 +166,7 @@ def opened(folder: Path) -> Iterator[Project]:
     Raises:
         UserError: there is none, or another DVC command works in it.
     """
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # what DVC says of each stage, this package says
     with ExitStack() as stack:
         try:
             repo = stack.enter_context(Repo(str(folder)))

@@ -102,6 +102,7 @@ class Run:
         self._answers: SimpleQueue = SimpleQueue()
         self._nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         self._looked = time.monotonic()
+        ray.cloudpickle.register_pickle_by_value(task)  # nodes need not find this package
         self._task = ray.remote(task.run_command)
         self._supervisor = Path(supervisor.__file__).read_text(encoding="utf-8")
         self._bar = tqdm(total=len(plan), unit="stage", disable=None, leave=False)
@@ -171,7 +172,7 @@ class Run:
         except (UserError, OSError) as error:
             self._fail(name, str(error))
         except ray.exceptions.RayError as error:
-            self._fail(name, f"Ray gave it up after {RETRIES} retries ({' '.join(str(error).split())[:200]})")
+            self._fail(name, f"Ray has given it up: {' '.join(str(error).split())[:300]}")
         else:
             self.ran.append(name)
             self._done(name, where)
@@ -287,6 +288,6 @@ def repro(project: Project, targets: Sequence[str], address: str, cpus: int | No
     finally:
         ray.shutdown()
     if run.failed:
-        skipped = f"; {_counted(len(run.skipped), 'stage')} that depend on them were not run" if run.skipped else ""
-        raise UserError(f"{_counted(len(run.failed), 'stage')} failed: {', '.join(run.failed)}{skipped}")
+        skipped = f"; not run, as they depend on these: {len(run.skipped)}" if run.skipped else ""
+        raise UserError(f"{len(run.failed)} of {_counted(len(plan), 'stage')} failed: {', '.join(run.failed)}{skipped}")
     print(f"{_counted(len(plan), 'stage')} up to date, {len(run.ran)} of them run")
