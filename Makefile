@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 repro: .venv/installed
 	dvc repro
 
-test: .venv/installed
+test: .venv/installed .venv/cluster
 	ruff check .
 	ruff format --check .
 	$(PYTEST)
@@ -24,4 +24,8 @@ bench: .venv/installed
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --requirement requirements.txt
+	touch $@
+
+.venv/cluster: requirements-cluster.txt .venv/installed
+	.venv/bin/pip install --quiet --requirement requirements-cluster.txt --constraint requirements.txt
 	touch $@

@@ -137,16 +137,40 @@ def image_counts(params: Params) -> dict[str, tuple[int, int]]:
     return counts
 
 
-def estimate(params: Params, specs: dict[str, Backbone], flops: dict[tuple[str, str], float]) -> None:
+class Costs:
+    """FLOPs of a profile's stages."""
+
+    def __init__(self, params: Params, specs: dict[str, Backbone]):
+        self.params, self.counts = params, image_counts(params)
+        crops = {name: view.crop for name, view in params.backbones.items()}
+        keys = ["l2_fe", *params.methods]
+        self.iteration = {(b, key): iteration_flops(specs[b], crops[b], key) for b, key in product(specs, keys)}
+        self._importance = {
+            "exact": {b: attention_flops(spec, crops[b]) for b, spec in specs.items()},
+            "fisher": {b: 7 * self.iteration[b, "l2_fe"] for b in specs},  # one pass there and three back
+        }
+
+    def training(self, dataset: str, backbone: str, key: str, crops: int = 1) -> float:
+        """Of a run and its tests: after every epoch, but with ten crops an image only at the end."""
+        (train, test), images = self.counts[dataset], self.params.training.iterations * self.params.training.batch_size
+        tests = math.ceil(images / train) if crops == 1 else 1
+        return self.iteration[backbone, key] * images + self.iteration[backbone, "l2_fe"] * tests * crops * test
+
+    def attention(self, dataset: str, backbone: str) -> float:
+        return self._importance[self.params.attention.estimator][backbone] * self.counts[dataset][0]
+
+    def fold(self, dataset: str, backbone: str) -> float:
+        """Of one fold of the grid search: a run a cell, and L2-FE and attention on the fold's own training part."""
+        grid = self.params.grid
+        cells, share = len(grid.alpha) * len(grid.beta), 1 - 1 / len(grid.folds)
+        an_image = cells * self.iteration[backbone, "delta"] + self.iteration[backbone, "l2_fe"]
+        runs = an_image * grid.iterations * self.params.training.batch_size
+        return runs + share * self.counts[dataset][0] * self._importance[grid.estimator][backbone]
+
+
+def estimate(costs: Costs, specs: dict[str, Backbone]) -> None:
     """Print runs, FLOPs and GPU-hours by experiment, and the disk that results and packed images take."""
-    training, counts, seeds = params.training, image_counts(params), len(params.seeds)
-    forward = {name: flops[name, "l2_fe"] for name in specs}
-    images = training.iterations * training.batch_size
-
-    def tests(dataset: str, crops: int, each_epoch: bool) -> float:
-        epochs = math.ceil(images / counts[dataset][0]) if each_epoch else 1
-        return crops * epochs * counts[dataset][1]
-
+    params, counts, seeds = costs.params, costs.counts, len(costs.params.seeds)
     rows = {}
     for name, methods, section, crops in (
         ("Table 1", ["l2_fe", *params.methods], params, 1),
@@ -154,25 +178,14 @@ def estimate(params: Params, specs: dict[str, Backbone], flops: dict[tuple[str, 
         ("Figure 3, ExponentialLR", params.learning_curves.methods, params.learning_curves, 1),
     ):
         runs = [*product(section.datasets, section.backbones, methods)]
-        total = sum(flops[b, m] * images + forward[b] * tests(d, crops, crops == 1) for d, b, m in runs)
-        rows[name] = seeds * len(runs), seeds * total
-    attention = {
-        "exact": {b: attention_flops(spec, params.backbones[b].crop) for b, spec in specs.items()},
-        "fisher": {b: 7 * forward[b] for b in specs},  # one pass there and three back
-    }
-    importance = attention[params.attention.estimator]
+        rows[name] = seeds * len(runs), seeds * sum(costs.training(d, b, m, crops) for d, b, m in runs)
     pairs = [*product(params.datasets, params.backbones)]
-    rows["Attention"] = len(pairs), sum(importance[b] * counts[d][0] for d, b in pairs)
+    rows["Attention"] = len(pairs), sum(costs.attention(d, b) for d, b in pairs)
     grid = params.grid
     if grid.datasets:
         folds = [*product(grid.datasets, grid.backbones, grid.folds)]
-        cells, share = len(grid.alpha) * len(grid.beta), 1 - 1 / len(grid.folds)
-        total = sum(
-            (cells * flops[b, "delta"] + flops[b, "l2_fe"]) * grid.iterations * training.batch_size
-            + share * counts[d][0] * attention[grid.estimator][b]
-            for d, b, _ in folds
-        )
-        rows["Figure 4, grid search"] = len(folds) * (cells + 1), total
+        cells = len(grid.alpha) * len(grid.beta)
+        rows["Figure 4, grid search"] = len(folds) * (cells + 1), sum(costs.fold(d, b) for d, b, _ in folds)
     rows["All"] = tuple(map(sum, zip(*rows.values(), strict=True)))
     print(f"\n| | runs | PFLOP | {' | '.join(f'GPU-hours, {p} at {t} TFLOP/s' for p, t in SUSTAINED.items())} |")
     print("| --- | ---: | ---: | ---: | ---: |")
@@ -207,12 +220,12 @@ def main() -> None:
     keys = ["l2_fe", *params.methods]
     specs = {name: spec_of(view) for name, view in params.backbones.items()}
     crops = {name: view.crop for name, view in params.backbones.items()}
-    flops = {(b, key): iteration_flops(specs[b], crops[b], key) for b, key in product(specs, keys)}
+    costs = Costs(params, specs)
     size, precision = arguments.batch, params.training.precision
     print(
         f"# What {arguments.profile} costs\n\n`python -m benchmarks.cost {arguments.profile} --batch {arguments.batch}`"
     )
-    estimate(params, specs, flops)
+    estimate(costs, specs)
     device = pick_device("auto")
     where = f"{device_name(device)}, {torch.get_num_threads()} threads" if device.type == "cpu" else device_name(device)
     print(f"\nOne iteration: a batch of {size}, {precision}; measured on {where}.\n")
@@ -220,7 +233,8 @@ def main() -> None:
     for b, key in product(specs, keys):
         name = f"{specs[b].name}, {crops[b]} pixels"
         seconds, peak = measured(specs[b], crops[b], size, key, precision)
-        cells = (name, METHODS[key].label, f"{flops[b, key] / 1e9:.1f}", f"{seconds:.1f}", f"{peak / 1e9:.1f}")
+        flops = costs.iteration[b, key]
+        cells = (name, METHODS[key].label, f"{flops / 1e9:.1f}", f"{seconds:.1f}", f"{peak / 1e9:.1f}")
         print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -1,0 +1,246 @@
+"""What running the DAG on a cluster costs and gives; every part prints a section of benchmarks/cluster.md.
+
+    python -m benchmarks.cluster overhead            (2 minutes)
+    python -m benchmarks.cluster busy                (20 minutes: 2,000 stages of 30 s on 64 CPUs that Ray is told of)
+    python -m benchmarks.cluster slice               (an hour on 2 cores)
+    python -m benchmarks.cluster paper               (2 minutes)
+
+`overhead` is the time from the end of a stage's command to the start of the next one's, along a chain of stages that
+depend on 20 files each, as this project's do. `busy` runs commands that sleep, so that 64 of them fit on any machine:
+their sleep over the time from the first one's start to the last one's end, on 64 CPUs. `slice` compares a run on two
+Ray nodes of one CPU with serial ones. `paper` lays out the stages of profiles/paper.yaml on GPUs, as Ray does in the
+order in which they may run, each stage taking its FLOPs over a rate (see benchmarks/cost.py) and the others no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import heapq
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.cost import SUSTAINED, Costs, spec_of
+from cluster.project import opened
+from delta.params import load_params
+
+ROOT = Path(__file__).parents[1]
+PAPER = ROOT / "profiles/paper.yaml"
+GPUS = (1, 8, 64)
+
+
+def run(folder: Path, *command: str, **variables: str) -> float:
+    """Seconds that a command takes which must succeed."""
+    started = time.perf_counter()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"} | variables
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def cluster_repro(folder: Path, address: str, *options: str, **variables: str) -> float:
+    command = (sys.executable, "-m", "cluster", "repro", "--address", address, *options)
+    return run(folder, *command, **variables)
+
+
+@contextlib.contextmanager
+def ray_nodes(number: int, cpus: int) -> Iterator[str]:
+    """The address of a Ray cluster on this machine."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus})
+    for _ in range(number - 1):
+        cluster.add_node(num_cpus=cpus)
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def make_project(folder: Path, stages: dict[str, dict], files: int) -> None:
+    """A DVC project of these stages, which depend on so many files more and write when they start and end."""
+    folder.mkdir(parents=True)
+    names = [f"file{number}" for number in range(files)]
+    for name in names:
+        (folder / name).write_text(name)
+    (folder / "stamps").mkdir()
+    stamp = "date +%s.%N >> stamps/{}"
+    described = {
+        name: {
+            "cmd": f"{stamp.format(name)}; {stage['cmd']}; echo {name} > out.{name}; {stamp.format(name)}",
+            "deps": [*names, *(f"out.{other}" for other in stage["upstream"])],
+            "outs": [f"out.{name}"],
+        }
+        for name, stage in stages.items()
+    }
+    (folder / "dvc.yaml").write_text(json.dumps({"stages": described}))
+    (folder / ".gitignore").write_text("/out.*\n/stamps/\n")
+    for command in ("git init -q", "dvc init -q"):
+        run(folder, *command.split())
+
+
+def stamps(folder: Path) -> dict[str, list[float]]:
+    """When each command started and ended, in seconds."""
+    return {file.name: [*map(float, file.read_text().split())] for file in (folder / "stamps").iterdir()}
+
+
+def overhead(work: Path, length: int = 40) -> None:
+    chain = {f"s{i}": {"cmd": "true", "upstream": [f"s{i - 1}"] if i else []} for i in range(length)}
+    print(f"\n## Overhead\n\nA chain of {length} stages.\n\n| | median (s) | largest (s) |\n| --- | ---: | ---: |")
+    for name in ("dvc repro", "cluster repro"):
+        folder = work / name.split()[0]
+        make_project(folder, chain, files=20)
+        if name == "dvc repro":
+            run(folder, "dvc", "repro")
+        else:
+            with ray_nodes(2, cpus=1) as address:
+                cluster_repro(folder, address)
+        times = stamps(folder)
+        gaps = [times[f"s{i}"][0] - times[f"s{i - 1}"][1] for i in range(1, length)]
+        print(f"| `{name}` | {statistics.median(gaps):.2f} | {max(gaps):.2f} |", flush=True)
+
+
+def busy(work: Path, groups: int = 100, nodes: int = 8, cpus: int = 8, seconds: int = 30) -> None:
+    """Groups of 20 stages in the shape of this project's: two that prepare, 17 runs and one that gathers them."""
+    stages = {}
+    for group in range(groups):
+        stages[f"pack-{group}"] = []
+        stages[f"attend-{group}"] = [f"pack-{group}"]
+        stages |= {f"train-{group}-{i}": [f"pack-{group}", f"attend-{group}"] for i in range(17)}
+        stages[f"gather-{group}"] = [f"train-{group}-{i}" for i in range(17)]
+    make_project(work / "busy", {k: {"cmd": f"sleep {seconds}", "upstream": v} for k, v in stages.items()}, files=2)
+    with ray_nodes(nodes, cpus) as address:
+        whole = cluster_repro(work / "busy", address, "--cpus-per-run", "1")
+    times, workers = stamps(work / "busy").values(), nodes * cpus
+    spent = max(end for _, end in times) - min(start for start, _ in times)
+    slept = len(stages) * seconds / workers
+    print(f"\n## {len(stages):,} stages × {workers} workers\n\nCommands that sleep {seconds} s, {nodes} nodes.\n")
+    print("| | seconds | workers busy |\n| --- | ---: | ---: |")
+    print(f"| sleep, over {workers} workers | {slept:.0f} | |")
+    print(f"| first command's start to last one's end | {spent:.0f} | {slept / spent:.1%} |")
+    print(f"| the whole call | {whole:.0f} | {slept / whole:.1%} |")
+
+
+def slice_(work: Path) -> None:
+    results = {}
+    print("\n## The embedded slice\n\n| | minutes |\n| --- | ---: |")
+    for name in ("`dvc repro`", "`dvc repro`, 1 thread", "two nodes of 1 CPU"):
+        folder = work / str(len(results))
+        run(work, "git", "clone", "-q", str(ROOT), str(folder))
+        shutil.rmtree(folder / "reports")
+        if name.startswith("two"):
+            with ray_nodes(2, cpus=1) as address:
+                seconds = cluster_repro(folder, address)
+        else:
+            seconds = run(folder, "dvc", "repro", **({"OMP_NUM_THREADS": "1"} if "thread" in name else {}))
+        results[name] = [*map(Path.read_bytes, sorted((folder / "reports").glob("*.json")))]
+        print(f"| {name} | {seconds / 60:.1f} |", flush=True)
+    default, one_thread, clustered = results.values()
+    said = {True: "bit-equal", False: "not bit-equal"}
+    print(f"\nThe cluster's metrics are {said[clustered == one_thread]} to those of `dvc repro` on 1 thread, ", end="")
+    print(f"and {said[clustered == default]} to those on all cores.")
+
+
+def stage_hours(costs: Costs, names: list[str], rate: float) -> dict[str, float]:
+    """GPU-hours of each stage at a rate in TFLOP/s; stages that compute nothing, or too little to count, have none."""
+    flops = dict.fromkeys(names, 0.0)
+    for name in names:
+        stage, _, item = name.partition("@")
+        match stage, item.split("-"):
+            case "train" | "train_exponential", [dataset, backbone, method, _]:
+                flops[name] = costs.training(dataset, backbone, method)
+            case "train_improved", [dataset, backbone, method, _]:
+                flops[name] = costs.training(dataset, backbone, method, crops=10)
+            case "train_l2_fe", [dataset, backbone, _]:
+                flops[name] = costs.training(dataset, backbone, "l2_fe")
+            case "estimate_attention", [dataset, backbone]:
+                flops[name] = costs.attention(dataset, backbone)
+            case "cross_validate", [dataset, backbone, _]:
+                flops[name] = costs.fold(dataset, backbone)
+    return {name: number / rate / 1e12 / 3600 for name, number in flops.items()}
+
+
+def schedule(plan: dict[str, list[str]], hours: dict[str, float], gpus: float) -> dict[str, float]:
+    """When each stage ends, in hours, if those that take time hold a GPU and run in the order in which they may."""
+    waiting = {name: set(upstream) for name, upstream in plan.items()}
+    downstream = {name: [other for other in plan if name in waiting[other]] for name in plan}
+    queue, running, ends = deque(), [], {}
+
+    def may_run(name: str, now: float) -> None:
+        if hours[name]:
+            queue.append(name)
+        else:
+            end(name, now)
+
+    def end(name: str, now: float) -> None:
+        ends[name] = now
+        for other in downstream[name]:
+            waiting[other].discard(name)
+            if not waiting[other]:
+                may_run(other, now)
+
+    for name in [name for name in plan if not plan[name]]:
+        may_run(name, 0.0)
+    now = 0.0
+    while queue or running:
+        while queue and len(running) < gpus:
+            name = queue.popleft()
+            heapq.heappush(running, (now + hours[name], name))
+        now, name = heapq.heappop(running)
+        end(name, now)
+    return ends
+
+
+def longest_chain(plan: dict[str, list[str]], hours: dict[str, float], ends: dict[str, float]) -> list[str]:
+    """What the last stage waits for, and so on, those that take time."""
+    name, chain = max(ends, key=ends.__getitem__), []
+    while True:
+        if hours[name]:
+            chain.append(f"{name} ({hours[name]:.1f} h)")
+        if not plan[name]:
+            return chain[::-1]
+        name = max(plan[name], key=ends.__getitem__)
+
+
+def paper(work: Path) -> None:
+    folder = work / "paper"
+    folder.mkdir()
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    shutil.copy(PAPER, folder / "params.yaml")
+    for command in ("git init -q", "dvc init -q"):
+        run(folder, *command.split())
+    with contextlib.chdir(folder), opened(folder) as project:
+        plan = project.plan([])
+    params = load_params(PAPER)
+    costs = Costs(params, {name: spec_of(view) for name, view in params.backbones.items()})
+    print("\n## The paper's profile\n\nHours of wall time by GPUs, and the longest chain of stages.\n")
+    print(f"| | {' | '.join(f'{gpus} GPU{chr(115) * (gpus > 1)}' for gpus in GPUS)} | any number |")
+    print(f"| --- |{' ---: |' * (len(GPUS) + 1)}")
+    for precision, rate in SUSTAINED.items():
+        hours = stage_hours(costs, list(plan), rate)
+        cells = [f"{max(schedule(plan, hours, gpus).values()):,.1f}" for gpus in (*GPUS, float("inf"))]
+        print(f"| {precision} at {rate} TFLOP/s | {' | '.join(cells)} |")
+    chain = longest_chain(plan, hours, schedule(plan, hours, float("inf")))
+    print(f"\nThe longest chain, in {precision}: {', '.join(chain)}.")
+
+
+def main() -> None:
+    parts = {"overhead": overhead, "busy": busy, "slice": slice_, "paper": paper}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=parts)
+    part = parser.parse_args().part
+    with TemporaryDirectory() as work:
+        parts[part](Path(work))
+
+
+if __name__ == "__main__":
+    main()
