@@ -17,7 +17,10 @@ def main() -> None:
         "--address", default="auto", help="the cluster: auto (the one this node is in), HOST:PORT, or local (a new one)"
     )
     command.add_argument(
-        "--cpus-per-run", type=_positive(int), metavar="N", help="CPUs, and threads, of a stage (default: a share)"
+        "--cpus-per-run",
+        type=_positive(int),
+        metavar="N",
+        help="CPUs of a stage (default: its threads, or a share)",
     )
     command.add_argument(
         "--gpus-per-run", type=_positive(float), metavar="N", help="GPUs of a stage that computes (default: 1 if any)"

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from dvc.env import DVC_ROOT, DVC_STAGE
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
@@ -74,6 +75,13 @@ class Project:
             planned = plan_repro(graph, stages)
             self._stages = {stage.addressing: stage for stage in planned}
             return {name: [other.addressing for other in graph.successors(s)] for name, s in self._stages.items()}
+
+    @property
+    def threads(self) -> int | None:
+        """On how many threads a stage computes, where params.yaml says so; a wrong number is its own stage's matter."""
+        values = yaml.safe_load((Path(self._repo.root_dir) / "params.yaml").read_text(encoding="utf-8"))
+        threads = values.get("threads")
+        return threads if isinstance(threads, int) and threads > 0 else None
 
     def prepare(self, name: str) -> Command | str:
         """What to run for a stage whose upstream stages are done; where nothing is to be run, why: UNCHANGED, ...

@@ -271,6 +271,7 @@ def repro(project: Project, targets: Sequence[str], address: str, cpus: int | No
         UserError: there is no cluster, or stages have failed; whatever does not depend on those has been done.
     """
     plan = project.plan(targets)
+    cpus = cpus or project.threads
     settle(project.scratch)
     connect(address)
     # Ray's own handler for SIGTERM leaves the program without cancelling anything.

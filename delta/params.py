@@ -348,6 +348,7 @@ class _Base(Section):
     grid: Grid
     checkpoints: Checkpoints
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None
 
     @field_validator("methods")
     @classmethod

@@ -57,6 +57,8 @@ def run_stage(main: Callable[..., None]) -> None:
     with told_in_one_line():
         _watch_signals()
         params = load_params(PARAMS)
+        if params.threads and (torch := sys.modules.get("torch")):  # which only stages that compute have imported
+            torch.set_num_threads(params.threads)
         parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
         for name in list(inspect.signature(main).parameters)[1:]:
             choices = listed(params)[name]

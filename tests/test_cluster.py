@@ -545,7 +545,6 @@ def test_a_small_slice_has_the_metrics_of_a_serial_run(cluster, tmp_path):
     for name in ("serial", "clustered"):
         clone = Clone.of_project(tmp_path / name)
         clone.edit_params(**SMALL)
-        clone.env["OMP_NUM_THREADS"] = "1"
         if name == "serial":
             clone.run("dvc", "repro", "-q")
         else:

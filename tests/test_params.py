@@ -139,6 +139,8 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("improved_view.methods", ["l2_fe"], "improved_view.methods: 'l2_fe' is no method to fine-tune with"),
         ("delta.select", "best", "delta.select: .*'fixed' or 'grid'"),
         ("device", "gpu", "device"),
+        ("threads", 0, "threads: "),
+        ("threads", "two", "threads: "),
         ("training", None, "training: "),
     ],
 )

@@ -345,7 +345,7 @@ def test_a_disk_too_small_for_the_run(size, workspace, reference, small_disk, ca
     small_disk((workspace / RUN).parent, size)
     assert code_of(started(workspace)) == 1
     (error,) = errors(capfd.readouterr().err)
-    assert re.match(r"error: .*No space left on device.*: make room and start again$", error)
+    assert error == f"error: {RUN}: cannot be written, its disk is full: make room there and run again"
     assert not list((workspace / RUN).parent.iterdir())
     subprocess.run(["mount", "-o", "remount,size=50m", (workspace / RUN).parent], check=True)
     goes_on_to(reference, workspace)
