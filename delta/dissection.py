@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, tee
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -137,10 +138,17 @@ def stream_maps(
     what = "dissect" if annotated else "thresholds"
     read_images = in_order(read, len(rows), os.cpu_count() or 1)
     bar = iter(tqdm(read_images, total=len(rows), desc=what, unit="image", disable=not progress))
-    ahead, batches = tee(iter(lambda: list(islice(bar, batch_size)), []))
+    passed = deque()  # not itertools.tee, which lets go of what both have had by 57 batches at a time
+
+    def batches() -> Iterator[Tensor]:
+        while batch := list(islice(bar, batch_size)):
+            passed.append(batch)
+            yield inputs(batch)
+
     # Closed, not left to the garbage collector: no hook stays behind whatever happens.
-    with closing(read_images), closing(layer_maps(network, layer, map(inputs, ahead))) as all_maps:
-        yield from zip(all_maps, batches, strict=True)
+    with closing(read_images), closing(layer_maps(network, layer, batches())) as all_maps:
+        for maps in all_maps:
+            yield maps, passed.popleft()
 
 
 def exceeding(positions: int) -> int:

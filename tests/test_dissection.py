@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from delta.concepts import Concepts
-from delta.dissection import LargestValues, Tallies, TopImages, best_concepts, dissect, exceeding
+from delta.dissection import LargestValues, Tallies, TopImages, best_concepts, dissect, exceeding, stream_maps
 from delta.errors import UserError
 from delta.networks import build_network, save_network
 from delta.params import load_params
@@ -297,3 +299,19 @@ def test_the_stage(params, network):
 def test_a_run_that_is_missing_is_named(params):
     with pytest.raises(UserError, match=r"delta/1: no trained network"):
         stage.main(params, "drawn_30", "efficientnet_lite0", "delta", 1)
+
+
+def test_images_that_have_been_passed_are_let_go_of(network, concepts, monkeypatch):
+    read, image = [], Concepts.image
+
+    def watched(self: Concepts, row: int, crop: int) -> np.ndarray:
+        pixels = image(self, row, crop)
+        read.append(weakref.ref(pixels))
+        return pixels
+
+    monkeypatch.setattr(Concepts, "image", watched)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    stream = stream_maps(network, "bn2", concepts, range(len(concepts)), CROP, batch_size=1)
+    most = max(sum(pixels() is not None for pixels in read) for _ in stream)
+    assert len(read) == 11
+    assert most <= 5  # one in use, two being passed, two ahead
