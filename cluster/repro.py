@@ -120,7 +120,9 @@ class Run:
                 if self._running:
                     with suppress(Empty):
                         self._take(*self._answers.get(timeout=0 if self._ready else 1))
-                self._watch_nodes()
+                if time.monotonic() > self._looked + 5:
+                    self._watch_nodes()
+            self._watch_nodes()
         finally:
             self._bar.close()
             self._cancel()
@@ -163,6 +165,8 @@ class Run:
         try:
             answer = future.result()
             where = f"{answer['seconds']:.1f} s on {answer['node']}" if "seconds" in answer else f"on {answer['node']}"
+            if (times := self._times_begun(name)) > 1:
+                where += f" (begun {times} times, as a node has died)"
             if "error" in answer:
                 raise UserError(f"{where}: {answer['error']}")
             if code := answer["exit_code"]:
@@ -200,9 +204,7 @@ class Run:
         self._say(f"{name}: failed, {why}", stages=1 + len(skipped))
 
     def _watch_nodes(self) -> None:
-        """Say which nodes have come or gone, every few seconds."""
-        if time.monotonic() < self._looked + 5:
-            return
+        """Say which nodes have come or gone since it was last called."""
         self._looked = time.monotonic()
         nodes = {node["NodeID"]: node for node in ray.nodes()}
         alive = {key for key, node in nodes.items() if node["Alive"]}
@@ -217,6 +219,9 @@ class Run:
         self._bar.set_postfix({"with Ray": len(self._running)}, refresh=False)
         self._bar.write(f"[{self._said:{len(str(self._bar.total))}}/{self._bar.total}] {what}")
         sys.stdout.flush()
+
+    def _times_begun(self, name: str) -> int:
+        return self._file(name, ".log").read_text(encoding="utf-8", errors="replace").count(f", {task.NODE} ")
 
     def _last_words(self, name: str) -> str:
         log = self._file(name, ".log")

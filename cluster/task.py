@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+NODE = "Ray's node"  # in the line of a stage's log with which an attempt at it begins
+
 
 def run_command(job: dict, supervisor: str) -> dict:
     """Run a stage's command in the shared workspace, its output going to the stage's log.
@@ -26,7 +28,7 @@ def run_command(job: dict, supervisor: str) -> dict:
     started = time.monotonic()
     try:
         with Path(job["log"]).open("a", encoding="utf-8") as log:
-            log.write(f"# {time.strftime('%F %T')} on {node}, Ray's node {node_id}\n")
+            log.write(f"# {time.strftime('%F %T')} on {node}, {NODE} {node_id}\n")
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", supervisor],
             env=os.environ | job["environment"],
