@@ -1,9 +1,11 @@
-"""What running the DAG on a cluster costs and gives; every part prints a section of benchmarks/cluster.md.
+"""What running the DAG on a cluster costs and gives, a section a part.
 
-    python -m benchmarks.cluster overhead            (2 minutes)
-    python -m benchmarks.cluster busy                (20 minutes: 2,000 stages of 30 s on 64 CPUs that Ray is told of)
-    python -m benchmarks.cluster slice               (an hour on 2 cores)
-    python -m benchmarks.cluster paper               (2 minutes)
+    python -m benchmarks.cluster overhead busy slice paper > benchmarks/cluster.md
+
+    overhead            (2 minutes)
+    busy                (20 minutes: 2,000 stages of 30 s on 64 CPUs that Ray is told of)
+    slice               (an hour on 2 cores)
+    paper               (2 minutes)
 
 `overhead` is the time from the end of a stage's command to the start of the next one's, along a chain of stages that
 depend on 20 files each, as this project's do. `busy` runs commands that sleep, so that 64 of them fit on any machine:
@@ -132,22 +134,23 @@ def busy(work: Path, groups: int = 100, nodes: int = 8, cpus: int = 8, seconds: 
 
 def slice_(work: Path) -> None:
     results = {}
-    print("\n## The embedded slice\n\n| | minutes |\n| --- | ---: |")
-    for name in ("`dvc repro`", "`dvc repro`, 1 thread", "two nodes of 1 CPU"):
+    print("\n## The embedded slice\n\nFrom an empty cache.\n\n| | minutes |\n| --- | ---: |")
+    for name in ("`dvc repro`", "`dvc repro`, all cores (`threads: null`)", "`cluster repro` on two nodes of one core"):
         folder = work / str(len(results))
         run(work, "git", "clone", "-q", str(ROOT), str(folder))
         shutil.rmtree(folder / "reports")
-        if name.startswith("two"):
+        if "all cores" in name:
+            params = (folder / "params.yaml").read_text(encoding="utf-8")
+            (folder / "params.yaml").write_text(params.replace("threads: 1 ", "threads: null "), encoding="utf-8")
+        if "nodes" in name:
             with ray_nodes(2, cpus=1) as address:
                 seconds = cluster_repro(folder, address)
         else:
-            seconds = run(folder, "dvc", "repro", **({"OMP_NUM_THREADS": "1"} if "thread" in name else {}))
+            seconds = run(folder, "dvc", "repro")
         results[name] = [*map(Path.read_bytes, sorted((folder / "reports").glob("*.json")))]
         print(f"| {name} | {seconds / 60:.1f} |", flush=True)
-    default, one_thread, clustered = results.values()
-    said = {True: "bit-equal", False: "not bit-equal"}
-    print(f"\nThe cluster's metrics are {said[clustered == one_thread]} to those of `dvc repro` on 1 thread, ", end="")
-    print(f"and {said[clustered == default]} to those on all cores.")
+    serial, _, clustered = results.values()
+    print(f"\nThe cluster's metrics are {'' if clustered == serial else 'not '}bit-equal to those of `dvc repro`.")
 
 
 def stage_hours(costs: Costs, names: list[str], rate: float) -> dict[str, float]:
@@ -236,10 +239,12 @@ def paper(work: Path) -> None:
 def main() -> None:
     parts = {"overhead": overhead, "busy": busy, "slice": slice_, "paper": paper}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=parts)
-    part = parser.parse_args().part
-    with TemporaryDirectory() as work:
-        parts[part](Path(work))
+    parser.add_argument("part", choices=parts, nargs="+")
+    chosen = parser.parse_args().part
+    print(f"# The DAG on a cluster\n\n`python -m benchmarks.cluster {' '.join(chosen)}`, {os.cpu_count()} cores.")
+    for part in chosen:
+        with TemporaryDirectory() as work:
+            parts[part](Path(work))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw docs/your-own-data.svg from docs/your-own-data.csv, the test top-1 of every run: `python docs/your_own_data.py`.
+"""Draw docs/your-own-data.svg from docs/your-own-data.csv, the test top-1 of every run: `python -m docs.your_own_data`.
 
 The table has a row a run, all in the default view but for the methods that end in -improved: photographs a class to
 train on, method, alpha (none for L2-FE and L2), seed and top1 (percent).

@@ -9,9 +9,10 @@ import warnings
 import pytest
 from clone import ROOT, Clone
 
-# On the machine that made the committed results a run gives the same bits. Another processor rounds differently, and
-# 36 iterations of fine-tuning amplify that: a few test images of 200 may then fall the other way.
-TOLERANCE = 4.0
+# On a processor like the one that made the committed results a run gives the same bits. Another one rounds differently,
+# and 36 iterations of fine-tuning amplify that, until a run is as far off as one with another seed: seeds differ by up
+# to 4 points (standard deviation), two means of three seeds by 3.3, of which this is three times as much.
+TOLERANCE = 10.0
 
 
 @pytest.fixture(scope="module")
