@@ -262,7 +262,7 @@ def large(rate: float) -> None:
     for _, train, test, classes in (FOOD_101, MILLION):
         epochs = math.ceil(9000 * 64 / train)
         add("images, classes", f"{train:,} + {test:,}, {classes:,}")
-        add("packing, hours of one core at 256 pixels", f"{(train + test) / rate / 3600:.1f}")
+        add("packing, hours of one core at 256 pixels", f"{(train + test) / rate / 3600:.2f}")
         add("packed on disk, GB", f"{3 * (train * 256**2 + (train + test) * 224**2) / 1e9:,.0f}")
         add("a DELTA run of 9,000 × 64 images, GPU-hours", f"{9000 * 64 * step / speed:.1f}")
         add("its tests, one an epoch, GPU-hours", f"{epochs * test * passing / speed:.1f}")
@@ -291,8 +291,7 @@ def main() -> None:
         seconds, _ = process.submit(measured, 0, replace(BASE, images=256, side=256)).result()
     print(
         "\nWhat is decoded goes to disk image by image, and maps are used up batch by batch, so memory does not "
-        "grow with the number of images; but dissection's does, at up to 300 images, and why is not known yet "
-        "([dissection.md](dissection.md)).\n\n## What that makes of large data sets\n\n"
+        "grow with the number of images.\n\n## What that makes of large data sets\n\n"
         f"ResNet-101 at 224 pixels, counted operations at {SUSTAINED['fp32']} TFLOP/s, which is what training reaches "
         "in fp32 on an A100, about; packing as measured here. The paper's number of iterations does not depend on the "
         "data set's size. Fine-tuning learns from 576,000 images, so a million get attention best by `fisher`.\n"

@@ -1,8 +1,9 @@
-"""How long the embedded slice takes from an empty cache, stage by stage.
+"""How long the embedded slice takes from an empty cache, stage by stage: one after the other, and on all cores at once.
 
-    python -m benchmarks.slice > benchmarks/slice.md        (as long as that)
+    python -m benchmarks.slice > benchmarks/slice.md        (40 minutes on 2 cores)
 
-The last commit is cloned and reproduced there, with no cache and nothing else in the way.
+The last commit is cloned and reproduced there, with no cache and nothing else in the way: by `dvc repro` with every
+core to each stage in turn (`threads: null`), and by `cluster repro` with one core to a stage (`threads: 1`, as it is).
 """
 
 from __future__ import annotations
@@ -10,35 +11,78 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 
 import pandas as pd
 
+ALONE = ("dvc", "repro")
+TOGETHER = (sys.executable, "-m", "cluster", "repro", "--address", "local")
 
-def main() -> None:
+
+def resident(folder: Path) -> int:
+    """Bytes of memory of all stages that run in a folder, without what they share (Linux)."""
+    total = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"stages." in (process / "cmdline").read_bytes() and (process / "cwd").readlink() == folder:
+                lines = (process / "status").read_text().splitlines()
+                total += 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+        except (OSError, StopIteration):
+            continue  # it has ended
+    return total
+
+
+def reproduced(command: Sequence[str], threads: int | None) -> tuple[float, int, pd.DataFrame]:
+    """Seconds of the whole, the largest number of bytes that stages had at once, and each stage's seconds."""
     with TemporaryDirectory() as folder:
-        clone = Path(folder) / "clone"
+        clone = Path(folder).resolve() / "clone"
         subprocess.run(["git", "clone", "--quiet", ".", clone], check=True)
+        params = clone / "params.yaml"
+        text = params.read_text(encoding="utf-8")
+        params.write_text(text.replace("threads: 1 ", f"threads: {threads or 'null'} "), encoding="utf-8")
+        over, peaks = Event(), [0]
+
+        def watch() -> None:
+            while not over.wait(0.1):
+                peaks.append(resident(clone))
+
+        watcher = Thread(target=watch)
+        watcher.start()
         started = time.perf_counter()
-        subprocess.run(["dvc", "repro"], cwd=clone, check=True, stdout=sys.stderr)
+        try:
+            subprocess.run(command, cwd=clone, check=True, stdout=sys.stderr)
+        finally:
+            over.set()
+            watcher.join()
         whole = time.perf_counter() - started
-        times = pd.DataFrame([json.loads(file.read_text()) for file in (clone / "data/wall_times").glob("*.json")])
-    # Of all processes that have ended the largest one's peak.
-    peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print("# The embedded slice, from an empty cache\n")
-    print(f"`python -m benchmarks.slice`, {os.cpu_count()} cores, Python {platform.python_version()}.\n")
-    print(f"{whole / 60:.1f} minutes; the largest process takes {peak / 1e9:.2f} GB.\n")
+        times = [json.loads(file.read_text()) for file in (clone / "data/wall_times").glob("*.json")]
+        return whole, max(peaks), pd.DataFrame(times)
+
+
+def write(title: str, at_once: int, whole: float, peak: int, times: pd.DataFrame) -> None:
+    """Print a table of the stages; shares are of the time that `at_once` stages could have had."""
+    had = at_once * whole
+    print(f"\n## {title}\n\n{whole / 60:.1f} minutes; the stages that run at once take up to {peak / 1e9:.2f} GB.\n")
     print("| stage | items | seconds | share |\n| --- | ---: | ---: | ---: |")
     stages = times.groupby("stage")["seconds"].agg(["size", "sum"]).sort_values("sum", ascending=False)
     for stage, items, seconds in stages.itertuples():
-        print(f"| {stage} | {items:.0f} | {seconds:.0f} | {100 * seconds / whole:.0f} % |")
-    rest = whole - stages["sum"].sum()
-    print(f"| between the stages: DVC and starting Python | | {rest:.0f} | {100 * rest / whole:.0f} % |")
+        print(f"| {stage} | {items:.0f} | {seconds:.0f} | {100 * seconds / had:.0f} % |")
+    rest = had - stages["sum"].sum()
+    print(f"| no stage: DVC, starting Python, waiting for others | | {rest:.0f} | {100 * rest / had:.0f} % |")
+
+
+def main() -> None:
+    cores = os.cpu_count() or 1
+    print("# The embedded slice, from an empty cache\n")
+    print(f"`python -m benchmarks.slice`, {cores} cores, Python {platform.python_version()}.")
+    write("`dvc repro`, every core to each stage in turn", 1, *reproduced(ALONE, None))
+    write("`cluster repro`, one core to a stage", cores, *reproduced(TOGETHER, 1))
 
 
 if __name__ == "__main__":
