@@ -53,6 +53,14 @@ RUN, CHECKPOINT = f"runs/{ITEM}/delta/0", f".checkpoints/runs/{ITEM}/delta/0.pt"
 LOCK = ".checkpoints/locks/train-drawn_30-efficientnet_lite0-delta-0-default"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ctrl_c_interrupts() -> Iterator[None]:
+    """Also where the tests run in a shell's background, whose programs ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def made_workspace(root: Path, packed: Path, weights: Path) -> Path:
     """The inputs of a training stage, and parameters that save after every iteration."""
     shutil.copy(ROOT / "params.yaml", root)
