@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from select import select
+from select import select as wait_for  # `select` is a stage
 from threading import Thread
 from typing import TextIO
 
@@ -87,12 +87,12 @@ def _watch_signals() -> None:
 
 def _end_on_signal(incoming: int) -> None:
     parent = os.getppid()
-    while not select([incoming], [], [], 1)[0]:
+    while not wait_for([incoming], [], [], 1)[0]:
         # Where DVC alone is killed, its stage must not work on beside the next `dvc repro`.
         if "DVC_STAGE" in os.environ and os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGTERM)
     (number,) = os.read(incoming, 1)
-    select([incoming], [], [], _SECONDS_TO_END)
+    wait_for([incoming], [], [], _SECONDS_TO_END)
     os._exit(128 + number)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,9 @@ def test_a_stage_computes_on_as_many_threads_as_params_yaml_says(tmp_path, threa
     command, env = [sys.executable, "-c", script], os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == (counted, "")
+
+
+def test_nothing_that_stages_share_hides_a_stage():
+    stages = {file.stem for file in (ROOT / "stages").glob("[!_]*.py")}
+    assert "train" in stages
+    assert not stages & set(runpy.run_path(str(ROOT / "stages/__init__.py")))
