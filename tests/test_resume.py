@@ -568,7 +568,7 @@ def test_dvc_repro_goes_on(tmp_path):
     """Ctrl-C at the terminal, then DVC killed alone, then with its stage."""
     clone = Clone.of_project(tmp_path / "clone")
     clone.edit_params(**SMALL, checkpoints={"minutes": 0})
-    edit(clone.root, "training", iterations=30)
+    edit(clone.root, "training", iterations=150)
     clone.run("dvc", "repro", *(f"{stage}@{ITEM.replace('/', '-')}" for stage in ("normalize_attention", "select")))
     clone.commit()
     checkpoint, after = clone.root / CHECKPOINT, []
@@ -580,7 +580,7 @@ def test_dvc_repro_goes_on(tmp_path):
             dvc = subprocess.Popen(**command, start_new_session=True, stdout=file, stderr=file)
         if checkpoint.exists():
             wait_until(lambda: "going on after" in said.read_text())
-            after.append(int(re.search(r"going on after iteration (\d+) of 30", said.read_text())[1]))
+            after.append(int(re.search(r"going on after iteration (\d+) of 150", said.read_text())[1]))
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         wait_until(lambda: checkpoint.exists() and checkpoint.stat().st_mtime_ns > before)
         disturb(dvc.pid)
