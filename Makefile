@@ -1,5 +1,5 @@
 # Two commands do it all: `make repro` sets up and reproduces the slice, `make test` sets up and tests.
-# `make bench` measures speed and memory, an hour on 2 cores, and writes benchmarks/*.md.
+# `make bench` measures speed and memory, two hours on 2 cores, and writes benchmarks/*.md.
 PYTHON ?= python3
 # Two files of tests at a time, a thread each, which takes half the time of two threads for one.
 PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
@@ -16,8 +16,8 @@ test: .venv/installed .venv/cluster
 	$(PYTEST)
 	$(PYTEST) -m slice
 
-bench: .venv/installed
-	for name in slice attention training scaling dissection; do \
+bench: .venv/installed .venv/cluster
+	for name in slice cluster attention training scaling dissection; do \
 	  python -m benchmarks.$$name > benchmarks/$$name.partial && mv benchmarks/$$name.partial benchmarks/$$name.md || exit 1; \
 	done
 

@@ -1,17 +1,16 @@
 """What running the DAG on a cluster costs and gives, a section a part.
 
-    python -m benchmarks.cluster overhead busy slice paper > benchmarks/cluster.md
+    python -m benchmarks.cluster > benchmarks/cluster.md        (25 minutes on 2 cores)
 
-    overhead            (2 minutes)
-    busy                (20 minutes: 2,000 stages of 30 s on 64 CPUs that Ray is told of)
-    slice               (an hour on 2 cores)
-    paper               (2 minutes)
+    --part overhead            (2 minutes)
+    --part busy                (20 minutes: 2,000 stages of 30 s on 64 CPUs that Ray is told of)
+    --part paper               (2 minutes)
 
 `overhead` is the time from the end of a stage's command to the start of the next one's, along a chain of stages that
 depend on 20 files each, as this project's do. `busy` runs commands that sleep, so that 64 of them fit on any machine:
-their sleep over the time from the first one's start to the last one's end, on 64 CPUs. `slice` compares a run on two
-Ray nodes of one CPU with serial ones. `paper` lays out the stages of profiles/paper.yaml on GPUs, as Ray does in the
-order in which they may run, each stage taking its FLOPs over a rate (see benchmarks/cost.py) and the others no time.
+their sleep over the time from the first one's start to the last one's end, on 64 CPUs. `paper` lays out the stages of
+profiles/paper.yaml on GPUs, as Ray does in the order in which they may run, each stage taking its FLOPs over a rate
+(see benchmarks/cost.py) and the others no time. What a cluster makes of the slice is benchmarks/slice.py's.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ def overhead(work: Path, length: int = 40) -> None:
             run(folder, "dvc", "repro")
         else:
             with ray_nodes(2, cpus=1) as address:
-                cluster_repro(folder, address)
+                cluster_repro(folder, address, "--cpus-per-run", "1")
         times = stamps(folder)
         gaps = [times[f"s{i}"][0] - times[f"s{i - 1}"][1] for i in range(1, length)]
         print(f"| `{name}` | {statistics.median(gaps):.2f} | {max(gaps):.2f} |", flush=True)
@@ -130,27 +129,6 @@ def busy(work: Path, groups: int = 100, nodes: int = 8, cpus: int = 8, seconds: 
     print(f"| sleep, over {workers} workers | {slept:.0f} | |")
     print(f"| first command's start to last one's end | {spent:.0f} | {slept / spent:.1%} |")
     print(f"| the whole call | {whole:.0f} | {slept / whole:.1%} |")
-
-
-def slice_(work: Path) -> None:
-    results = {}
-    print("\n## The embedded slice\n\nFrom an empty cache.\n\n| | minutes |\n| --- | ---: |")
-    for name in ("`dvc repro`", "`dvc repro`, all cores (`threads: null`)", "`cluster repro` on two nodes of one core"):
-        folder = work / str(len(results))
-        run(work, "git", "clone", "-q", str(ROOT), str(folder))
-        shutil.rmtree(folder / "reports")
-        if "all cores" in name:
-            params = (folder / "params.yaml").read_text(encoding="utf-8")
-            (folder / "params.yaml").write_text(params.replace("threads: 1 ", "threads: null "), encoding="utf-8")
-        if "nodes" in name:
-            with ray_nodes(2, cpus=1) as address:
-                seconds = cluster_repro(folder, address)
-        else:
-            seconds = run(folder, "dvc", "repro")
-        results[name] = [*map(Path.read_bytes, sorted((folder / "reports").glob("*.json")))]
-        print(f"| {name} | {seconds / 60:.1f} |", flush=True)
-    serial, _, clustered = results.values()
-    print(f"\nThe cluster's metrics are {'' if clustered == serial else 'not '}bit-equal to those of `dvc repro`.")
 
 
 def stage_hours(costs: Costs, names: list[str], rate: float) -> dict[str, float]:
@@ -237,11 +215,12 @@ def paper(work: Path) -> None:
 
 
 def main() -> None:
-    parts = {"overhead": overhead, "busy": busy, "slice": slice_, "paper": paper}
+    parts = {"overhead": overhead, "busy": busy, "paper": paper}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=parts, nargs="+")
-    chosen = parser.parse_args().part
-    print(f"# The DAG on a cluster\n\n`python -m benchmarks.cluster {' '.join(chosen)}`, {os.cpu_count()} cores.")
+    parser.add_argument("--part", choices=parts, action="append", help="one of them, or several (default: all)")
+    chosen = parser.parse_args().part or [*parts]
+    options = "" if chosen == [*parts] else "".join(f" --part {part}" for part in chosen)
+    print(f"# The DAG on a cluster\n\n`python -m benchmarks.cluster{options}`, {os.cpu_count()} cores.")
     for part in chosen:
         with TemporaryDirectory() as work:
             parts[part](Path(work))

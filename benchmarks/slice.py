@@ -2,8 +2,9 @@
 
     python -m benchmarks.slice > benchmarks/slice.md        (40 minutes on 2 cores)
 
-The last commit is cloned and reproduced there, with no cache and nothing else in the way: by `dvc repro` with every
-core to each stage in turn (`threads: null`), and by `cluster repro` with one core to a stage (`threads: 1`, as it is).
+The last commit is cloned and reproduced there, with no cache and no results, and nothing else in the way: by
+`dvc repro` with every core to each stage in turn (`threads: null`), and by `cluster repro` with one core to a stage
+(`threads: 1`, as it is).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -43,6 +45,7 @@ def reproduced(command: Sequence[str], threads: int | None) -> tuple[float, int,
     with TemporaryDirectory() as folder:
         clone = Path(folder).resolve() / "clone"
         subprocess.run(["git", "clone", "--quiet", ".", clone], check=True)
+        shutil.rmtree(clone / "reports")
         params = clone / "params.yaml"
         text = params.read_text(encoding="utf-8")
         params.write_text(text.replace("threads: 1 ", f"threads: {threads or 'null'} "), encoding="utf-8")
