@@ -74,9 +74,10 @@ class Size:
         """As many training as test images, of random pixels."""
         noise, targets = np.random.default_rng(0), np.arange(2 * self.images) % self.classes
         split = np.repeat(["train", "test"], self.images)
-        index = pd.DataFrame({"path": np.arange(len(split)), "label": targets, "target": targets, "split": split})
+        paths, labels = [f"{place}" for place in range(len(split))], [f"{target:04}" for target in targets]
         folder.mkdir()
-        index.astype({"path": str, "label": str}).to_csv(folder / "index.csv", index=False)
+        index = pd.DataFrame({"path": paths, "label": labels, "target": targets, "split": split})
+        index.to_csv(folder / "index.csv", index=False)
         for view, count in (("train_view", self.images), ("test_view", 2 * self.images)):
             pixels = noise.integers(256, size=(count, self.side, self.side, 3), dtype=np.uint8)
             np.save(folder / f"{view}.npy", pixels)
