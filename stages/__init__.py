@@ -20,6 +20,8 @@ from select import select as wait_for  # `select` is a stage
 from threading import Thread
 from typing import TextIO
 
+import psutil
+
 from delta.errors import told_in_one_line
 from delta.files import whole_file
 from delta.params import Params, load_params
@@ -35,6 +37,8 @@ CHECKSUMS = DATA / "checksums.sha256"  # in git: of files whose publisher gives 
 
 # How a method is trained: as for Table 1, for Table 2 and for Figure 3. They name the run folders.
 SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential"}
+
+DVC_STAGE = "DVC_STAGE"  # a variable that DVC sets for a stage's command
 
 _STARTED = time.monotonic()
 _SECONDS_TO_END = 9  # from Ctrl-C or SIGTERM on
@@ -86,14 +90,23 @@ def _watch_signals() -> None:
 
 
 def _end_on_signal(incoming: int) -> None:
-    parent = os.getppid()
+    dvc = _caller()
     while not wait_for([incoming], [], [], 1)[0]:
         # Where DVC alone is killed, its stage must not work on beside the next `dvc repro`.
-        if "DVC_STAGE" in os.environ and os.getppid() != parent:
+        if DVC_STAGE in os.environ and _caller() != dvc:
             os.kill(os.getpid(), signal.SIGTERM)
     (number,) = os.read(incoming, 1)
     wait_for([incoming], [], [], _SECONDS_TO_END)
     os._exit(128 + number)
+
+
+def _caller() -> int | None:
+    """The process that has this stage run: the parent, or its own where that is the shell that DVC takes."""
+    try:
+        parent = psutil.Process(os.getppid())
+        return parent.ppid() if DVC_STAGE in parent.environ() else parent.pid
+    except psutil.Error:
+        return None
 
 
 def _sole_process(name: str) -> TextIO:
