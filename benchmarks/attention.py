@@ -94,8 +94,8 @@ def difference(network: Network, x: Tensor, y: Tensor) -> float:
     return max(shares)
 
 
-def speed(name: str, crop: int, images: int, every: int, device: torch.device) -> str:
-    """A row of the table of speeds; `every` so many filters is tried."""
+def speed(name: str, crop: int, images: int, every: int, device: torch.device, note: str = "") -> str:
+    """A row of the table of speeds; `every` so many filters is tried. The note ends the row's name."""
     network = random_network(name, crop, device)
     x = torch.randn(images, 3, crop, crop, device=device).to(memory_format=torch.channels_last)
     y = torch.arange(images, device=device) % 10
@@ -122,7 +122,7 @@ def speed(name: str, crop: int, images: int, every: int, device: torch.device) -
     for _ in range(ROUNDS):
         fisher.append(timed(lambda: estimated_rises(network, x, y))[0])
     cells = [
-        f"{network.spec.name}, {crop} px, {images} images",
+        f"{network.spec.name}, {crop} px, {images} images{note}",
         f"{count:,}",
         f"{slow:.1f}",
         f"{fast:.1f}",
@@ -187,7 +187,7 @@ def main() -> None:
         for row in SPEED:
             print(speed(*row, device), flush=True)
         keep_freed_memory()
-        print(speed(*SPEED[0], device).replace(" images |", " images, freed memory kept |"), flush=True)
+        print(speed(*SPEED[0], device, ", freed memory kept"), flush=True)
         print(
             "\n## `fisher` against `exact`\n\nOver all training images; the last column is the total-variation "
             "distance of W.\n"
