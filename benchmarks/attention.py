@@ -22,17 +22,17 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from delta.attention import filter_importance
-from delta.devices import deterministic, device_name, keep_freed_memory, pick_device
-from delta.factors import normalized
-from delta.fisher import estimated_rises
-from delta.methods import METHODS
-from delta.networks import Network, trained_network
-from delta.params import Input, SourceNetwork, Training
-from delta.removal import Removal, folded, inputs_of
-from delta.training import fine_tune
-from delta.views import Packed
-from delta.weights import described, published_network
+from delta.attention.fisher import estimated_rises
+from delta.attention.importance import filter_importance
+from delta.attention.removal import Removal, folded, inputs_of
+from delta.data.packed.views import DefaultViewData
+from delta.methods import method_class
+from delta.methods.channel_weights import normalized
+from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
+from delta.networks.network import Network, trained_network
+from delta.sources.weights import described, published_network
+from delta.training.loop import fine_tune
+from stages.common.params import BackboneConfig, SourceNetwork, Training
 
 SPEED = (("efficientnet_lite0", 80, 32, 4), ("resnet50", 128, 4, 32), ("resnet101", 224, 1, 48))
 ROUNDS = 2
@@ -135,17 +135,17 @@ def speed(name: str, crop: int, images: int, every: int, device: torch.device, n
     return f"| {' | '.join(cells)} |"
 
 
-def headed(data: Packed, crop: int, device: torch.device) -> Network:
+def headed(data: DefaultViewData, crop: int, device: torch.device) -> Network:
     """A ResNet-50 of random weights, as its published ones are not at hand, with a classifier trained on top."""
     network, source = (random_network("resnet50", crop, device) for _ in range(2))
-    view = Input(network="resnet50", resize=crop, crop=crop, learning_rate=0.01)
+    view = BackboneConfig(network="resnet50", resize=crop, crop=crop, learning_rate=0.01)
     options = {"momentum": 0.9, "decay_after": 100, "decay_factor": 0.1, "clip_norm": None, "precision": "fp32"}
     schedule = Training(iterations=60, batch_size=16, **options)
-    fine_tune(network, source, data, METHODS["l2_fe"](weight_decay=1e-4), {}, schedule, view, seed=0)
+    fine_tune(network, source, data, method_class("l2_fe")(weight_decay=1e-4), {}, schedule, view, seed=0)
     return network
 
 
-def quality(name: str, network: Network, data: Packed) -> list[str]:
+def quality(name: str, network: Network, data: DefaultViewData) -> list[str]:
     """A row a layer: how close the estimate comes to the exact importance."""
     exact, estimate = (filter_importance(network, data, estimator, progress=True) for estimator in ("exact", "fisher"))
     rows = []
@@ -194,10 +194,10 @@ def main() -> None:
         )
         print("| | layer | Pearson's r | rank correlation | distance |\n| --- | --- | ---: | ---: | ---: |")
         for run, packed in [SLICE, *zip(arguments.run, arguments.packed, strict=True)]:
-            network, data = trained_network(run).to(device), Packed.open(packed)
+            network, data = trained_network(run).to(device), DefaultViewData.open(packed)
             name = f"{network.spec.name}, {packed.parent.name}, {len(data.rows('train'))} images"
             print("\n".join(quality(name, network, data)), flush=True)
-        data = Packed.open(SLICE[1])
+        data = DefaultViewData.open(SLICE[1])
         network = headed(data, data.test_view.shape[1], device)
         count = len(data.rows("train"))
         few = data.hold_out(np.setdiff1d(np.arange(count), np.arange(0, count, count // FEW)))

@@ -32,7 +32,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.cost import SUSTAINED, Costs, spec_of
 from cluster.project import opened
-from delta.params import load_params
+from stages.common.params import load_params
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "profiles/paper.yaml"

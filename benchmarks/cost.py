@@ -21,27 +21,27 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from delta.backbones import Backbone
-from delta.devices import deterministic, device_name, pick_device
-from delta.methods import METHODS
-from delta.networks import Network
-from delta.params import Params, SourceNetwork, load_params
-from delta.removal import Removal, folded, inputs_of
-from delta.training import objective
-from delta.weights import described, published_network
+from delta.attention.removal import Removal, folded, inputs_of
+from delta.methods import method_class
+from delta.networks.devices import deterministic, device_name, pick_device
+from delta.networks.network import Network
+from delta.networks.spec import BackboneSpec
+from delta.sources.weights import described, published_network
+from delta.training.loop import objective
+from stages.common.params import Params, SourceNetwork, load_params
 
 SUSTAINED = {"fp32": 20, "bf16": 55}  # TFLOP/s that training a ResNet reaches on an A100, about
 CALTECH_CLASSES = 256
 
 
-def spec_of(source: SourceNetwork) -> Backbone:
+def spec_of(source: SourceNetwork) -> BackboneSpec:
     """The network's description, without its weights."""
     published = published_network(source.network)
     backbone = timm.create_model(published.architecture, num_classes=0).eval()
     return described(backbone, published, source, published.name)
 
 
-def random_pair(spec: Backbone, device: torch.device, method) -> tuple[Network, Network]:
+def random_pair(spec: BackboneSpec, device: torch.device, method) -> tuple[Network, Network]:
     network, source = (Network(spec, 100).to(device, memory_format=torch.channels_last) for _ in range(2))
     network.train()
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
@@ -63,9 +63,9 @@ def ones(network: Network) -> dict[str, torch.Tensor]:
     }
 
 
-def iteration_flops(spec: Backbone, crop: int, key: str) -> float:
+def iteration_flops(spec: BackboneSpec, crop: int, key: str) -> float:
     """Of one image in one iteration: both networks' passes, there and back."""
-    method = METHODS[key]()
+    method = method_class(key)()
     network, source = random_pair(spec, torch.device("cpu"), method)
     with FlopCounterMode(display=False) as counter:
         loss, _ = objective(network, source, *batch_of(2, crop, torch.device("cpu")), method, ones(network))
@@ -73,7 +73,7 @@ def iteration_flops(spec: Backbone, crop: int, key: str) -> float:
     return counter.get_total_flops() / 2
 
 
-def attention_flops(spec: Backbone, crop: int) -> float:
+def attention_flops(spec: BackboneSpec, crop: int) -> float:
     """Of one image in the exact importance of all filters, counted for one and for two of each layer."""
     network, total = Network(spec, 100).eval(), 0.0
     x, y = batch_of(1, crop, torch.device("cpu"))
@@ -93,8 +93,8 @@ def _flops(removal: Removal, inputs: dict[int, torch.Tensor], y: torch.Tensor, f
     return counter.get_total_flops()
 
 
-def _measure(spec: Backbone, crop: int, size: int, key: str, precision: str, results) -> None:
-    device, method = pick_device("auto"), METHODS[key]()
+def _measure(spec: BackboneSpec, crop: int, size: int, key: str, precision: str, results) -> None:
+    device, method = pick_device("auto"), method_class(key)()
     network, source = random_pair(spec, device, method)
     images, targets = batch_of(size, crop, device)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 1e-4, 0.9)
@@ -140,7 +140,7 @@ def image_counts(params: Params) -> dict[str, tuple[int, int]]:
 class Costs:
     """FLOPs of a profile's stages."""
 
-    def __init__(self, params: Params, specs: dict[str, Backbone]):
+    def __init__(self, params: Params, specs: dict[str, BackboneSpec]):
         self.params, self.counts = params, image_counts(params)
         crops = {name: view.crop for name, view in params.backbones.items()}
         keys = ["l2_fe", *params.methods]
@@ -168,7 +168,7 @@ class Costs:
         return runs + share * self.counts[dataset][0] * self._importance[grid.estimator][backbone]
 
 
-def estimate(costs: Costs, specs: dict[str, Backbone]) -> None:
+def estimate(costs: Costs, specs: dict[str, BackboneSpec]) -> None:
     """Print runs, FLOPs and GPU-hours by experiment, and the disk that results and packed images take."""
     params, counts, seeds = costs.params, costs.counts, len(costs.params.seeds)
     rows = {}
@@ -234,7 +234,7 @@ def main() -> None:
         name = f"{specs[b].name}, {crops[b]} pixels"
         seconds, peak = measured(specs[b], crops[b], size, key, precision)
         flops = costs.iteration[b, key]
-        cells = (name, METHODS[key].label, f"{flops / 1e9:.1f}", f"{seconds:.1f}", f"{peak / 1e9:.1f}")
+        cells = (name, method_class(key).label, f"{flops / 1e9:.1f}", f"{seconds:.1f}", f"{peak / 1e9:.1f}")
         print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -21,16 +21,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from delta.activations import last_stage, upsampled
-from delta.concepts import Annotation, Concepts
+from delta.analysis.concepts import Annotation, Concepts
+from delta.analysis.dissection import LargestValues, Tallies, TopImages, exceeding, stream_maps
+from delta.analysis.layer_maps import last_stage, upsampled
+from delta.data.images import in_order
 from delta.datasets.drawn import draw
-from delta.devices import deterministic, device_name, pick_device
-from delta.dissection import LargestValues, Tallies, TopImages, exceeding, stream_maps
-from delta.downloads import Downloads
-from delta.images import in_order
-from delta.networks import Network
-from delta.params import SourceNetwork
-from delta.weights import source_weights
+from delta.io.downloads import Downloads
+from delta.networks.devices import deterministic, device_name, pick_device
+from delta.networks.network import Network
+from delta.sources.weights import source_weights
+from stages.common.params import SourceNetwork
 
 SLICE_IMAGES, LOOP_IMAGES, SLICE_CROP = 500, 30, 80  # of the slice: all, those of the comparison, the slice's crop
 IMAGES, UNITS, MAP, SIDE, LABELS = 63_305, 2048, 7, 112, 1197  # Broden, and the last stage of a ResNet-101
@@ -113,7 +113,7 @@ def against_the_loop(folder: Path, device: torch.device) -> None:
         f"thresholds of {SLICE_IMAGES} images took {seconds:.2f} s; both then tally the same {LOOP_IMAGES} images.\n"
     )
     print("| | seconds | images/s |\n| --- | ---: | ---: |")
-    for name, taken in (("loop", slow), ("`delta.dissection`", fast)):
+    for name, taken in (("loop", slow), ("`delta.analysis.dissection`", fast)):
         print(f"| {name} | {taken:.2f} | {LOOP_IMAGES / taken:.1f} |")
     print(
         f"\n{slow / fast:.0f} times as fast; the largest difference of an IoU is {np.abs(iou - meant).max():.1e} "

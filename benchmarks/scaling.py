@@ -28,22 +28,23 @@ import torch
 from PIL import Image
 
 from benchmarks.cost import SUSTAINED, attention_flops, iteration_flops, ones, spec_of
-from delta.activation_maps import activation_maps
-from delta.attention import filter_importance
-from delta.concepts import Concepts
+from delta.analysis.activation_maps import activation_maps
+from delta.analysis.concepts import Concepts
+from delta.analysis.dissection import dissect
+from delta.analysis.filter_distances import mean_distances
+from delta.analysis.parts import part_activation
+from delta.attention.importance import filter_importance
+from delta.data.packed.views import DefaultViewData
+from delta.data.packing import write_packed
+from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
-from delta.devices import deterministic, device_name, keep_freed_memory, pick_device
-from delta.dissection import dissect
-from delta.evaluation import top1
-from delta.filter_distances import mean_distances
-from delta.methods import METHODS
-from delta.networks import Network, save_network, save_weights
-from delta.params import Input, SourceNetwork, Training
-from delta.parts import part_activation
+from delta.methods import KEYS, method_class
+from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
+from delta.networks.network import Network, save_network, save_weights
 from delta.report.results import read_results
-from delta.split import assign_splits, write_packed
-from delta.training import fine_tune
-from delta.views import Packed
+from delta.training.evaluation import top1
+from delta.training.loop import fine_tune
+from stages.common.params import BackboneConfig, SourceNetwork, Training
 
 CPU = torch.device("cpu")
 WIDTHS = ("timm:mobilenetv2_050", "timm:mobilenetv2_100", "timm:mobilenetv2_140")
@@ -116,21 +117,26 @@ def packing(size: Size, folder: Path) -> Callable:
 
 
 def training(size: Size, folder: Path) -> Callable:
-    data, (network, source) = Packed.open(size.packed(folder / "packed")), (size.random_network() for _ in range(2))
-    view = Input(network=size.network, resize=size.side, crop=size.side, learning_rate=1e-6)
+    data, (network, source) = (
+        DefaultViewData.open(size.packed(folder / "packed")),
+        (size.random_network() for _ in range(2)),
+    )
+    view = BackboneConfig(network=size.network, resize=size.side, crop=size.side, learning_rate=1e-6)
     options = {"momentum": 0.9, "decay_after": 9000, "decay_factor": 0.1, "clip_norm": None, "precision": "fp32"}
     schedule = Training(iterations=ITERATIONS, batch_size=BATCH, **options)
-    return lambda: fine_tune(network, source, data, METHODS["delta"](alpha=0.01), ones(network), schedule, view, seed=0)
+    return lambda: fine_tune(
+        network, source, data, method_class("delta")(alpha=0.01), ones(network), schedule, view, seed=0
+    )
 
 
 def testing(size: Size, folder: Path) -> Callable:
-    data, network = Packed.open(size.packed(folder / "packed")), size.random_network()
+    data, network = DefaultViewData.open(size.packed(folder / "packed")), size.random_network()
     return lambda: top1(network, data, "test", BATCH)
 
 
 def attention(estimator: str) -> Callable[[Size, Path], Callable]:
     def prepared(size: Size, folder: Path) -> Callable:
-        data, network = Packed.open(size.packed(folder / "packed")), size.random_network()
+        data, network = DefaultViewData.open(size.packed(folder / "packed")), size.random_network()
         return lambda: filter_importance(network, data, estimator, BATCH)
 
     return prepared
@@ -172,7 +178,7 @@ def map_drawing(size: Size, folder: Path) -> Callable:
 
 def gathering(size: Size, folder: Path) -> Callable:
     result = {"top1": 50.0, "alpha": 0.01, "beta": 0.01, "iterations_per_epoch": 9, "source_network": "ResNet"}
-    datasets, methods, seeds = [f"data_{place}" for place in range(size.runs // 30)], list(METHODS)[:6], range(5)
+    datasets, methods, seeds = [f"data_{place}" for place in range(size.runs // 30)], list(KEYS)[:6], range(5)
     for dataset, method, seed in product(datasets, methods, seeds):
         run = folder / dataset / "resnet" / method / str(seed)
         run.mkdir(parents=True)

@@ -14,12 +14,12 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from delta.devices import pick_device
-from delta.errors import Diverged
-from delta.params import Params, load_params
-from delta.runs import write_run
-from delta.views import Packed
-from stages import PARAMS, factors_file, packed_folder, weights_file
+from delta.data.packed.views import DefaultViewData
+from delta.io.errors import Diverged
+from delta.networks.devices import pick_device
+from delta.training.run import write_run
+from stages import PARAMS, channel_weights_file, packed_folder, weights_file
+from stages.common.params import Params, load_params
 
 GRID = (0.0001, 0.001, 0.01, 0.1, 0.2)
 PENALISED = ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
@@ -30,9 +30,9 @@ def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float
         try:
             write_run(
                 Path(out),
-                data=Packed.open(packed_folder(dataset, backbone)),
+                data=DefaultViewData.open(packed_folder(dataset, backbone)),
                 weights=weights_file(dataset, backbone),
-                factors=factors_file(dataset, backbone, key),
+                channel_weights=channel_weights_file(dataset, backbone, key),
                 method=params.method(key).model_copy(update={"alpha": alpha, "beta": beta}),
                 view=params.backbones[backbone],
                 training=params.training,

@@ -4,7 +4,7 @@
 
 The plain loop is written as the authors' release is: images decoded, resized and cropped one by one in a DataLoader,
 a copied source with hooks that fill lists, two whole forward passes, loops over parameters and layers for the
-penalties; its loss is the protocol's. It and `delta.training.fine_tune` each have a process of their own, so that what
+penalties; its loss is the protocol's. It and `delta.training.loop.fine_tune` each have a process of their own, so that what
 one sets is not the other's, and take turns; a ratio is the median of those of the turns.
 """
 
@@ -34,16 +34,17 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from benchmarks.cost import ones, spec_of
-from delta.backbones import Backbone
+from delta.data.packed.views import DefaultViewData, input_statistics, normalised
+from delta.data.packing import write_packed
+from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
-from delta.devices import deterministic, device_name, keep_freed_memory, pick_device
-from delta.methods import METHODS
-from delta.networks import Network
-from delta.params import Input, SourceNetwork, Training
-from delta.regularizers import Method
-from delta.split import assign_splits, write_packed
-from delta.training import fine_tune, objective
-from delta.views import Packed, input_statistics, normalised
+from delta.methods import KEYS, method_class
+from delta.methods.base import Method
+from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
+from delta.networks.network import Network
+from delta.networks.spec import BackboneSpec
+from delta.training.loop import fine_tune, objective
+from stages.common.params import BackboneConfig, SourceNetwork, Training
 
 CLASSES, IMAGES_PER_CLASS = 10, 8  # drawn ones, of 200 to 300 pixels a side
 ALPHA, BETA, WEIGHT_DECAY, LEARNING_RATE, MOMENTUM = 0.01, 0.01, 1e-4, 1e-7, 0.9
@@ -69,7 +70,9 @@ CASES = (Case("efficientnet_lite0", 96, 32, 5), Case("resnet50", 128, 16, 3), Ca
 
 
 def method_of(key: str) -> Method:
-    return METHODS[key](alpha=ALPHA, beta=BETA) if key in PENALISED else METHODS[key](weight_decay=WEIGHT_DECAY)
+    return (
+        method_class(key)(alpha=ALPHA, beta=BETA) if key in PENALISED else method_class(key)(weight_decay=WEIGHT_DECAY)
+    )
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Start:
     device: torch.device
 
     @cached_property
-    def spec(self) -> Backbone:
+    def spec(self) -> BackboneSpec:
         return spec_of(SourceNetwork(network=self.case.network))
 
     @cached_property
@@ -98,14 +101,14 @@ class Start:
 
     @cached_property
     def target(self) -> dict[str, Tensor]:
-        noise, moved = torch.Generator().manual_seed(1), copy.deepcopy(self.source)
+        noise, shifted = torch.Generator().manual_seed(1), copy.deepcopy(self.source)
         for name, _ in timm.create_model(self.spec.architecture, num_classes=0).named_parameters():
-            moved[name] += 0.01 * moved[name].abs().mean() * torch.randn(moved[name].shape, generator=noise)
-        return moved
+            shifted[name] += 0.01 * shifted[name].abs().mean() * torch.randn(shifted[name].shape, generator=noise)
+        return shifted
 
     @cached_property
-    def data(self) -> Packed:
-        return Packed.open(self.folder / self.case.network)
+    def data(self) -> DefaultViewData:
+        return DefaultViewData.open(self.folder / self.case.network)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """The batch on which the losses are compared."""
@@ -116,9 +119,9 @@ class Start:
         pixels = self.data.training_crops(places, self.case.crop, torch.Generator().manual_seed(0), self.device)
         return normalised(pixels, input_statistics(self.spec, self.device))
 
-    def factors(self, key: str) -> dict[str, Tensor]:
+    def channel_weights(self, key: str) -> dict[str, Tensor]:
         uniform = ones(Network(self.spec, CLASSES))
-        if not METHODS[key].uses_attention:
+        if not method_class(key).uses_attention:
             return {layer: each.to(self.device) for layer, each in uniform.items()}
         return {layer: torch.linspace(0.5, 1.5, len(each), device=self.device) for layer, each in uniform.items()}
 
@@ -142,7 +145,7 @@ class PlainLoop:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad = name in self.head
         self.source_weights = {name: parameter.detach() for name, parameter in self.source.named_parameters()}
-        self.factors = start.factors(key)
+        self.channel_weights = start.channel_weights(key)
         self.maps, self.source_maps = [], []
         for network, maps in ((self.model, self.maps), (self.source, self.source_maps)):
             for layer in self.layers:
@@ -187,7 +190,7 @@ class PlainLoop:
             layer = name.removesuffix(".weight")
             if self.key == "l2_sp_att" and layer in self.layers:
                 distance = torch.norm((parameter - self.source_weights[name]).flatten(1), 2, 1)
-                penalty += 0.5 * torch.sum(self.factors[layer] * distance**2)
+                penalty += 0.5 * torch.sum(self.channel_weights[layer] * distance**2)
             else:
                 penalty += 0.5 * torch.norm(parameter - self.source_weights[name]) ** 2
         return penalty
@@ -199,7 +202,7 @@ class PlainLoop:
             b, c, h, w = ours.shape
             ours, theirs = (torch.reshape(torch.relu(maps), (b, c, h * w)) for maps in (ours, theirs.detach()))
             distance = torch.norm(ours - theirs, 2, 2)
-            penalty += 0.5 * torch.sum(self.factors[layer] * distance**2 / (h * w))
+            penalty += 0.5 * torch.sum(self.channel_weights[layer] * distance**2 / (h * w))
         return penalty
 
     def train(self, iterations: int) -> None:
@@ -221,10 +224,10 @@ class PlainLoop:
 
 
 class OurLoop:
-    """`delta.training.fine_tune`."""
+    """`delta.training.loop.fine_tune`."""
 
     def __init__(self, start: Start, key: str):
-        self.start, self.method, self.factors = start, method_of(key), start.factors(key)
+        self.start, self.method, self.channel_weights = start, method_of(key), start.channel_weights(key)
         networks = (Network(start.spec, CLASSES) for _ in range(2))
         self.network, self.source = (n.to(start.device, memory_format=torch.channels_last) for n in networks)
         self.network.backbone.load_state_dict(start.target)
@@ -235,11 +238,11 @@ class OurLoop:
         self.network.backbone.train(not frozen).requires_grad_(not frozen)
 
     def loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        return objective(self.network, self.source, images, targets, self.method, self.factors)[0]
+        return objective(self.network, self.source, images, targets, self.method, self.channel_weights)[0]
 
     def train(self, iterations: int) -> None:
         case = self.start.case
-        view = Input(network=case.network, resize=case.resize, crop=case.crop, learning_rate=LEARNING_RATE)
+        view = BackboneConfig(network=case.network, resize=case.resize, crop=case.crop, learning_rate=LEARNING_RATE)
         training = Training(
             iterations=iterations,
             batch_size=case.batch,
@@ -250,7 +253,9 @@ class OurLoop:
             precision="fp32",
         )
         with deterministic():
-            fine_tune(self.network, self.source, self.start.data, self.method, self.factors, training, view, seed=0)
+            fine_tune(
+                self.network, self.source, self.start.data, self.method, self.channel_weights, training, view, seed=0
+            )
 
     def prepare(self) -> None:
         self.start.crops(torch.randperm(len(self.start.data.rows("train")))[: self.start.case.batch])
@@ -322,11 +327,11 @@ def side() -> ProcessPoolExecutor:
 def compared(case: Case, folder: Path) -> None:
     """Print a network's rows of the first table."""
     with side() as plain, side() as ours:
-        for key in METHODS:
+        for key in KEYS:
             sides = {plain: PlainLoop, ours: OurLoop}
             losses = [each.submit(begin, kind, case, folder, key).result() for each, kind in sides.items()]
             difference = abs(losses[1] / losses[0] - 1)
-            rows = [(METHODS[key].label, "train", 1)] + [("images alone", "prepare")] * (key == "l2")
+            rows = [(method_class(key).label, "train", 1)] + [("images alone", "prepare")] * (key == "l2")
             for label, *work in rows:
                 turns = [[each.submit(turn, *work).result() for each in sides] for _ in range(case.turns)]
                 rates = [case.batch / median(taken) for taken in zip(*turns, strict=True)]

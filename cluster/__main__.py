@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from delta.errors import UserError
+from delta.io.errors import UserError
 
 
 def main() -> None:

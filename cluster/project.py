@@ -26,11 +26,10 @@ from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dumps_yaml
 
-from delta.errors import UserError
-from delta.files import whole_file
+from delta.io.errors import UserError
+from delta.io.files import atomic_file
 
 UNCHANGED, RESTORED, VERIFIED = "unchanged", "restored from the run cache", "verified"
-PICKS_DEVICE = "delta/devices.py"  # the module that computing stages, and no others, depend on
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Project:
             commands=[_make_cmd(get_executable(), line) for line in _enforce_cmd_list(stage.cmd)],
             removed=[out.fs_path for out in stage.outs if not out.persist and out.protocol == "local"],
             environment={DVC_ROOT: self._repo.root_dir, DVC_STAGE: name},
-            computes=any(dep.def_path == PICKS_DEVICE for dep in stage.deps),
+            computes=bool((stage.meta or {}).get("uses_gpu")),
         )
 
     def record(self, name: str) -> None:
@@ -159,7 +158,7 @@ class LockFile:
             return
         self._stages[stage.name] = lines
         stages = [self._stages[name] for name in sorted(self._stages, key=self._position.__getitem__)]
-        with whole_file(Path(self._file.path)) as scratch:
+        with atomic_file(Path(self._file.path)) as scratch:
             parts = self._parts | {"stages": "".join(["stages:\n", *stages])}
             scratch.write_text("".join(parts.values()), encoding="utf-8")
         self._file.repo.scm_context.track_file(self._file.relpath)

@@ -22,8 +22,8 @@ import ray
 from tqdm import tqdm
 
 from cluster import supervisor, task
-from cluster.project import PICKS_DEVICE, Command, Project
-from delta.errors import UserError
+from cluster.project import Command, Project
+from delta.io.errors import UserError
 
 RETRIES = 5  # how often Ray runs a stage again whose node died
 PATIENCE = 20.0  # seconds for which cancelled commands are waited for
@@ -287,7 +287,7 @@ def repro(project: Project, targets: Sequence[str], address: str, cpus: int | No
         total = [_counted(sum(node.get(kind, 0) for node in nodes), kind) for kind in ("CPU", "GPU")]
         holds = _counted(share.cpus, "CPU")
         if share.gpus:
-            holds += f", and {_counted(share.gpus, 'GPU')} if it depends on {PICKS_DEVICE}"
+            holds += f", and {_counted(share.gpus, 'GPU')} if dvc.yaml says that it uses one"
         print(f"{_counted(len(nodes), 'node')}, {', '.join(total)}; a stage holds {holds}", flush=True)
         run = Run(project, plan, share)
         run.finish()

@@ -14,11 +14,11 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from delta.classifier import Classifier
-from delta.errors import UserError, told_in_one_line
-from delta.files import whole_file
-from delta.networks import Network
-from delta.views import input_statistics, normalised
+from delta.data.packed.views import input_statistics, normalised
+from delta.io.errors import UserError, exit_on_user_error
+from delta.io.files import atomic_file
+from delta.networks.network import Network
+from delta.predict.classifier import Classifier
 
 TOLERANCE = 1e-4  # of a logit, relative to the largest one where that is above 1
 
@@ -26,7 +26,7 @@ _HOW_TO_USE = """pixels: uint8 [batch, {crop}, {crop}, 3], RGB; the input statis
 {view}
 logits: float [batch, {n_classes}], in the order of `classes` in the metadata; their softmax is the probabilities."""
 _VIEWS = {
-    1: "An image is squashed to {crop} x {crop}, antialiased bilinear.",
+    1: "An image is resize_square to {crop} x {crop}, antialiased bilinear.",
     10: "An image's shorter edge becomes {resize}, antialiased bilinear; the logits of ten crops, the corners and the "
     "centre and the same of the mirrored image, are averaged. The centre crop alone is a little less accurate.",
 }
@@ -65,7 +65,7 @@ def export(classifier: Classifier, out: Path) -> list[Path]:
     model, metadata = as_timm_builds_it(network), {"model": json.dumps(facts(classifier))}
     from_pixels = FromPixels(model, input_statistics(network.spec, torch.device("cpu"))).eval()
     files = [out / "model.onnx", out / "model.safetensors"]
-    with whole_file(files[0]) as onnx_file, whole_file(files[1]) as weights_file:
+    with atomic_file(files[0]) as onnx_file, atomic_file(files[1]) as weights_file:
         _write_onnx(from_pixels, classifier, metadata, onnx_file)
         _check(onnx_file, classifier)
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights_file, metadata)
@@ -132,7 +132,7 @@ def _check(onnx_file: Path, classifier: Classifier) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; the two files' paths go to standard output."""
     options = parser().parse_args(arguments)
-    with told_in_one_line():
+    with exit_on_user_error():
         for file in export(Classifier.open(options.run), options.out):
             print(file)
 

@@ -1,31 +1,31 @@
 """Train and validate DELTA at every cell of the grid of α and β, for one fold of the training images."""
 
-from delta.checkpoints import Checkpoint
-from delta.devices import pick_device
-from delta.files import whole_file
-from delta.grid import cross_validate
-from delta.params import Params
-from delta.views import Packed
-from stages import checkpoint_file, fold_file, packed_folder, run_stage, weights_file
+from delta.analysis.grid import cross_validate
+from delta.data.packed.views import DefaultViewData
+from delta.io.files import atomic_file
+from delta.networks.devices import pick_device
+from delta.training.checkpoint import Checkpoint
+from delta.training.config import Recipe
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import checkpoint_file, fold_file, packed_folder, weights_file
 
 
 def main(params: Params, dataset: str, backbone: str, fold: int) -> None:
-    file = fold_file(dataset, backbone, fold)
+    config, file = params.backbones[backbone], fold_file(dataset, backbone, fold)
     checkpoint = Checkpoint(checkpoint_file(file), params.checkpoints.minutes)
     rows = cross_validate(
-        Packed.open(packed_folder(dataset, backbone)),
+        DefaultViewData.open(packed_folder(dataset, backbone)),
         fold,
+        Recipe(params.method("delta"), params.training, config.learning_rate, config.crop, params.grid.seed),
         weights=weights_file(dataset, backbone),
-        l2_fe=params.l2_fe,
-        method=params.delta,
+        l2_fe=params.method("l2_fe"),
         grid=params.grid,
         normalization=params.attention.normalization,
-        view=params.backbones[backbone],
-        training=params.training,
         device=pick_device(params.device),
         checkpoint=checkpoint,
     )
-    with whole_file(file) as scratch:
+    with atomic_file(file) as scratch:
         rows.assign(dataset=dataset, backbone=backbone).to_csv(scratch, index=False)
     checkpoint.remove()
 

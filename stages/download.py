@@ -1,19 +1,23 @@
-"""Bring one data set's images here, as published."""
+"""Bring one data set's images here, as published, and list them and the parts of their objects."""
 
 from pathlib import Path
 
 from delta import datasets
-from delta.downloads import Downloads
-from delta.files import whole_folder
-from delta.params import Params
-from stages import CHECKSUMS, raw_folder, run_stage
+from delta.io.downloads import Downloads
+from delta.io.files import atomic_folder
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import CHECKSUMS, index_folder, raw_folder
 
 
 def main(params: Params, dataset: str) -> None:
-    chosen = params.datasets[dataset]
+    chosen, raw = params.datasets[dataset], raw_folder(dataset)
     downloads = Downloads(Path(params.downloads.folder), CHECKSUMS, params.downloads.mirror)
-    with whole_folder(raw_folder(dataset)) as out:
-        datasets.fetch(chosen.format, chosen.source, chosen.images_per_class, chosen.seed, downloads, out)
+    counts = (chosen.train_per_class, chosen.test_per_class, chosen.seed)
+    with atomic_folder(raw) as out:
+        datasets.fetch(chosen.format, chosen.source, *counts, downloads, out)
+    with atomic_folder(index_folder(dataset)) as out:
+        datasets.write_index(chosen.format, raw, out)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
-from delta.downloads import Downloads
-from delta.files import whole_file
-from delta.networks import save_weights
-from delta.params import Params
-from delta.weights import source_weights
-from stages import CHECKSUMS, run_stage, weights_file
+from delta.io.downloads import Downloads
+from delta.io.files import atomic_file
+from delta.networks.network import save_weights
+from delta.sources.weights import source_weights
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import CHECKSUMS, weights_file
 
 
 def main(params: Params, dataset: str, backbone: str) -> None:
     downloads = Downloads(Path(params.downloads.folder), CHECKSUMS, params.downloads.mirror)
-    spec, state = source_weights(params.source_network(dataset, backbone), downloads)
-    with whole_file(weights_file(dataset, backbone)) as scratch:
+    source = params.datasets[dataset].networks.get(backbone, params.backbones[backbone])
+    spec, state = source_weights(source, downloads)
+    with atomic_file(weights_file(dataset, backbone)) as scratch:
         save_weights(spec, state, scratch)
 
 

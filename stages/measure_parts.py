@@ -1,25 +1,25 @@
 """Measure one method's activation at the annotated parts of the test images (Table 3)."""
 
-from delta.datasets import read_parts
-from delta.devices import pick_device
-from delta.files import whole_file
-from delta.params import Params
-from delta.parts import part_activation
-from stages import packed_folder, parts_file, raw_folder, run_folder, run_stage
+from delta.analysis.parts import part_activation
+from delta.data.listing import read_parts
+from delta.io.files import atomic_file
+from delta.networks.devices import pick_device
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import analysis_output, index_folder, packed_folder, raw_folder, run_folder
 
 
 def main(params: Params, dataset: str, backbone: str, method: str) -> None:
-    raw = raw_folder(dataset)
     # L2-FE's backbone is the source network's, whatever the seed.
     seeds = params.seeds[:1] if method == "l2_fe" else params.seeds
     activation = part_activation(
         {seed: run_folder(dataset, backbone, method, seed) for seed in seeds},
         packed_folder(dataset, backbone),
-        read_parts(params.datasets[dataset].format, raw),
-        raw,
+        read_parts(index_folder(dataset)),
+        raw_folder(dataset),
         pick_device(params.device),
     )
-    with whole_file(parts_file(dataset, backbone, method)) as scratch:
+    with atomic_file(analysis_output(dataset, backbone, f"part_activation/{method}.csv")) as scratch:
         activation.to_csv(scratch, index=False)
 
 

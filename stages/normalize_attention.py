@@ -1,21 +1,23 @@
-"""Turn filter importance into each method's factors, uniform for those that use no learned attention.
+"""Turn filter importance into one method's channel weights; a method without attention gets an empty table.
 
-A file a method lets each training run depend on exactly the attention it uses.
+A file a method lets each training run depend on exactly the attention that it uses.
 """
 
-from delta.factors import write_factors
-from delta.files import whole_folder
-from delta.methods import METHODS
-from delta.params import Params
-from stages import factors_file, factors_folder, importance_file, run_stage
+from delta.attention.normalization import channel_weights
+from delta.io.files import atomic_file
+from delta.methods.channel_weights import read_filter_table, write_channel_weights
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import channel_weights_file, importance_file
 
 
-def main(params: Params, dataset: str, backbone: str) -> None:
-    with whole_folder(factors_folder(dataset, backbone)) as out:
-        for key, method in METHODS.items():
-            normalization = params.attention.normalization if method.uses_attention else None
-            file = out / factors_file(dataset, backbone, key).name
-            write_factors(file, importance_file(dataset, backbone), normalization)
+def main(params: Params, dataset: str, backbone: str, method: str) -> None:
+    learned = {}
+    if params.method(method).uses_attention:
+        importance = read_filter_table(importance_file(dataset, backbone), "importance")
+        learned = channel_weights(importance, params.attention.normalization)
+    with atomic_file(channel_weights_file(dataset, backbone, method)) as scratch:
+        write_channel_weights(scratch, learned)
 
 
 if __name__ == "__main__":

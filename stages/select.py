@@ -1,19 +1,20 @@
-"""Choose each method's α and β: as params.yaml has them, or the grid's winner."""
+"""Choose each method's alpha and beta: its own section's, or for DELTA the best of the grid search."""
 
-from delta.files import whole_folder
-from delta.grid_result import read_grid, write_selection
-from delta.methods import METHODS
-from delta.params import Params
-from stages import fold_file, run_stage, selection_file, selection_folder
+from delta.analysis.grid_result import best_pair, read_grid
+from delta.io.files import atomic_folder
+from delta.training.selection import write_selection
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import fold_file, selection_file, selection_folder
 
 
 def main(params: Params, dataset: str, backbone: str) -> None:
-    with whole_folder(selection_folder(dataset, backbone)) as out:
-        for key in METHODS:
-            rows = None
-            if getattr(params.method(key), "select", "fixed") == "grid":
-                rows = read_grid(fold_file(dataset, backbone, fold) for fold in params.grid.folds)
-            write_selection(out / selection_file(dataset, backbone, key).name, rows)
+    with atomic_folder(selection_folder(dataset, backbone)) as out:
+        for method in params.methods:
+            best = None
+            if method == "delta" and params.grid.select == "best":
+                best = best_pair(read_grid(fold_file(dataset, backbone, fold) for fold in params.grid.folds))
+            write_selection(out / selection_file(dataset, backbone, method).name, best)
 
 
 if __name__ == "__main__":

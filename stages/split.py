@@ -1,23 +1,24 @@
 """Choose one data set's training and test images, decode each once and pack them for one backbone."""
 
-from delta import datasets
-from delta.files import whole_folder
-from delta.params import Params
-from delta.split import assign_splits, published_splits, restrict, write_packed
-from stages import packed_folder, raw_folder, run_stage
+from delta.data.listing import read_images
+from delta.data.packing import write_packed
+from delta.data.split import assign_splits, published_splits, restrict
+from delta.io.files import atomic_folder
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import index_folder, packed_folder, raw_folder
 
 
 def main(params: Params, dataset: str, backbone: str) -> None:
-    chosen, view, root = params.datasets[dataset], params.backbones[backbone], raw_folder(dataset)
-    table = datasets.read(chosen.format, root)
+    chosen, config, table = params.datasets[dataset], params.backbones[backbone], read_images(index_folder(dataset))
     if chosen.classes:
         table = restrict(table, chosen.classes)
-    if chosen.split_by_publisher:
+    if "split" in table:
         index = published_splits(table)
     else:
         index = assign_splits(table, chosen.train_per_class, chosen.test_per_class, chosen.seed)
-    with whole_folder(packed_folder(dataset, backbone)) as out:
-        write_packed(root, index, view.resize, view.crop, out)
+    with atomic_folder(packed_folder(dataset, backbone)) as out:
+        write_packed(raw_folder(dataset), index, config.resize, config.crop, out)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from itertools import product
 
-from delta.files import whole_file, whole_folder
-from delta.params import Params
+from delta.io.files import atomic_file, atomic_folder
 from delta.report.detector_tables import concept_table, detector_metrics, detector_table, detectors, read_units
 from delta.report.part_tables import each_part, part_metrics, part_table, read_parts
 from delta.report.results import left_out, metrics, read_results
 from delta.report.tables import accuracy_table
-from stages import REPORTS, RUNS, SETTINGS, dissection_folder, parts_file, run_stage
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import REPORTS, RUNS, SETTINGS, analysis_output
 
 
 def main(params: Params) -> None:
@@ -18,9 +19,9 @@ def main(params: Params) -> None:
     better = read_results(RUNS, *names, variant=SETTINGS["improved"])
     measured, dissected = params.part_activation, params.dissection
     keys = product(measured.datasets, measured.backbones, measured.methods)
-    parts = read_parts((*key, parts_file(*key)) for key in keys)
+    parts = read_parts((*key, analysis_output(*key[:2], f"part_activation/{key[2]}.csv")) for key in keys)
     keys = product(dissected.datasets, dissected.backbones, dissected.methods, params.seeds)
-    units = read_units((*key, dissection_folder(*key)) for key in keys)
+    units = read_units((*key, analysis_output(*key[:2], f"dissection/{key[2]}/{key[3]}")) for key in keys)
     counts = detectors(units)
 
     for name, text in {
@@ -29,7 +30,7 @@ def main(params: Params) -> None:
         "metrics_parts": part_metrics(parts),
         "metrics_dissection": detector_metrics(counts),
     }.items():
-        with whole_file(REPORTS / f"{name}.json") as scratch:
+        with atomic_file(REPORTS / f"{name}.json") as scratch:
             scratch.write_text(text, encoding="utf-8")
 
     sources = results[["dataset", "backbone", "source_network"]]
@@ -40,7 +41,7 @@ def main(params: Params) -> None:
         tables |= {"table3": part_table(parts, sources), "table3_parts": each_part(parts)}
     if not units.empty:
         tables |= {"table4": detector_table(counts, sources), "table4_concepts": concept_table(units)}
-    with whole_folder(REPORTS / "tables") as out:
+    with atomic_folder(REPORTS / "tables") as out:
         for name, texts in tables.items():
             for suffix, text in texts.items():
                 (out / f"{name}.{suffix}").write_text(text, encoding="utf-8")

@@ -1,47 +1,54 @@
 """Fine-tune with one method and one seed: as for Table 1, in the improved view (Table 2) or under ExponentialLR."""
 
-from delta.checkpoints import Checkpoint
-from delta.devices import pick_device
-from delta.files import whole_folder
-from delta.grid_result import with_selection
-from delta.params import Params
-from delta.runs import write_run
-from delta.views import Packed, PackedWhole
-from stages import (
+from delta.data.packed.views import DefaultViewData, ImprovedViewData, ViewData
+from delta.io.files import atomic_folder
+from delta.networks.devices import pick_device
+from delta.training.checkpoint import Checkpoint
+from delta.training.config import Recipe
+from delta.training.run import write_run
+from delta.training.selection import with_selection
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import (
+    channel_weights_file,
     checkpoint_file,
-    factors_file,
     packed_folder,
     packed_whole_folder,
     run_folder,
-    run_stage,
     selection_file,
     weights_file,
 )
 
 
 def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> None:
-    view = params.backbones[backbone]
+    config = params.backbones[backbone]
     chosen = with_selection(params.method(method), selection_file(dataset, backbone, method))
     print(f"{chosen.label}: alpha {chosen.alpha:g}, beta {chosen.beta:g}")
+    recipe = Recipe(
+        chosen,
+        params.training,
+        config.learning_rate,
+        config.crop,
+        seed,
+        decay_per_epoch=params.learning_curves.decay_per_epoch if setting == "exponential" else None,
+        test_every_epoch=setting != "improved",
+    )
+    data: ViewData
     if setting == "improved":
-        data = PackedWhole.open(packed_whole_folder(dataset, backbone), view.crop)
+        data = ImprovedViewData.open(packed_whole_folder(dataset, backbone), config.crop)
     else:
-        data = Packed.open(packed_folder(dataset, backbone))
+        data = DefaultViewData.open(packed_folder(dataset, backbone))
     folder = run_folder(dataset, backbone, method, seed, setting)
     checkpoint = Checkpoint(checkpoint_file(folder), params.checkpoints.minutes)
-    with whole_folder(folder) as out:
+    with atomic_folder(folder) as out:
         write_run(
             out,
+            recipe,
             data=data,
             weights=weights_file(dataset, backbone),
-            factors=factors_file(dataset, backbone, method),
-            method=chosen,
-            view=view,
-            training=params.training,
-            seed=seed,
+            channel_weights=channel_weights_file(dataset, backbone, method),
+            resize=config.resize,
             device=pick_device(params.device),
-            decay_per_epoch=params.learning_curves.decay_per_epoch if setting == "exponential" else None,
-            test_every_epoch=setting != "improved",
             checkpoint=checkpoint,
         )
     checkpoint.remove()

@@ -1,27 +1,27 @@
 """Train L2-FE with one seed: a new classifier on the frozen source network."""
 
-from delta.checkpoints import Checkpoint
-from delta.devices import pick_device
-from delta.files import whole_folder
-from delta.params import Params
-from delta.runs import write_run
-from delta.views import Packed
-from stages import checkpoint_file, packed_folder, run_folder, run_stage, weights_file
+from delta.data.packed.views import DefaultViewData
+from delta.io.files import atomic_folder
+from delta.networks.devices import pick_device
+from delta.training.checkpoint import Checkpoint
+from delta.training.config import Recipe
+from delta.training.run import write_run
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import checkpoint_file, packed_folder, run_folder, weights_file
 
 
 def main(params: Params, dataset: str, backbone: str, seed: int) -> None:
-    folder = run_folder(dataset, backbone, "l2_fe", seed)
+    config, folder = params.backbones[backbone], run_folder(dataset, backbone, "l2_fe", seed)
     checkpoint = Checkpoint(checkpoint_file(folder), params.checkpoints.minutes)
-    with whole_folder(folder) as out:
+    with atomic_folder(folder) as out:
         write_run(
             out,
-            data=Packed.open(packed_folder(dataset, backbone)),
+            Recipe(params.method("l2_fe"), params.training, config.learning_rate, config.crop, seed),
+            data=DefaultViewData.open(packed_folder(dataset, backbone)),
             weights=weights_file(dataset, backbone),
-            factors=None,
-            method=params.l2_fe,
-            view=params.backbones[backbone],
-            training=params.training,
-            seed=seed,
+            channel_weights=None,
+            resize=config.resize,
             device=pick_device(params.device),
             checkpoint=checkpoint,
         )

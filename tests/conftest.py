@@ -11,17 +11,18 @@ import timm
 import torch
 from PIL import Image
 
-from delta.anatomy import find_stages
-from delta.backbones import Backbone
-from delta.methods import METHODS
-from delta.networks import save_weights
-from delta.params import Input, Training
-from delta.runs import write_run
-from delta.split import assign_splits, write_packed, write_packed_whole
-from delta.views import Packed, PackedImages, PackedWhole, input_statistics
+from delta.data.packed.views import DefaultViewData, ImprovedViewData, ViewData, input_statistics
+from delta.data.packing import write_packed, write_packed_whole
+from delta.data.split import assign_splits
+from delta.methods import method_class
+from delta.networks.network import save_weights
+from delta.networks.spec import BackboneSpec
+from delta.sources.introspection import find_stages
+from delta.training.run import write_run
+from stages.common.params import BackboneConfig, Training
 
 LAYERS = ("blocks.1.1.conv_pwl", "blocks.2.1.conv_pwl", "blocks.4.2.conv_pwl", "blocks.6.0.conv_pwl")
-SPEC = Backbone(
+SPEC = BackboneSpec(
     architecture="tf_efficientnet_lite0",
     name="EfficientNet-Lite0, random",
     path=("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool"),
@@ -35,7 +36,7 @@ SPEC = Backbone(
     std=(0.5, 0.5, 0.5),
 )
 STATISTICS = input_statistics(SPEC, torch.device("cpu"))
-VIEW = Input(network="efficientnet_lite0", resize=40, crop=32, learning_rate=0.01)
+VIEW = BackboneConfig(network="efficientnet_lite0", resize=40, crop=32, learning_rate=0.01)
 TRAINING = Training(
     iterations=3, batch_size=6, momentum=0.9, decay_after=2, decay_factor=0.1, clip_norm=20, precision="fp32"
 )
@@ -70,8 +71,8 @@ def packed(photographs, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data(packed) -> Packed:
-    return Packed.open(packed)
+def data(packed) -> DefaultViewData:
+    return DefaultViewData.open(packed)
 
 
 @pytest.fixture(scope="session")
@@ -89,17 +90,17 @@ def weights(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole(photographs, data, tmp_path_factory) -> PackedWhole:
+def whole(photographs, data, tmp_path_factory) -> ImprovedViewData:
     """The same photographs packed for the improved view."""
     out = tmp_path_factory.mktemp("whole")
     write_packed_whole(photographs, data.index, VIEW.resize, out)
-    return PackedWhole.open(out, VIEW.crop)
+    return ImprovedViewData.open(out, VIEW.crop)
 
 
-def trained(data: PackedImages, weights: Path, out: Path) -> Path:
+def trained(data: ViewData, weights: Path, out: Path) -> Path:
     """A run of L2-SP on the photographs, in the view of `data`; its folder."""
-    options = {"method": METHODS["l2_sp"](alpha=0.1), "view": VIEW, "training": TRAINING}
-    write_run(out, data=data, weights=weights, factors=None, seed=0, device=torch.device("cpu"), **options)
+    options = {"method": method_class("l2_sp")(alpha=0.1), "view": VIEW, "training": TRAINING}
+    write_run(out, data=data, weights=weights, channel_weights=None, seed=0, device=torch.device("cpu"), **options)
     return out
 
 

@@ -15,18 +15,17 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from delta.errors import UserError
+from delta.data.listing import write_images, write_parts
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from delta.io.downloads import Downloads
 
-    from delta.downloads import Downloads
+_SHARED = ("published", "fetching", "layouts")
+FORMATS = tuple(module.name for module in iter_modules(__path__) if module.name not in _SHARED)
 
-FORMATS = tuple(module.name for module in iter_modules(__path__) if module.name != "published")
 
-
-def split_by_publisher(format: str) -> bool:
-    """Whether training and test images are the publisher's choice."""
+def is_split_by_publisher(format: str) -> bool:
+    """Whether the publisher chose training and test images."""
     published = getattr(_module(format), "PUBLISHED", None)
     return published is not None and published.train is not None
 
@@ -36,52 +35,44 @@ def has_parts(format: str) -> bool:
     return hasattr(_module(format), "read_parts")
 
 
-def fetch(format: str, source: str, images_per_class: int | None, seed: int, downloads: Downloads, out: Path) -> None:
+def fetch(
+    format: str,
+    source: str,
+    train_per_class: int | str | None,
+    test_per_class: int | None,
+    seed: int | None,
+    downloads: Downloads,
+    out: Path,
+) -> None:
     """Bring a data set's images below the existing folder `out`, laid out as its publisher lays them out.
 
     Args:
         format: a data set's `format` parameter, one of FORMATS.
         source: its `source` parameter, for the folder format.
-        images_per_class, seed: how much to draw, for the drawn format.
+        train_per_class, test_per_class, seed: how many images to draw, for the drawn format.
         downloads: where a published format's files come from.
 
     Raises:
         UserError: something is wrong with the images' source, a download or an archive.
     """
     if format == "drawn":
-        _module("drawn").draw(out, images_per_class, seed)
+        _module("drawn").draw(out, train_per_class + test_per_class, seed)
     elif format == "folder":
         _module("folder").copy_images(Path(source), out)
     else:
-        _module("published").fetch(_module(format).PUBLISHED, downloads, out)
+        _module("fetching").fetch(_module(format).PUBLISHED, downloads, out)
 
 
-def read(format: str, root: Path) -> pd.DataFrame:
-    """The table of a fetched data set, sorted by path.
-
-    Returns:
-        path (relative to `root`, posix), label and, where the publisher chose it, split (train or test).
+def write_index(format: str, root: Path, out: Path) -> None:
+    """Write the tables of a fetched data set into the folder `out`: its images, and their parts where annotated.
 
     Raises:
         UserError: `root` does not hold the data set, or not all of it.
     """
     module = _module(format)
-    return module.read(root, module.PUBLISHED) if hasattr(module, "PUBLISHED") else module.read(root)
-
-
-def read_parts(format: str, root: Path) -> pd.DataFrame:
-    """Where the parts of a fetched data set's objects are.
-
-    Returns:
-        path (as `read` has it), part (its name), x and y (pixels of the file, as it is stored) and visible (bool): a
-        row a part of each image, sorted by path, the parts in the annotation's order.
-
-    Raises:
-        UserError: the format has no part annotations, or they cannot be read.
-    """
-    if not has_parts(format):
-        raise UserError(f"format {format} has no part annotations: leave it out")
-    return _module(format).read_parts(root)
+    write_images(out, module.read(root, module.PUBLISHED) if hasattr(module, "PUBLISHED") else module.read(root))
+    if has_parts(format):
+        write_parts(out, module.read_parts(root))
 
 
 def _module(name: str) -> ModuleType:

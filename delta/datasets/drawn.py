@@ -19,7 +19,6 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +27,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
-from delta.datasets import caltech256, cub_200_2011
+from delta.datasets.layouts import read_categories, read_part_lists
 
 SUPERSAMPLING = 2
 JPEG_QUALITY = 90
@@ -400,13 +399,13 @@ def compose(category: str, seed: int, number: int) -> tuple[Image.Image, dict[st
 
 
 def read(root: Path) -> pd.DataFrame:
-    """Every drawn image, see `delta.datasets.caltech256.read`."""
-    return caltech256.read(root, replace(caltech256.PUBLISHED, classes=len(CATEGORIES)))
+    """Every drawn image, see `delta.datasets.layouts.read_categories`."""
+    return read_categories(root, len(CATEGORIES))
 
 
 def read_parts(root: Path) -> pd.DataFrame:
-    """Where the parts of every object are, see `delta.datasets.cub_200_2011.read_parts`."""
-    return cub_200_2011.read_parts(root, "", "256_ObjectCategories")
+    """Where the parts of every object are, see `delta.datasets.layouts.read_part_lists`."""
+    return read_part_lists(root, "", "256_ObjectCategories")
 
 
 def draw(root: Path, images_per_class: int, seed: int) -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from delta.errors import UserError
-from delta.files import is_file
-from delta.images import BROKEN_IMAGE, decode, reason
+from delta.data.images import BROKEN_IMAGE, decode, reason
+from delta.io.errors import UserError
+from delta.io.files import is_file
 
 LABELS = "labels.csv"
 _LITTER = {"thumbs.db", "desktop.ini"}

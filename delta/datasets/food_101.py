@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from delta.datasets.published import Published, checked, reading
-from delta.downloads import RemoteFile
+from delta.io.remote_file import RemoteFile
 
 PUBLISHED = Published(
     files=(

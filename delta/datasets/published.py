@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from delta.archives import unpack
-from delta.downloads import Downloads, RemoteFile
-from delta.errors import UserError
-from delta.files import is_file
+from delta.io.errors import UserError
+from delta.io.files import is_file
+from delta.io.remote_file import RemoteFile
 
 
 @dataclass(frozen=True)
@@ -30,20 +28,6 @@ class Published:
     classes: int
     train: int | None = None
     test: int | None = None
-
-
-def fetch(published: Published, downloads: Downloads, out: Path) -> None:
-    """Fetch every file, unpack the archives below the existing folder `out` and copy the lists into it.
-
-    Raises:
-        UserError: a file cannot be fetched, or an archive is damaged or hostile.
-    """
-    # All are fetched before the first is unpacked: what fails for want of a network fails early.
-    for remote, file in [(remote, downloads.fetch(remote)) for remote in published.files]:
-        if file.suffix == ".txt":
-            shutil.copyfile(file, out / remote.url.rpartition("/")[2])
-        else:
-            unpack(file, out)
 
 
 def checked(root: Path, rows: Iterable[tuple[str, str, str]], published: Published) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.io import loadmat
 
 from delta.datasets.published import Published, checked, not_as_published, reading
-from delta.downloads import RemoteFile
+from delta.io.remote_file import RemoteFile
 
 _SITE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
 

@@ -1,17 +1,24 @@
 """DELTA: hold the feature maps close to the source's, filter by filter as attention says, Equation (8)."""
 
-from typing import Literal
+from __future__ import annotations
 
-from delta.regularizers import FeatureMapMethod
+from delta.methods.base import FeatureMapMethod, Penalty, PenaltyInputs
 
 
 class Delta(FeatureMapMethod):
-    """As DELTA(w/o ATT), each filter's term multiplied by C·W_j: the learned factors reach it in `pair`.
+    """Ω = ½ Σ_layers Σ_i Σ_j C·W_j ‖FM_j(ω, x_i) − FM_j(ω*, x_i)‖² / (H·W), with `scale: sum`; other scales in `scaled`.
 
-    Attributes:
-        select: `fixed` takes alpha and beta as they are, the paper's way; `grid` the winner of the grid search.
+    C·W_j are the channel weights learned from an L2-FE network (Algorithm 1); they average 1.
     """
 
     label = "DELTA"
     uses_attention = True
-    select: Literal["fixed", "grid"] = "fixed"
+
+    def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
+        return sum(
+            self.scaled(
+                inputs.channel_weights[layer] * (maps - source_maps).square().sum(dim=(0, 2, 3)),
+                source_maps,
+            )
+            for layer, maps, source_maps in inputs.feature_maps(self.rectify)
+        )

@@ -1,8 +1,10 @@
 """L2: fine-tuning with weight decay, Equation (3)."""
 
+from __future__ import annotations
+
 from typing import Literal
 
-from delta.regularizers import Method
+from delta.methods.base import Method
 
 
 class L2(Method):

@@ -1,8 +1,10 @@
 """L2-FE: the source network as a feature extractor (section 3.4)."""
 
+from __future__ import annotations
+
 from typing import Literal
 
-from delta.regularizers import Method
+from delta.methods.base import Method
 
 
 class L2FE(Method):

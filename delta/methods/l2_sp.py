@@ -1,6 +1,8 @@
 """L2-SP: stay close to the starting point, Equation (4)."""
 
-from delta.regularizers import Comparison, Method, Penalty, parameter_distance
+from __future__ import annotations
+
+from delta.methods.base import Method, Penalty, PenaltyInputs
 
 
 class L2SP(Method):
@@ -8,5 +10,7 @@ class L2SP(Method):
 
     label = "L2-SP"
 
-    def shared_penalty(self, pair: Comparison) -> Penalty:
-        return parameter_distance(pair)
+    def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
+        return 0.5 * sum(
+            (weight - inputs.source_weights[name]).square().sum() for name, weight in inputs.weights.items()
+        )

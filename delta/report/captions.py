@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from delta.grid_result import best_cell, cells
+from delta.analysis.grid_result import best_cell, cells
 from delta.report.map_measures import concentration, likeness
 from delta.report.names import display, features, label
 from delta.report.sources import exceptions

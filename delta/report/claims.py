@@ -9,7 +9,7 @@ from operator import ge, le
 import numpy as np
 import pandas as pd
 
-from delta.grid_result import best_cell, cells
+from delta.analysis.grid_result import best_cell, cells
 from delta.report.insight_claims import detector_claims, map_claims, part_claim
 from delta.report.judgement import Claim, Judgement, empty, judged, lacking
 from delta.report.names import label

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 from matplotlib.transforms import offset_copy
 
-from delta.grid_result import best_cell, cells
+from delta.analysis.grid_result import best_cell, cells
 from delta.report.figure_style import RC, looks, pair_title, wrapped
 from delta.report.grid_panels import grid_lines, grid_map, grid_marks
 from delta.report.names import display, label
@@ -146,7 +146,7 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
     The values of α and β are spaced evenly, as in the paper, so that 0 has a place among them.
 
     Args:
-        rows: of one data set and backbone, a row a cell and fold; see `delta.grid_result.cells`.
+        rows: of one data set and backbone, a row a cell and fold; see `delta.analysis.grid_result.cells`.
         fixed: α and β as params.yaml has them; they need not be in the grid.
     """
     table = cells(rows)
@@ -183,7 +183,7 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
 
 @matplotlib.rc_context(RC)
 def filter_distances(frame: pd.DataFrame) -> Figure:
-    """Figure 5: how far each convolution filter moved, largest first, a panel a stage, L2-SP against DELTA.
+    """Figure 5: how far each convolution filter shifted, largest first, a panel a stage, L2-SP against DELTA.
 
     The shares count the filters for which DELTA's distance is the larger one, filter by filter.
 
@@ -229,11 +229,11 @@ def filter_distances(frame: pd.DataFrame) -> Figure:
 
 def _logarithmic_if_wide(axes: Axes, distances: np.ndarray) -> None:
     """A logarithmic axis for more than one decade; a filter that did not move at all lies below its lower end."""
-    moved = distances[distances > 0]
-    if len(moved) and moved.max() > 10 * moved.min():
+    shifted = distances[distances > 0]
+    if len(shifted) and shifted.max() > 10 * shifted.min():
         axes.set_yscale("log", nonpositive="clip")
         axes.minorticks_off()
-        narrow = moved.max() < 1000 * moved.min()
+        narrow = shifted.max() < 1000 * shifted.min()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 

@@ -1,6 +1,6 @@
 """Data sets, networks and methods by the names that the paper prints."""
 
-from delta.methods import METHODS
+from delta.methods import method_class
 
 NAMES = {
     "mit_indoors_67": "MIT Indoors 67",
@@ -24,7 +24,7 @@ def display(key: str) -> str:
 
 def label(method: str) -> str:
     """A method's printed name."""
-    return METHODS[method].label
+    return method_class(method).label
 
 
 def features(method: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from delta.errors import UserError
+from delta.io.errors import UserError
 from delta.report import captions
 from delta.report.claims import Claim, judge, no_interval
 from delta.report.embedding import Picture, embedded

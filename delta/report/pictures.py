@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from delta.errors import UserError
+from delta.io.errors import UserError
+from delta.report.map_figures import class_picture
 from delta.report.results import gather
 
 PAIR = ["dataset", "backbone"]
@@ -30,13 +31,13 @@ def read_gallery(folders: Iterable[tuple[str, str, str, Path]]) -> pd.DataFrame:
     return _renamed(rows, keys)
 
 
-def read_maps(folders: Iterable[tuple[str, str, Path]]) -> dict[str, pd.DataFrame]:
-    """What the stage draw_activation_maps left, as tables with dataset and backbone by name:
+def read_map_tables(folders: Iterable[tuple[str, str, Path]]) -> dict[str, pd.DataFrame]:
+    """What the stage measure_activation_maps left, as tables with dataset and backbone by name:
 
     - activation_maps: label, path, map (`network` or a filter's number), method, area (percent of the map above one
       half), correlation (with L2-SP's map of the same image; NaN where one is constant);
     - map_filters: filter, source_mean, tuned_mean, considered, filters, layer;
-    - map_classes: label, path, file (by the name that the report gives it) and original, where it lies.
+    - map_classes: label, path, file (the name of its picture in the report).
 
     Args:
         folders: dataset, backbone and the folder.
@@ -46,29 +47,21 @@ def read_maps(folders: Iterable[tuple[str, str, Path]]) -> dict[str, pd.DataFram
     """
     folders = list(folders)
 
-    def table(name: str, keys: list[str], columns: list[str]) -> pd.DataFrame:
-        files = ((*pair, *[folder] * (len(keys) - 2), folder / f"{name}.csv") for *pair, folder in folders)
-        return gather(files, keys, columns, "activation maps")
+    def table(name: str, columns: list[str]) -> pd.DataFrame:
+        files = ((*pair, folder / f"{name}.csv") for *pair, folder in folders)
+        return gather(files, PAIR, columns, "activation maps")
 
     filters = ["filter", "source_mean", "tuned_mean", "considered", "filters", "layer"]
-    return {
-        "activation_maps": table("maps", PAIR, ["label", "path", "map", "method", "area", "correlation"]),
-        "map_filters": table("filters", PAIR, filters),
-        "map_classes": _renamed(table("classes", [*PAIR, "original"], ["label", "path", "file"]), PAIR),
-    }
-
-
-def map_figures(folders: Iterable[tuple[str, str, Path]]) -> list[tuple[Path, str]]:
-    """Figures 1 and 6 to 7: where each lies, and the name that the report gives it.
-
-    Args:
-        folders: see `read_maps`.
-    """
-    return [
-        (folder / f"figure{number}.jpg", f"figure{number}-{dataset}-{backbone}.jpg")
-        for dataset, backbone, folder in folders
-        for number in (1, 6)
+    classes = table("images", ["label", "path"])
+    numbers = classes.groupby(PAIR, sort=False).cumcount()
+    files = [
+        class_picture(*pair, image) for *pair, image in classes[PAIR].assign(image=numbers).itertuples(index=False)
     ]
+    return {
+        "activation_maps": table("maps", ["label", "path", "map", "method", "area", "correlation"]),
+        "map_filters": table("filters", filters),
+        "map_classes": classes.assign(file=files),
+    }
 
 
 def copy_pictures(pictures: Iterable[tuple[Path, str]], out: Path) -> None:

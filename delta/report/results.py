@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from delta.errors import UserError
+from delta.io.errors import UserError
 
 TEXTS = dict.fromkeys(["dataset", "backbone", "method", "part", "label", "category", "map", "layer"], str)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from delta.errors import UserError
+from delta.io.errors import UserError
 from delta.report.results import gather, read_result
 
 
@@ -89,7 +89,7 @@ def larger_shares(distances: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_distances(files: Iterable[tuple[str, str, Path]]) -> pd.DataFrame:
-    """`delta.filter_distances.mean_distances` of several (dataset, backbone), with these two as columns.
+    """`delta.analysis.filter_distances.mean_distances` of several (dataset, backbone), with these two as columns.
 
     Raises:
         UserError: a file cannot be read.

@@ -1,0 +1,122 @@
+"""Grid search by stratified cross-validation on the training images (section 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.model_selection import StratifiedKFold
+from torch import Tensor
+from tqdm import tqdm
+
+from delta.analysis.grid_config import Grid
+from delta.attention.importance import filter_importance
+from delta.attention.normalization import channel_weights
+from delta.data.packed.views import DefaultViewData
+from delta.io.errors import Diverged, UserError
+from delta.methods.base import Method
+from delta.networks.devices import deterministic
+from delta.networks.network import Network, build_network
+from delta.training.checkpoint import Checkpoint
+from delta.training.config import Recipe
+from delta.training.evaluation import top1
+from delta.training.loop import fine_tune
+from delta.training.run import as_tensors
+
+
+def stratified_folds(data: DefaultViewData, folds: int, seed: int) -> list[np.ndarray]:
+    """The training images shared out among `folds` disjoint parts with each class spread evenly over them.
+
+    Returns:
+        Each part's places among the training images.
+
+    Raises:
+        UserError: naming the classes with fewer training images than folds.
+    """
+    targets = data.targets("train").numpy()
+    counts = np.bincount(targets)
+    if short := [f"{data.classes[target]} has {count}" for target, count in enumerate(counts) if count < folds]:
+        raise UserError(f"grid.folds: {folds} folds, but of training images {', '.join(short)}: list fewer folds")
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return [part for _, part in splitter.split(np.zeros(len(targets)), targets)]
+
+
+def cross_validate(
+    data: DefaultViewData,
+    fold: int,
+    recipe: Recipe,
+    *,
+    weights: Path,
+    l2_fe: Method,
+    grid: Grid,
+    normalization: str,
+    device: torch.device,
+    checkpoint: Checkpoint | None = None,
+) -> pd.DataFrame:
+    """Train and validate one method at every cell of the grid, for one fold.
+
+    L2-FE and attention are fitted on the fold's training part only; neither the validation part nor the test images
+    are seen before a cell is validated. A cell that diverges is recorded as failed and does not stop the others.
+
+    Args:
+        fold: which part is held out.
+        recipe: its method takes every pair of `grid.alpha` and `grid.beta` in turn; its training is shortened to
+            `grid.iterations`, and its seed is the grid's.
+        l2_fe: the method of the network that attention is learned from.
+        normalization: of attention, see `delta.attention.normalization.attention`.
+        checkpoint: where finished cells are kept; the cell in training has a checkpoint of its own beside it.
+
+    Returns:
+        A row a cell: alpha, beta, fold, top1 (percent; NaN for a failed cell), problem (why it failed).
+
+    Raises:
+        UserError: an input cannot be read, L2-FE diverges, or a class has too few images.
+    """
+    part = data.hold_out(stratified_folds(data, len(grid.folds), grid.seed)[fold])
+    recipe = replace(recipe, training=grid.shortened(recipe.training), seed=grid.seed)
+
+    def start() -> Network:
+        return build_network(weights, len(data.classes), grid.seed).to(device)
+
+    parameters = (fold, l2_fe, recipe, grid, normalization)
+    saved = checkpoint and checkpoint.load(device, part, parameters=parameters, weights=weights)
+    learned, rows = (saved["channel_weights"], saved["rows"]) if saved else (None, [])
+    run_checkpoint = checkpoint and checkpoint.beside("run")
+
+    def keep() -> None:
+        """Save what is finished, and drop the checkpoint of the run that has just become part of it."""
+        if checkpoint and run_checkpoint:
+            checkpoint.save({"channel_weights": learned, "rows": rows})
+            run_checkpoint.remove()
+
+    with deterministic():
+        source = start()
+        if learned is None:
+            network = start()
+            fine_tune(network, source, part, replace(recipe, method=l2_fe), {}, checkpoint=run_checkpoint)
+            learned = learned_channel_weights(network, part, grid.estimator, normalization)
+            keep()
+        pairs = [(alpha, beta) for alpha in grid.alpha for beta in grid.beta]
+        done = len(rows)
+        for alpha, beta in tqdm(pairs[done:], desc=f"fold {fold}", unit="cell", initial=done, total=len(pairs)):
+            network = start()
+            cell = replace(recipe, method=recipe.method.model_copy(update={"alpha": alpha, "beta": beta}))
+            try:
+                fine_tune(network, source, part, cell, learned, checkpoint=run_checkpoint)
+                rows.append((alpha, beta, fold, top1(network, part, "validation"), None))
+            except Diverged as problem:
+                tqdm.write(f"failed cell: {problem}")
+                rows.append((alpha, beta, fold, float("nan"), str(problem)))
+            keep()
+    return pd.DataFrame(rows, columns=["alpha", "beta", "fold", "top1", "problem"])
+
+
+def learned_channel_weights(
+    network: Network, data: DefaultViewData, estimator: str, normalization: str
+) -> dict[str, Tensor]:
+    """C·W_j by feature layer, float32 [C] each, learned from the training images of `data` by an L2-FE network."""
+    importance = filter_importance(network, data, estimator, progress=True)
+    return as_tensors(channel_weights({layer: scores.numpy() for layer, scores in importance.items()}, normalization))

@@ -1,0 +1,1 @@
+"""Errors, files, downloads and signals: what no result depends on, so that DVC need not watch it."""

@@ -1,0 +1,114 @@
+"""What methods are made of: their parameters, what a penalty sees, and the distances that several of them use.
+
+The methods themselves, one a module, lie beside this one; each shows its own Ω_shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+from pydantic import Field
+
+from delta.io.section import Section
+
+if TYPE_CHECKING:  # params.yaml is checked by stages that do not need PyTorch
+    from torch import Tensor
+
+Penalty: TypeAlias = "Tensor"  # a scalar that gradients flow through
+
+
+@dataclass(frozen=True)
+class PenaltyInputs:
+    """What a penalty sees: the network being trained beside its source network, for one mini-batch.
+
+    Attributes:
+        weights, source_weights: ω_S and ω*_S, tensors by parameter name.
+        maps, source_maps: raw outputs of the feature layers, [b, C, H, W] by layer; only for methods that compare maps.
+        channel_weights: C·W_j, [C] by layer; only for methods that use attention.
+        filters: by layer the convolutions whose filters make its channels, see `delta.networks.spec.BackboneSpec`.
+    """
+
+    weights: Mapping[str, Tensor]
+    source_weights: Mapping[str, Tensor]
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+    source_maps: Mapping[str, Tensor] = field(default_factory=dict)
+    channel_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def feature_maps(self, rectify: bool) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each feature layer's name and FM(ω, x) and FM(ω*, x), [b, C, H, W]; through ReLU if `rectify`."""
+        for layer, maps in self.maps.items():
+            source_maps = self.source_maps[layer]
+            yield (layer, maps.relu(), source_maps.relu()) if rectify else (layer, maps, source_maps)
+
+
+class Method(Section):
+    """A method, with its section of params.yaml as fields. The training loop asks for nothing beyond this class.
+
+    Attributes:
+        label: the name in tables and figures.
+        frozen_backbone: only the classifier is trained, and batch-norm keeps its running statistics.
+        uses_attention: the penalty reads `channel_weights`.
+        compares_maps: the penalty reads `maps` and `source_maps`.
+        alpha, beta: the weights of Ω_shared and of ½‖ω_P‖².
+        weight_decay: SGD's own weight decay, of every trained parameter.
+    """
+
+    label: ClassVar[str]
+    frozen_backbone: ClassVar[bool] = False
+    uses_attention: ClassVar[bool] = False
+    compares_maps: ClassVar[bool] = False
+
+    alpha: float = Field(0.0, ge=0)
+    beta: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+
+    def shared_penalty(self, inputs: PenaltyInputs) -> Penalty | None:
+        """Ω_shared, a scalar; None for a method without one."""
+        return None
+
+
+class FeatureMapMethod(Method):
+    """A method that compares feature maps.
+
+    Attributes:
+        scale: `sum` as in the protocol; `source` divides each layer's term by the mean square of the source's maps
+            there, so that one α means the same on any backbone; `equation` is Equation (8) to the letter.
+        rectify: pass the maps through ReLU first, as section 3.3 says.
+    """
+
+    compares_maps = True
+    scale: Literal["sum", "source", "equation"] = "sum"
+    rectify: bool = True
+
+    def scaled(self, terms: Tensor, source_maps: Tensor) -> Penalty:
+        """One layer's part of Ω from its filters' terms.
+
+        Args:
+            terms: Σ_i ‖FM_j(ω, x_i) − FM_j(ω*, x_i)‖², weighted or not, [C].
+            source_maps: FM(ω*, x), [b, C, H, W].
+
+        Returns:
+            `sum`: ½ Σ_j terms_j / (H·W). `source`: that by the mean square of `source_maps`. `equation`: Σ_j terms_j
+            by C, which turns C·W_j into W_j, and by b, for the batch mean.
+        """
+        batch, filters, height, width = source_maps.shape
+        if self.scale == "equation":
+            return (terms / filters).sum() / batch
+        penalty = 0.5 * terms.sum() / (height * width)
+        if self.scale == "source":
+            # A layer that is 0 on the whole batch has no scale of its own, and nothing to preserve.
+            penalty = penalty / source_maps.square().mean().clamp_min(1e-12)
+        return penalty
+
+
+def private_penalty(weights: Mapping[str, Tensor]) -> Penalty:
+    """½‖ω_P‖² over the classifier's weight and bias."""
+    return 0.5 * sum(weight.square().sum() for weight in weights.values())
+
+
+def parameter_distance(inputs: PenaltyInputs) -> Penalty:
+    """½ ‖ω_S − ω*_S‖² over every shared parameter, Equation (4)."""
+    return 0.5 * sum((weight - inputs.source_weights[name]).square().sum() for name, weight in inputs.weights.items())

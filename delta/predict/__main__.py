@@ -1,0 +1,6 @@
+"""`python -m delta.predict`."""
+
+from delta.predict.command import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What decides a training run beside its networks and images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from delta.io.section import Section
+from delta.methods.base import Method
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class Training(Section):
+    """SGD with momentum and StepLR: the section `training`.
+
+    Attributes:
+        iterations, batch_size: updates, and images in each.
+        decay_after, decay_factor: every so many iterations the learning rate is multiplied by the factor.
+        clip_norm: the largest norm that the gradient of the shared weights ω_S may have, null for any. The
+            classifier's gradient is never clipped, so a penalty too stiff for the learning rate ends close to a
+            feature extractor instead of diverging.
+        precision: `bf16` computes both networks in bfloat16 where autocast considers that safe; weights, penalties
+            and tests stay in float32.
+    """
+
+    iterations: Count
+    batch_size: int = Field(ge=2, le=10**9)
+    momentum: float = Field(ge=0, lt=1)
+    decay_after: Count
+    decay_factor: float = Field(gt=0, le=1)
+    clip_norm: Annotated[float, Field(gt=0)] | None
+    precision: Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is fine-tuned.
+
+    Attributes:
+        learning_rate: the initial one.
+        crop: pixels a side of the training crops.
+        seed: decides the order of the images, their crops and what a network itself draws (dropout); the
+            initialisation of the head is `build_network`'s.
+        decay_per_epoch: the factor of ExponentialLR; None for StepLR (Figure 3).
+        test_every_epoch: test after every epoch as well, not at the end alone.
+    """
+
+    method: Method
+    training: Training
+    learning_rate: float
+    crop: int
+    seed: int
+    decay_per_epoch: float | None = None
+    test_every_epoch: bool = True

@@ -1,0 +1,30 @@
+"""Top-1 accuracy."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from delta.data.packed.views import DefaultViewData
+from delta.networks.hooks import in_eval_mode
+from delta.networks.network import Network
+
+
+def top1(network: Network, data: DefaultViewData, split: str, batch_size: int = 64) -> float:
+    """Share of a split's images whose largest logit is the right class, in percent; test view, eval mode."""
+    device = next(network.parameters()).device
+    with torch.inference_mode(), in_eval_mode(network):
+        batches = data.test_batches(split, network.spec, batch_size, device)
+        right = torch.cat(
+            [image_logits(network, crops, len(targets)).argmax(1) == targets for crops, targets in batches]
+        )
+    return 100 * right.double().mean().item()
+
+
+def image_logits(network: nn.Module, crops: Tensor, images: int) -> Tensor:
+    """Logits of images, [images, n_classes]: the mean of each one's crops (section 4.3).
+
+    Args:
+        crops: normalised, [images · crops, 3, h, w], an image's one after the other.
+    """
+    return network(crops).unflatten(0, (images, -1)).mean(1)

@@ -1,0 +1,135 @@
+"""The training loop of one fine-tuning run (section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from delta.data.packed.views import ViewData, endless_batches, input_statistics, normalised
+from delta.io.signals import uninterrupted
+from delta.methods.base import Method, PenaltyInputs, private_penalty
+from delta.networks.devices import keep_freed_memory, seeded, to_device
+from delta.networks.hooks import capture_maps
+from delta.networks.network import Network
+from delta.training.checkpoint import Checkpoint
+from delta.training.config import Recipe
+from delta.training.state import Step, TrainingState, resumable
+
+
+def fine_tune(
+    network: Network,
+    source: Network,
+    data: ViewData,
+    recipe: Recipe,
+    channel_weights: Mapping[str, Tensor],
+    log: Callable[[Step], None] = lambda step: None,
+    test: Callable[[], float] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """Fine-tune `network` in place; the last iterate is the result, nothing is selected on test data.
+
+    Only the training split's views and labels are read. The source runs in eval mode and takes no gradient.
+
+    Args:
+        network: starts at the source weights, on the device to train on.
+        source: the source network, on the same device; it is not changed.
+        channel_weights: C·W_j by feature layer, float32 [C] each; empty for a method without attention.
+        log: called with every step, an epoch's together at its end; first with those of the checkpoint.
+        test: gives `Step.test_top1`, at the end and, if the recipe says so, after every epoch.
+        checkpoint: where the run is saved when that is due and when Ctrl-C or SIGTERM (as SystemExit) ends it. If it
+            already holds this run, the run goes on from there, to the same bits. It stays when the run has ended.
+
+    Raises:
+        Diverged: the loss, or a weight at the end or when it is saved, is not finite.
+    """
+    method, training, device = recipe.method, recipe.training, next(network.parameters()).device
+    if device.type == "cpu":
+        keep_freed_memory()
+    source.eval().requires_grad_(False)
+    network.train()
+    network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
+    channel_weights = {layer: weights.to(device) for layer, weights in channel_weights.items()}
+    targets, statistics = data.targets("train"), input_statistics(network.spec, device)
+    order = torch.Generator().manual_seed(2 * recipe.seed)
+    batches = endless_batches(len(targets), training.batch_size, order)
+    state = TrainingState(network, recipe, iterations_per_epoch(len(targets), training.batch_size))
+    initial = (network.spec, network.state_dict(), source.state_dict(), channel_weights)
+    with (
+        seeded(recipe.seed, device),
+        resumable(state, checkpoint, data, initial, log) as save_if_due,
+    ):
+        state.end_epoch(test, log)  # a checkpoint may lie between an epoch's last iteration and its test
+        rest = islice(batches, state.iteration, training.iterations)
+        bar = {"desc": "train", "unit": "it", "mininterval": 1, "leave": False}
+        for rows in tqdm(rest, initial=state.iteration, total=training.iterations, **bar):
+            with uninterrupted():
+                images = normalised(data.training_crops(rows, recipe.crop, state.crops, device), statistics)
+                labels = to_device(targets[rows], device)
+                loss, error = objective(network, source, images, labels, method, channel_weights, training.precision)
+                state.optimizer.zero_grad()
+                loss.backward()
+                if training.clip_norm is not None and not method.frozen_backbone:
+                    clip_grad_norm_(network.shared_weights().values(), training.clip_norm)
+                state.optimizer.step()
+                state.advance(loss, error)
+            save_if_due()
+            state.end_epoch(test, log)
+
+
+def objective(
+    network: Network,
+    source: Network,
+    images: Tensor,
+    targets: Tensor,
+    method: Method,
+    channel_weights: Mapping[str, Tensor],
+    precision: str = "fp32",
+) -> tuple[Tensor, Tensor]:
+    """mean_i CE(z(x_i, ω), y_i) + α · Ω_shared + β · ½‖ω_P‖² of one mini-batch, Equations (6) and (7).
+
+    Args:
+        images: normalised, float [b, 3, h, w].
+        targets: class indices, int64 [b].
+        channel_weights: C·W_j by feature layer.
+        precision: `bf16` passes the images through both networks under autocast; losses and penalty stay in float32.
+
+    Returns:
+        The objective, and its first term alone; scalars that gradients flow through.
+    """
+    layers = network.spec.feature_layers if method.compares_maps else ()
+    low = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16")
+    with capture_maps(network.backbone, layers) as maps, capture_maps(source.backbone, layers) as source_maps, low:
+        with torch.no_grad() if method.frozen_backbone else nullcontext():
+            pooled = network.backbone(images)
+        logits = network.head(pooled)
+        if method.compares_maps:
+            with torch.no_grad():
+                source.backbone(images)
+    if precision == "bf16":
+        logits = logits.float()
+        maps, source_maps = ({name: each.float() for name, each in both.items()} for both in (maps, source_maps))
+    error = cross_entropy(logits, targets)
+    penalty = method.shared_penalty(
+        PenaltyInputs(
+            weights=network.shared_weights(),
+            source_weights=source.shared_weights(),
+            maps=maps,
+            source_maps=source_maps,
+            channel_weights=channel_weights,
+            filters=network.spec.feature_layers,
+        )
+    )
+    loss = error + method.beta * private_penalty(network.private_weights())
+    return (loss if penalty is None else loss + method.alpha * penalty), error
+
+
+def iterations_per_epoch(images: int, batch_size: int) -> int:
+    """Iterations that pass over the training images once, see `delta.data.packed.views.endless_batches`."""
+    return max(1, images // batch_size)

@@ -1,0 +1,209 @@
+"""What a fine-tuning run has come to: everything that a checkpoint of it holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from delta.data.packed.views import ViewData
+from delta.io.errors import Diverged
+from delta.io.signals import say, uninterrupted
+from delta.networks.network import Network
+from delta.training.checkpoint import Checkpoint
+from delta.training.config import Recipe
+
+
+class Step(NamedTuple):
+    """One iteration (from 1): its losses, whether it ends a pass over the training images, and a test after it."""
+
+    iteration: int
+    ends_epoch: bool
+    loss: float
+    cross_entropy: float
+    learning_rate: float
+    test_top1: float | None = None
+
+
+class _PendingStep(NamedTuple):
+    """A step whose losses, [loss, cross_entropy], are still on the device."""
+
+    iteration: int
+    ends_epoch: bool
+    losses: Tensor
+    learning_rate: float
+
+
+class TrainingState:
+    """A network in training with its optimizer, learning-rate schedule, random generators and learning curve.
+
+    The losses stay on the device until the end of an epoch: a GPU that is asked for them in every iteration waits for
+    the CPU each time.
+
+    Attributes:
+        optimizer, schedule: SGD, and StepLR or ExponentialLR.
+        crops: the generator of the training crops.
+        curve: the steps whose epoch has ended.
+    """
+
+    def __init__(self, network: Network, recipe: Recipe, iterations_per_epoch: int):
+        training = recipe.training
+        self.network, self.recipe, self.iterations_per_epoch = network, recipe, iterations_per_epoch
+        self.optimizer = torch.optim.SGD(
+            [parameter for parameter in network.parameters() if parameter.requires_grad],
+            lr=recipe.learning_rate,
+            momentum=training.momentum,
+            weight_decay=recipe.method.weight_decay,
+        )
+        self.schedule: torch.optim.lr_scheduler.LRScheduler
+        if recipe.decay_per_epoch is None:
+            self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, training.decay_after, training.decay_factor)
+        else:
+            self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, recipe.decay_per_epoch)
+        self.crops = torch.Generator().manual_seed(2 * recipe.seed + 1)
+        self.curve: list[Step] = []
+        self._pending: list[_PendingStep] = []
+
+    @property
+    def iteration(self) -> int:
+        """How many iterations are done."""
+        return len(self.curve) + len(self._pending)
+
+    def advance(self, loss: Tensor, cross_entropy: Tensor) -> None:
+        """Count an iteration whose optimizer step is done, and move the learning rate on."""
+        iteration, learning_rate = self.iteration + 1, self.schedule.get_last_lr()[0]
+        ends_epoch = iteration % self.iterations_per_epoch == 0
+        if self.recipe.decay_per_epoch is None or ends_epoch:
+            self.schedule.step()
+        losses = torch.stack([loss.detach(), cross_entropy.detach()])
+        self._pending.append(_PendingStep(iteration, ends_epoch, losses, learning_rate))
+
+    def end_epoch(self, test: Callable[[], float] | None, log: Callable[[Step], None]) -> None:
+        """Where an epoch or the run has just ended: read the epoch's losses, test, and log its steps.
+
+        Raises:
+            Diverged: a loss, or at the end of the run a weight, is not finite.
+        """
+        last = self.iteration == self.recipe.training.iterations
+        if not self._pending or not (last or self._pending[-1].ends_epoch):
+            return
+        steps = self._read_pending()
+        self._check_finite(steps, weights=last)
+        if test and (last or self.recipe.test_every_epoch):
+            steps[-1] = steps[-1]._replace(test_top1=test())
+        for step in steps:
+            log(step)
+        with uninterrupted():
+            self.curve.extend(steps)
+            self._pending.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors, numbers and texts from which `load_state_dict` goes on to the same bits.
+
+        Raises:
+            Diverged: a loss or a weight is not finite, so that the last good checkpoint stays.
+        """
+        self._check_finite(self._read_pending(), weights=True)
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "crops": self.crops.get_state(),
+            "random": _random_states(self._device),
+            "curve": [tuple(step) for step in self.curve],
+            "pending": [tuple(step) for step in self._pending],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.crops.set_state(state["crops"].cpu())
+        _set_random_states(state["random"], self._device)
+        self.curve = [Step(*values) for values in state["curve"]]
+        self._pending = [_PendingStep(*values) for values in state["pending"]]
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _read_pending(self) -> list[Step]:
+        if not self._pending:
+            return []
+        losses = torch.stack([step.losses for step in self._pending]).tolist()
+        return [
+            Step(step.iteration, step.ends_epoch, loss, error, step.learning_rate)
+            for step, (loss, error) in zip(self._pending, losses, strict=True)
+        ]
+
+    def _check_finite(self, steps: list[Step], weights: bool) -> None:
+        diverged = [step for step in steps if not math.isfinite(step.loss)]
+        if weights and not diverged and not _all_finite(self.network):
+            diverged = [*self.curve, *steps][-1:]
+        if diverged:
+            step, method = diverged[0], self.recipe.method
+            raise Diverged(
+                f"{method.label}, seed {self.recipe.seed}: diverged at iteration {step.iteration} with loss "
+                f"{step.loss:g} (learning rate {step.learning_rate:g}, alpha {method.alpha:g}): lower the learning "
+                "rate or alpha"
+            )
+
+
+@contextmanager
+def resumable(
+    state: TrainingState,
+    checkpoint: Checkpoint | None,
+    data: ViewData,
+    weights: object,
+    log: Callable[[Step], None],
+) -> Iterator[Callable[[], None]]:
+    """Go on from the checkpoint, if it is this run's, and save the run there when Ctrl-C or SIGTERM ends the block.
+
+    Args:
+        weights: the tensors that the run starts from, which the checkpoint belongs to.
+        log: called with the steps that the checkpoint holds.
+
+    Yields:
+        A function that saves the run where that is due.
+    """
+    if checkpoint is None:
+        yield lambda: None
+        return
+    total = state.recipe.training.iterations
+    if saved := checkpoint.load(state._device, data, parameters=state.recipe, weights=weights):
+        state.load_state_dict(saved)
+        for step in state.curve:
+            log(step)
+        say(f"{checkpoint.path}: resuming after iteration {state.iteration} of {total}")
+
+    def save_if_due() -> None:
+        if checkpoint.due():
+            checkpoint.save(state.state_dict())
+
+    try:
+        yield save_if_due
+    except (KeyboardInterrupt, SystemExit):
+        if state.iteration and checkpoint.save(state.state_dict()):
+            say(f"{checkpoint.path}: saved after iteration {state.iteration} of {total}")
+        raise
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    """The states of PyTorch's own generators, the CPU's and the device's, which dropout and the like draw from."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _set_random_states(states: list[Tensor], device: torch.device) -> None:
+    cpu_state, *device_states = (state.cpu() for state in states)
+    torch.set_rng_state(cpu_state)
+    for state in device_states:
+        torch.cuda.set_rng_state(state, device)
+
+
+def _all_finite(network: Network) -> bool:
+    return all(tensor.isfinite().all() for tensor in network.state_dict().values())

@@ -1,0 +1,197 @@
+"""params.yaml as validated models: an unknown or impossible value is reported in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.nodes import ScalarNode
+
+from delta.analysis.grid_config import Grid
+from delta.datasets import has_parts
+from delta.io.errors import UserError
+from delta.io.section import Names, Section, distinct
+from delta.methods import KEYS, method_class
+from delta.methods.base import Method
+from delta.training.config import Training
+from stages.common.sections import (
+    ActivationMaps,
+    Attention,
+    BackboneConfig,
+    Checkpoints,
+    Dataset,
+    Dissection,
+    Downloads,
+    Experiment,
+    FilterDistances,
+    ImprovedView,
+    LearningCurves,
+    Name,
+    PartActivation,
+    Seed,
+)
+
+
+class _Base(Section):
+    profile: str
+    downloads: Downloads
+    datasets: dict[Name, Dataset] = Field(min_length=1)
+    backbones: dict[Name, BackboneConfig] = Field(min_length=1)
+    methods: Names = Field(min_length=1)
+    seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(min_length=1)
+    training: Training
+    attention: Attention
+    improved_view: ImprovedView
+    learning_curves: LearningCurves
+    filter_distances: FilterDistances
+    part_activation: PartActivation
+    dissection: Dissection
+    activation_maps: ActivationMaps
+    grid: Grid
+    checkpoints: Checkpoints
+    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None
+
+    @property
+    def experiments(self) -> Mapping[str, Experiment]:
+        """The sections of what is made beside Table 1, by name; the grid search is not among them."""
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: section for name, section in sections.items() if isinstance(section, Experiment)}
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, methods: list[str]) -> list[str]:
+        choices = [name for name in KEYS if name != "l2_fe"]
+        for name in methods:
+            if name not in choices:
+                why = "is always trained, leave it out" if name == "l2_fe" else "is no method"
+                raise ValueError(f"{name!r} {why}; there are {', '.join(choices)}")
+        return methods
+
+    @model_validator(mode="after")
+    def _methods_have_sections(self) -> _Base:
+        for name in ["l2_fe", *self.methods, *(["delta"] if self.grid.datasets else [])]:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name}: missing: a method that is used needs a section of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_trained(self) -> _Base:
+        for name in ("attention", "activation_maps"):
+            if (seed := getattr(self, name).seed) not in self.seeds:
+                raise ValueError(f"{name}.seed ({seed}) is none of seeds ({self.seeds})")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> _Base:
+        for name, section in {**self.experiments, "grid": self.grid}.items():
+            for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
+                for chosen in getattr(section, what):
+                    if chosen not in known:
+                        raise ValueError(f"{name}.{what}: {chosen!r} is none of {what} ({', '.join(known)})")
+            if section.datasets and not section.backbones:
+                raise ValueError(f"{name}.backbones: none: list at least one, or empty {name}.datasets")
+        for name, dataset in self.datasets.items():
+            if unknown := [backbone for backbone in dataset.networks if backbone not in self.backbones]:
+                raise ValueError(f"datasets.{name}.networks: {', '.join(unknown)} is none of backbones")
+        return self
+
+    @model_validator(mode="after")
+    def _experiments_have_their_methods(self) -> _Base:
+        for name, section in self.experiments.items():
+            if missing := [m for m in section.needs if section.datasets and m not in ("l2_fe", *self.methods)]:
+                raise ValueError(
+                    f"{name} ({section.shown_as}) asks for {', '.join(missing)}, which is not trained: add it to "
+                    f"methods, or empty {name}.datasets"
+                )
+        if "l2_fe" in self.improved_view.methods:
+            raise ValueError("improved_view.methods: 'l2_fe' is no method to fine-tune with")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_annotated(self) -> _Base:
+        for name in self.part_activation.datasets:
+            if not has_parts(format := self.datasets[name].format):
+                raise ValueError(
+                    f"part_activation.datasets: {name}: format {format} has no part annotations: leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _folds_fit_the_classes(self) -> _Base:
+        for name in self.grid.datasets:
+            images = self.datasets[name].train_per_class
+            if isinstance(images, int) and images < len(self.grid.folds):
+                raise ValueError(
+                    f"grid.folds: {len(self.grid.folds)} folds are more than the {images} training images a class of "
+                    f"{name}: list fewer folds"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _grid_covers_what_it_selects_for(self) -> _Base:
+        for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
+            missing = [name for name in known if name not in getattr(self.grid, what)]
+            if self.grid.select == "best" and missing:
+                raise ValueError(f"grid.select: best needs a grid of {', '.join(missing)}: add it to grid.{what}")
+        return self
+
+    def method(self, name: str) -> Method:
+        """A method with its section's parameters."""
+        return getattr(self, name)
+
+
+_METHOD_SECTIONS: dict[str, Any] = {name: (method_class(name) | None, None) for name in KEYS}
+Params = create_model("Params", __base__=_Base, **_METHOD_SECTIONS)
+Params.__doc__ = """All of params.yaml: the sections above and one for each method that is used, under its key."""
+
+
+_LONGEST = 3000  # characters of a value: Python prints no numbers of more than 4,300 digits
+
+
+class _Constructor(SafeConstructor):
+    """Refuses what no parameter can be: a file name has no NUL, and nobody writes a value so long."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        if isinstance(node, ScalarNode) and ("\0" in node.value or len(node.value) > _LONGEST):
+            problem = f"a value with a NUL, or of more than {_LONGEST} characters"
+            raise ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_scalar(node)
+
+
+def load_params(path: Path) -> Params:  # type: ignore[valid-type]
+    """Read and check a parameter file.
+
+    Raises:
+        UserError: naming the file and every wrong parameter.
+    """
+    yaml = YAML(typ="safe", pure=True)  # as DVC reads it: a key that is given twice is an error
+    yaml.Constructor = _Constructor
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"))
+    except Exception as error:  # nearly every kind of error for a value that is not what its tag says
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {'; '.join(_sentence(problem) for problem in error.errors())}") from None
+
+
+_SHOWN = (str, int, float, date, NoneType)  # what fits into a line: an alias can make the others enormous
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown parameter"
+    if problem["type"] == "missing":
+        return f"{where}: missing"
+    given = f" (got {problem['input']!r:.99})" if isinstance(problem["input"], _SHOWN) else ""
+    message = f"{problem['msg'].removeprefix('Value error, ')}{given}"
+    return f"{where}: {message}" if where else message

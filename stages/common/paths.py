@@ -1,0 +1,80 @@
+"""Where the pipeline's files lie, relative to the project's root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+DATA = Path("data")
+RUNS = Path("runs")
+REPORTS = Path("reports")
+CROSS_VALIDATION = DATA / "cross_validation"
+WALL_TIMES = DATA / "wall_times"
+CHECKPOINTS = Path(".checkpoints")
+CHECKSUMS = DATA / "checksums.sha256"  # in git: of files whose publisher gives none
+
+# How a method is trained: as for Table 1, for Table 2 and for Figure 3; what is added to a run folder's name.
+SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential"}
+
+
+def checkpoint_file(output: Path) -> Path:
+    """The checkpoint of a stage that takes long, by what it makes."""
+    return CHECKPOINTS / output.with_suffix(".pt")
+
+
+def raw_folder(dataset: str) -> Path:
+    """A data set's files, as its publisher lays them out."""
+    return DATA / "raw" / dataset
+
+
+def index_folder(dataset: str) -> Path:
+    """The tables of a data set's images and of their parts."""
+    return DATA / "index" / dataset
+
+
+def packed_folder(dataset: str, backbone: str) -> Path:
+    return DATA / "packed" / dataset / backbone
+
+
+def packed_whole_folder(dataset: str, backbone: str) -> Path:
+    return DATA / "packed_whole" / dataset / backbone
+
+
+def weights_file(dataset: str, backbone: str) -> Path:
+    """The source network's weights."""
+    return DATA / "weights" / dataset / f"{backbone}.safetensors"
+
+
+def importance_file(dataset: str, backbone: str) -> Path:
+    return DATA / "importance" / dataset / f"{backbone}.csv"
+
+
+def channel_weights_file(dataset: str, backbone: str, method: str) -> Path:
+    return DATA / "channel_weights" / dataset / backbone / f"{method}.csv"
+
+
+def fold_file(dataset: str, backbone: str, fold: int) -> Path:
+    """The grid search's cells on one fold."""
+    return CROSS_VALIDATION / "best" / dataset / backbone / f"{fold}.csv"
+
+
+def selection_folder(dataset: str, backbone: str) -> Path:
+    return DATA / "selected" / dataset / backbone
+
+
+def selection_file(dataset: str, backbone: str, method: str) -> Path:
+    """The alpha and beta that a method takes."""
+    return selection_folder(dataset, backbone) / f"{method}.json"
+
+
+def run_folder(dataset: str, backbone: str, method: str, seed: int, setting: str = "default") -> Path:
+    return RUNS / dataset / backbone / f"{method}{SETTINGS[setting]}" / str(seed)
+
+
+def analysis_output(dataset: str, backbone: str, name: str) -> Path:
+    """What an analysis leaves: the file or folder `name`, which may have folders in it, such as `dissection/delta/0`."""
+    return RUNS / dataset / backbone / name
+
+
+def concepts_folder(name: str) -> Path:
+    return DATA / "concepts" / name

@@ -1,0 +1,207 @@
+"""The sections of params.yaml that only stages use; the others are defined beside the code that they configure."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from delta.analysis.grid_config import Estimator
+from delta.analysis.map_files import METHODS as MAPPED_METHODS
+from delta.datasets import FORMATS, is_split_by_publisher
+from delta.io.section import Names, Section, distinct
+from delta.sources.catalogue import SourceNetwork
+from delta.training.config import Count
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]  # 1.0 would name other stage items than 1
+
+
+class Downloads(Section):
+    """Where published files come from.
+
+    Attributes:
+        folder: where downloaded files are kept; one that is already there is used without a network.
+        mirror: replaces the address of every file up to its name: `https://…`, `file://…` or a folder; null for none.
+    """
+
+    folder: str = Field(min_length=1)
+    mirror: str | None
+
+
+class Dataset(Section):
+    """A target data set and how it is split.
+
+    Attributes:
+        format: `drawn`, the slice that this project draws itself; `folder`, one's own photographs; or the name of a
+            published data set.
+        source: what the images come from, watched by DVC: a folder of class folders or a CSV of path,label for
+            `folder`; else the module that draws the data set or knows its publisher.
+        train_per_class: images a class for training; `rest` takes all that are not test images.
+        test_per_class: images a class for testing.
+        seed: decides which images; the split is the same for every backbone, method and training seed. These three
+            are left out where the publisher has split the data set.
+        classes: only these classes, by label; all of them where it is left out.
+        networks: by backbone, another source network on this data set.
+    """
+
+    format: Literal[FORMATS]  # type: ignore[valid-type]
+    source: str = Field(min_length=1)
+    train_per_class: Count | Literal["rest"] | None = None
+    test_per_class: Count | None = None
+    seed: Seed | None = None
+    classes: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] | None = None
+    networks: dict[Name, SourceNetwork] = {}
+
+    @model_validator(mode="after")
+    def _drawn_needs_counts(self) -> Dataset:
+        if self.format == "drawn" and self.train_per_class == "rest":
+            raise ValueError("train_per_class must be a number for the drawn format, which draws that many")
+        return self
+
+    @model_validator(mode="after")
+    def _split_here_or_by_publisher(self) -> Dataset:
+        fields = ("train_per_class", "test_per_class", "seed")
+        published = is_split_by_publisher(self.format)
+        if wrong := [name for name in fields if (getattr(self, name) is None) != published]:
+            raise ValueError(
+                f"leave out {', '.join(wrong)}: the publisher of {self.format} has split it"
+                if published
+                else f"{', '.join(wrong)}: missing, as format {self.format} comes unsplit"
+            )
+        return self
+
+
+class BackboneConfig(SourceNetwork):
+    """A backbone: its source network, how that sees images (pixels a side after resizing and after cropping; of the
+    shorter edge in the improved view), and the initial learning rate."""
+
+    resize: int = Field(ge=32, le=8192)
+    crop: int = Field(ge=32)
+    learning_rate: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> BackboneConfig:
+        if self.crop > self.resize:
+            raise ValueError(f"crop ({self.crop}) is larger than resize ({self.resize})")
+        return self
+
+
+class Attention(Section):
+    """Supervised attention.
+
+    Attributes:
+        seed: the seed, one of `seeds`, whose L2-FE network filter importance is estimated with.
+        estimator: `exact` removes every filter from every image; `fisher` estimates it in four passes.
+        normalization: of filter importance, see `delta.attention.normalization.attention`.
+    """
+
+    seed: Seed
+    estimator: Estimator
+    normalization: Literal["standardized", "literal"]
+
+
+class Experiment(Section):
+    """What is made beside Table 1, on which data sets and backbones; no data sets for none of it.
+
+    Attributes:
+        shown_as: the table or figure of the paper, for messages.
+    """
+
+    shown_as: ClassVar[str]
+
+    datasets: Names
+    backbones: Names
+
+    @property
+    def needs(self) -> list[str]:
+        """The methods whose runs it reads."""
+        return []
+
+
+class OfMethods(Experiment):
+    """An experiment on methods of one's choice."""
+
+    methods: Names = Field(min_length=1)
+
+    @property
+    def needs(self) -> list[str]:
+        return self.methods
+
+
+class ImprovedView(OfMethods):
+    """Table 2: what is trained in the improved view as well."""
+
+    shown_as = "Table 2"
+
+
+class LearningCurves(OfMethods):
+    """Figure 3: what is trained under ExponentialLR as well.
+
+    Attributes:
+        decay_per_epoch: what ExponentialLR multiplies the learning rate by after every epoch.
+    """
+
+    shown_as = "Figure 3"
+    decay_per_epoch: float = Field(gt=0, le=1)
+
+
+class FilterDistances(Experiment):
+    """Figure 5: where the filters of L2-SP and DELTA are compared."""
+
+    shown_as = "Figure 5"
+
+    @property
+    def needs(self) -> list[str]:
+        return ["l2_sp", "delta"]
+
+
+class PartActivation(OfMethods):
+    """Table 3: where the activation at annotated parts is measured. `l2_fe`, whose features are the source network's,
+    is the row SRC."""
+
+    shown_as = "Table 3"
+
+
+class Dissection(OfMethods):
+    """Table 4: network dissection.
+
+    Attributes:
+        concepts: a folder of annotated images in Broden's format.
+        published: which published annotations are downloaded, each to `data/concepts/<name>`.
+        layer: the module whose units are dissected, by its name in the backbone; null for the last stage.
+    """
+
+    shown_as = "Table 4"
+    concepts: str = Field(min_length=1)
+    published: Annotated[list[Literal["broden1_224"]], AfterValidator(distinct)]
+    layer: Annotated[str, Field(min_length=1)] | None
+
+
+class ActivationMaps(Experiment):
+    """Figures 1, 6 and 7: where the networks' activation maps are drawn.
+
+    Attributes:
+        seed: of the runs whose networks are shown, one of `seeds`.
+        images: how many test images, each of another class.
+        filters: how many filters that the source network activates little.
+    """
+
+    shown_as = "Figures 1, 6 and 7"
+    seed: Seed
+    images: Count
+    filters: Count
+
+    @property
+    def needs(self) -> list[str]:
+        return list(MAPPED_METHODS)
+
+
+class Checkpoints(Section):
+    """How often a long computation is saved, so that one that is killed can go on from there.
+
+    Attributes:
+        minutes: between two checkpoints; 0 for one after every iteration.
+    """
+
+    minutes: float = Field(ge=0)

@@ -1,0 +1,297 @@
+"""The networks' maps side by side: the filters' and images' choice, the maps, what they measure and their pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.conftest import SPEC, pack
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+from tests.analysis.test_layer_maps import bilinear, hooks
+
+from delta.analysis.activation_maps import (
+    ActivationMaps,
+    activation_maps,
+    correlation,
+    little_activated,
+    map_table,
+    observed,
+    spread,
+)
+from delta.data.packed.views import DefaultViewData
+from delta.data.packing import write_packed
+from delta.data.split import assign_splits
+from delta.io.errors import UserError
+from delta.networks.network import build_network, save_network, trained_network
+from delta.report.map_figures import class_figure, figure1, figure6, over, write_pictures
+
+METHODS = ("l2_fe", "l2", "l2_sp", "delta_wo_att", "delta")
+LAYER = "blocks.6.0.conv_pwl"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def packed(photographs, tmp_path_factory):
+    """The photographs packed at 64 pixels, so that the last maps are 2 x 2."""
+    out = tmp_path_factory.mktemp("packed")
+    pack(photographs, 64, 64, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def runs(weights, tmp_path_factory):
+    """A run a method; the source's network, and four whose last convolution is moved."""
+    folder, runs = tmp_path_factory.mktemp("runs"), {}
+    for seed, method in enumerate(METHODS):
+        network = build_network(weights, 3, seed)
+        noise = torch.Generator().manual_seed(seed)
+        weight = network.backbone.get_submodule(LAYER).weight
+        with torch.no_grad():
+            weight += 0.5 * bool(seed) * weight.std() * torch.randn(weight.shape, generator=noise)
+        runs[method] = folder / method
+        runs[method].mkdir()
+        save_network(network, runs[method])
+    return runs
+
+
+@pytest.fixture(scope="module")
+def shown(runs, packed):
+    return activation_maps(runs, packed, images=2, filters=3, device=CPU)
+
+
+def raw_maps(run, packed) -> torch.Tensor:
+    """The last convolution's maps of all test images, by a hook of the test's own."""
+    network, kept, data = trained_network(run).eval(), [], DefaultViewData.open(packed)
+    layer = network.backbone.get_submodule(LAYER)
+    layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    with torch.no_grad():
+        for images, _ in data.test_batches("test", SPEC, 64, CPU):
+            network.backbone(images)
+    return torch.cat(kept).double()
+
+
+def made_up(maps: dict[str, np.ndarray], labels=("ant", "bee"), filters=(7,)) -> ActivationMaps:
+    size = next(iter(maps.values())).shape[-1]
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), size, size, 3), dtype=np.uint8)
+    columns = {"filter": filters, "source_mean": 0.0, "tuned_mean": 0.1, "considered": 8, "filters": 80, "layer": LAYER}
+    images = pd.DataFrame({"label": labels, "path": [f"{label}/0.jpg" for label in labels]})
+    return ActivationMaps(images, pixels, pd.DataFrame(columns), maps)
+
+
+@pytest.fixture(scope="module")
+def noise_maps():
+    noise = np.random.default_rng(1)
+    maps = {method: noise.random((2, 2, 16, 16), np.float32) for method in METHODS}
+    maps["l2_fe"][0, 1] = 0
+    maps["l2_sp"][1, 1] = 0
+    return maps
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "places"),
+    [
+        (10, 10, list(range(10))),
+        (3, 10, [0, 1, 2]),
+        (10, 3, [0, 4, 9]),
+        (5, 3, [0, 2, 4]),
+        (120, 5, [0, 30, 60, 89, 119]),
+        (7, 1, [0]),
+    ],
+)
+def test_places_are_spread_evenly(count, most, places):
+    assert spread(count, most).tolist() == places
+
+
+def test_no_place_comes_twice():
+    assert all(len(set(spread(count, most))) == min(count, most) for count in range(1, 40) for most in range(1, 45))
+
+
+def test_filters_are_those_the_source_leaves_and_the_others_use():
+    """Of forty filters four are candidates: 30, 31 and 33, which the source never activates, and 7."""
+    source = torch.arange(40, dtype=torch.float64) + 1
+    source[[30, 31, 33]], source[7] = 0, 0.5
+    tuned = torch.full((40,), 100.0, dtype=torch.float64)
+    tuned[[30, 31, 33, 7]] = torch.tensor([2.0, 3.0, 3.0, 5.0], dtype=torch.float64)
+    chosen, considered = little_activated(source, tuned, 3)
+    assert (chosen.tolist(), considered) == ([7, 31, 33], 4)
+    chosen, considered = little_activated(source, tuned, 1)
+    assert (chosen.tolist(), considered) == ([7], 4)
+
+
+def test_there_are_at_least_as_many_candidates_as_filters_shown():
+    source, tuned = torch.tensor([3.0, 1.0, 2.0, 9.0]), torch.tensor([1.0, 2.0, 3.0, 9.0])
+    assert [each.tolist() for each in little_activated(source, tuned, 2)[:1]] == [[2, 1]]
+    assert little_activated(source, tuned, 2)[1] == 2
+
+
+def test_filters_of_equal_activation_come_in_their_order():
+    chosen, _ = little_activated(torch.zeros(64), torch.zeros(64), 3)
+    assert chosen.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_means_are_over_all_test_images_and_maps_of_those_asked_for(runs, packed, batch_size):
+    network = trained_network(runs["l2"])
+    means, maps = observed(network, DefaultViewData.open(packed), np.array([5, 0, 3]), batch_size)
+    expected = raw_maps(runs["l2"], packed)
+    torch.testing.assert_close(means, expected.clamp(min=0).mean((0, 2, 3)), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(maps.double(), expected[[5, 0, 3]], rtol=1e-4, atol=1e-5)
+    assert hooks(network) == 0
+
+
+def test_the_images_are_the_first_of_classes_far_apart(shown, packed):
+    index = DefaultViewData.open(packed).index
+    tests = index[index["split"] == "test"]
+    expected = [(label, tests.loc[tests["label"] == label, "path"].min()) for label in ("ant", "cow")]
+    assert list(shown.images.itertuples(index=False, name=None)) == expected
+    rows = [index.index[index["path"] == path][0] for path in shown.images["path"]]
+    assert (shown.pixels == np.load(packed / "test_view.npy")[rows]).all()
+
+
+def test_the_filters_are_chosen_over_all_test_images(shown, runs, packed):
+    means = {method: raw_maps(run, packed).clamp(min=0).mean((0, 2, 3)).numpy() for method, run in runs.items()}
+    tuned = sum(means[method] for method in METHODS[1:]) / 4
+    low = sorted(range(320), key=lambda j: means["l2_fe"][j])[:32]
+    best = sorted(low, key=lambda j: -tuned[j])[:3]
+    found = shown.filters
+    assert found["filter"].tolist() == best
+    np.testing.assert_allclose(found["source_mean"], means["l2_fe"][best], rtol=1e-4)
+    np.testing.assert_allclose(found["tuned_mean"], tuned[best], rtol=1e-4)
+    columns = {name: found[name].unique().tolist() for name in ("considered", "filters", "layer")}
+    assert columns == {"considered": [32], "filters": [320], "layer": [LAYER]}
+    assert shown.names == ["network", *map(str, best)]
+
+
+def test_the_maps_are_upsampled_and_brought_to_their_range(shown, runs, packed):
+    index = DefaultViewData.open(packed).index
+    tests = list(index.loc[index["split"] == "test", "path"])
+    contrasts = 0
+    for method, run in runs.items():
+        raw = raw_maps(run, packed)
+        assert shown.maps[method].shape == (2, 4, 64, 64)
+        for image, path in enumerate(shown.images["path"]):
+            maps = raw[tests.index(path)].numpy()
+            kinds = [maps.clip(0).mean(0), *maps[shown.filters["filter"]]]
+            for number, small in enumerate(kinds):
+                expected = np.zeros((64, 64))
+                if small.max() > small.min():
+                    whole = bilinear(small, 64, 64)
+                    expected = (whole - whole.min()) / (whole.max() - whole.min())
+                    contrasts += 1
+                np.testing.assert_allclose(shown.maps[method][image, number], expected, atol=1e-3)
+    assert contrasts == 40
+
+
+def test_maps_of_one_pixel_have_no_contrast(runs, photographs, tmp_path):
+    """A crop of 32 pixels leaves maps of 1 x 1: upsampled, they are the same everywhere."""
+    paths = [f"{label}/{number}.png" for label in ("ant", "bee") for number in range(3)]
+    table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
+    write_packed(photographs, assign_splits(table, 2, 1, seed=0), 32, 32, tmp_path)
+    found = activation_maps(runs, tmp_path, images=2, filters=2, device=CPU)
+    assert not any(maps.any() for maps in found.maps.values())
+
+
+def test_a_run_that_is_missing_is_named(runs, packed, tmp_path):
+    with pytest.raises(UserError, match="no trained network"):
+        activation_maps(runs | {"delta": tmp_path}, packed, images=2, filters=3, device=CPU)
+
+
+def test_what_the_maps_measure(noise_maps):
+    table = map_table(made_up(noise_maps))
+    assert list(table.columns) == ["label", "path", "map", "method", "area", "correlation"]
+    assert len(table) == 2 * 2 * 5
+    rows = table.set_index(["label", "map", "method"])
+    for method in METHODS:
+        for image, label in enumerate(("ant", "bee")):
+            for number, name in enumerate(("network", "7")):
+                a, b = noise_maps[method][image, number], noise_maps["l2_sp"][image, number]
+                row = rows.loc[(label, name, method)]
+                assert row["path"] == f"{label}/0.jpg"
+                assert row["area"] == pytest.approx(100 * sum(value > 0.5 for value in a.ravel()) / 256)
+                if a.any() and b.any():
+                    assert row["correlation"] == pytest.approx(np.corrcoef(a.ravel(), b.ravel())[0, 1], abs=1e-6)
+                else:
+                    assert np.isnan(row["correlation"]) and (row["area"] == 0 or b.sum() == 0)
+    assert rows.loc[("ant", "7", "l2_fe"), "area"] == 0
+    assert table["correlation"].isna().sum() == 1 + 5
+
+
+def test_correlation_by_hand():
+    rising = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    assert correlation(rising, rising) == pytest.approx(1)
+    assert correlation(rising, 1 - rising) == pytest.approx(-1)
+    assert np.isnan(correlation(rising, np.zeros((4, 4), np.float32)))
+
+
+def test_what_is_written(noise_maps, tmp_path):
+    shown = made_up(noise_maps)
+    for name in ("once", "twice"):
+        (tmp_path / name).mkdir()
+        write_pictures(tmp_path / name, shown, "drawn_30", "efficientnet_lite0")
+    once, twice = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("once", "twice"))
+    assert once == twice
+    pictures = ["class_000.jpg", "class_001.jpg", "figure1.jpg", "figure6.jpg"]
+    assert sorted(once) == sorted([*pictures, "classes.csv", "filters.csv", "maps.csv"])
+    assert all(Image.open(tmp_path / "once" / name).format == "JPEG" for name in pictures)
+    assert once["class_000.jpg"] != once["class_001.jpg"]
+    classes = pd.read_csv(tmp_path / "once/classes.csv")
+    assert classes.to_dict("list") == {
+        "label": ["ant", "bee"],
+        "path": ["ant/0.jpg", "bee/0.jpg"],
+        "file": ["class_000.jpg", "class_001.jpg"],
+    }
+    filters = pd.read_csv(tmp_path / "once/filters.csv")
+    assert list(filters.columns) == ["filter", "source_mean", "tuned_mean", "considered", "filters", "layer"]
+    maps = pd.read_csv(tmp_path / "once/maps.csv", dtype={"map": str})
+    pd.testing.assert_frame_equal(maps, map_table(shown), check_exact=True)
+
+
+@pytest.mark.parametrize("values", [0.0, 0.5, 1.0])
+def test_the_image_shows_through_its_map(values):
+    pixels = np.zeros((2, 1, 3), np.uint8)
+    pixels[1] = 255
+    dark, light = over(pixels, np.full((2, 1), values))[:, 0]
+    assert (light > dark).all()
+    assert (dark >= 0).all() and (light <= 1).all()
+
+
+@pytest.mark.parametrize("grey", [0, 90, 255])
+def test_colours_rise_in_grey_with_the_activation(grey):
+    tile = over(np.full((1, 64, 3), grey, np.uint8), np.linspace(0, 1, 64)[None])
+    assert (np.diff(tile[0] @ [0.299, 0.587, 0.114]) > 0).all()
+
+
+def test_pictures_say_what_they_show(noise_maps):
+    shown = made_up(noise_maps)
+    columns = ["image", "SRC", "L2", "L2-SP", "DELTA(w/o ATT)", "DELTA"]
+    first, sixth, a_class = (
+        figure1(shown, "cub_200_2011", "resnet101"),
+        figure6(shown, "cub_200_2011", "resnet101"),
+        class_figure(shown, 0, "cub_200_2011", "resnet101"),
+    )
+    for figure in (first, sixth, a_class):
+        assert [title for axes in figure.axes if (title := axes.get_title())] == columns
+        assert any("CUB-200-2011, ResNet-101" in text.get_text() for text in figure.texts)
+    assert {"ant", "bee"} <= {text.get_text() for text in first.texts}
+    assert "filter 7" in {text.get_text() for text in sixth.texts}
+    assert {"all filters", "filter 7"} <= {text.get_text() for text in a_class.texts}
+    # A row is an image and five maps; the colour scale has axes of its own.
+    assert [len(figure.axes) for figure in (first, sixth, a_class)] == [2 * 6 + 1] * 3
+    silent = [axes for axes in a_class.axes if any("no contrast" in text.get_text() for text in axes.texts)]
+    assert silent == [a_class.axes[7]]
+
+
+def test_no_text_runs_off_a_picture(noise_maps):
+    shown = made_up(noise_maps, ("black-and-tan_coonhound", "Chestnut_sided_Warbler"), (2047,))
+    for draw in (figure1, figure6, lambda *arguments: class_figure(shown, 1, *arguments[1:])):
+        figure = draw(shown, "my_own_photographs_of_dogs_and_birds", "resnet50_places365")
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        tiles = min(axes.get_position().x0 for axes in figure.axes) * figure.bbox.width
+        for text in figure.texts:
+            box = text.get_window_extent(renderer)
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 and box.y1 <= figure.bbox.height
+            if text.get_ha() == "right":
+                assert box.x1 < tiles

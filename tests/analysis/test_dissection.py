@@ -1,0 +1,317 @@
+"""Network dissection, against loops over units, images, labels and pixels."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections import OrderedDict
+from pathlib import Path
+
+from tests.helpers import broden
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.conftest import SPEC
+from PIL import Image
+from torch import nn
+
+from delta.analysis.concepts import Concepts
+from delta.analysis.dissection import LargestValues, Tallies, TopImages, best_concepts, dissect, exceeding, stream_maps
+from delta.io.errors import UserError
+from delta.networks.network import build_network, save_network
+from stages import dissect as stage
+from stages.common.params import load_params
+
+ROOT = Path(__file__).parent.parent
+NUMBERS = sorted(broden.LABELS)
+CROP = 32
+
+
+@pytest.fixture(scope="module")
+def images() -> list[dict]:
+    return broden.random_images(11)
+
+
+@pytest.fixture(scope="module")
+def concepts(images, tmp_path_factory) -> Concepts:
+    return Concepts.open(broden.write(tmp_path_factory.mktemp("set") / "concepts", images))
+
+
+def bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map [h, w] at another size, by the formula: between the centres of its pixels, in double precision."""
+    out = np.empty(size)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            corners = []
+            for place, new, old in ((y, size[0], values.shape[0]), (x, size[1], values.shape[1])):
+                at = max((place + 0.5) * old / new - 0.5, 0)
+                first = int(at)
+                corners.append((first, min(first + 1, old - 1), at - first))
+            (top, bottom, down), (left, right, along) = corners
+            above = (1 - along) * values[top, left] + along * values[top, right]
+            below = (1 - along) * values[bottom, left] + along * values[bottom, right]
+            out[y, x] = (1 - down) * above + down * below
+    return out
+
+
+def by_hand(maps: np.ndarray, images: list[dict], share: float = 0.005) -> tuple[np.ndarray, np.ndarray]:
+    """Thresholds [units], exceeded by a share of the values, and IoUs [units, labels] of maps [images, units, h, w]."""
+    thresholds, iou = [], np.zeros((maps.shape[1], len(NUMBERS)))
+    for unit in range(maps.shape[1]):
+        values = sorted(maps[:, unit].ravel(), reverse=True)
+        threshold = values[int(share * len(values))]
+        thresholds.append(threshold)
+        masks = [bilinear(maps[i, unit].astype(float), images[i]["size"]) > threshold for i in range(len(images))]
+        for column, number in enumerate(NUMBERS):
+            both = either = 0
+            for image, mask in zip(images, masks, strict=True):
+                label = broden.pixels_of(image, number)
+                if label is not None:
+                    both += np.sum(mask & label)
+                    either += np.sum(mask | label)
+            iou[unit, column] = both / either if either else 0
+    return np.array(thresholds), iou
+
+
+def random_maps(images: int, units: int, seed: int = 0) -> torch.Tensor:
+    maps = torch.randn(images, units, 6, 7, generator=torch.Generator().manual_seed(seed)).relu()
+    maps[:, 1] = 0  # a unit that nothing activates
+    maps[:, 2].clamp_(max=1.0)  # one that saturates: nothing exceeds its threshold
+    return maps
+
+
+def tallied(maps: torch.Tensor, concepts: Concepts) -> Tallies:
+    largest = LargestValues(exceeding(maps[:, 0].numel()) + 1)
+    largest.add(maps.transpose(0, 1).flatten(1))
+    tallies = Tallies(largest.least(), len(concepts.labels), concepts.category_of)
+    for row, image in enumerate(maps):
+        tallies.add(image, concepts.annotation(row))
+    return tallies
+
+
+@pytest.mark.parametrize("share, detecting", [(0.005, range(1)), (0.1, range(1, 12))])
+def test_ious_are_those_of_loops(images, concepts, monkeypatch, share, detecting):
+    """Sizes that differ, several labels a pixel, whole images, and images not annotated for a category."""
+    monkeypatch.setattr("delta.dissection.EXCEEDED", share)
+    maps = random_maps(len(images), 12)
+    thresholds, meant = by_hand(maps.numpy(), images, share)
+    tallies = tallied(maps, concepts)
+    assert np.array_equal(tallies.thresholds.numpy(), thresholds.astype(np.float32))
+    iou = tallies.iou().numpy()
+    assert np.abs(iou - meant).max() < 1e-12
+    assert (meant > 0).any(0).all()  # every label meets some unit
+    assert not iou[1:3].any()
+
+    table = best_concepts(tallies.iou(), concepts.labels)
+    for unit in range(12):
+        best = max(range(len(NUMBERS)), key=lambda column: (meant[unit, column], -NUMBERS[column]))  # noqa: B023
+        name, category = broden.LABELS[NUMBERS[best]]
+        row = table.iloc[unit]
+        assert (row["unit"], row["label"], row["category"]) == (unit, name, category.partition("(")[0])
+        assert row["detects"] == (meant[unit].max() > 0.04)
+    detected = {broden.LABELS[NUMBERS[u.argmax()]][0] for u in meant if u.max() > 0.04}
+    assert set(table["label"][table["detects"]]) == detected
+    assert table["detects"].sum() in detecting
+
+
+def test_large_images_are_taken_in_pieces(images, concepts, monkeypatch):
+    maps = random_maps(len(images), 12)
+    whole = tallied(maps, concepts)
+    monkeypatch.setattr("delta.analysis.dissection._AT_ONCE", 300)
+    pieces = tallied(maps, concepts)
+    assert torch.equal(whole.intersections, pieces.intersections)
+    assert torch.equal(whole.unit_areas, pieces.unit_areas)
+
+
+def test_maps_that_lie_channels_last_give_the_same(images, concepts):
+    maps = random_maps(len(images), 12)
+    last = maps.to(memory_format=torch.channels_last)
+    assert torch.equal(tallied(maps, concepts).iou(), tallied(last, concepts).iou())
+
+
+def test_equal_ious_go_to_the_lower_number(concepts):
+    iou = torch.zeros(2, len(NUMBERS), dtype=torch.float64)
+    iou[0, [3, 5]] = 0.5
+    iou[1, 4] = 0.04  # is not above it
+    table = best_concepts(iou, concepts.labels)
+    assert list(table["label"]) == [broden.LABELS[NUMBERS[3]][0], broden.LABELS[NUMBERS[4]][0]]
+    assert list(table["detects"]) == [True, False]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000, 10_000])
+@pytest.mark.parametrize("count", [1, 51, 3000])
+def test_the_streaming_quantile_is_exact(chunk, count):
+    """In any chunking, with ties, with more values than are ever held."""
+    noise = np.random.default_rng(chunk)
+    values = noise.standard_normal((3, 12_500 if chunk > 1 else 4500)).round(2).astype(np.float32)
+    largest = LargestValues(count)
+    for start in range(0, values.shape[1], chunk):
+        largest.add(torch.from_numpy(values[:, start : start + chunk]))
+    least = largest.least().numpy()
+    assert np.array_equal(least, np.sort(values)[:, -count])
+    assert ((values > least[:, None]).sum(1) < count).all()
+
+
+@pytest.mark.parametrize("positions, count", [(1, 0), (199, 0), (200, 1), (399, 1), (63_305 * 49, 15_509)])
+def test_half_a_percent_of_the_positions(positions, count):
+    assert exceeding(positions) == count == positions // 200
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 20])
+def test_top_images(chunk):
+    peaks = np.random.default_rng(0).integers(0, 6, (20, 5)).astype(np.float32)
+    top = TopImages(4)
+    for start in range(0, 20, chunk):
+        top.add(torch.from_numpy(peaks[start : start + chunk]))
+    for unit in range(5):
+        meant = sorted(range(20), key=lambda image: (-peaks[image, unit], image))  # noqa: B023
+        assert top.images[unit].tolist() == meant[:4]
+
+
+def test_fewer_images_than_are_shown():
+    top = TopImages(4)
+    top.add(torch.tensor([[1.0], [2.0]]))
+    assert top.images.tolist() == [[1, 0]]
+
+
+class ByHand(nn.Module):
+    """Unit 0 is red, unit 1 is blue: 1 where the pixel is, and nothing elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.spec, self.backbone = SPEC, nn.Sequential(OrderedDict(units=nn.Conv2d(3, 2, 1)))
+        with torch.no_grad():
+            self.backbone.units.weight.copy_(torch.tensor([[1.0, -1, -1], [-1, -1, 1]])[..., None, None])
+            self.backbone.units.bias.fill_(-2)
+
+
+def painted(noise: np.random.Generator, reds: int, blues: int) -> dict:
+    """A black image with so many red and blue pixels, annotated; and one of them has a dog."""
+    places = noise.permutation(CROP * CROP)
+    labels = np.zeros(CROP * CROP, int)
+    labels[places[:reds]], labels[places[reds : reds + blues]] = 2, 3
+    labels = labels.reshape(CROP, CROP)
+    pixels = np.zeros((CROP, CROP, 3), np.uint8)
+    pixels[labels == 2, 0], pixels[labels == 3, 2] = 255, 255
+    return {"pixels": pixels, "size": (CROP, CROP), "color": [labels], "object": [np.where(labels, 0, 5)]}
+
+
+@pytest.mark.parametrize(
+    "device, batch_size",
+    [
+        *(("cpu", size) for size in (1, 3, 32)),
+        pytest.param("cuda", 3, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")),
+    ],
+)
+def test_a_unit_that_is_a_concept(tmp_path, device, batch_size):
+    """Of 5 · 32² positions 25 may exceed the threshold: all of red's 25 do, and none of blue's 30, which are equal."""
+    noise = np.random.default_rng(0)
+    counts = [(9, 10), (0, 0), (16, 11), (0, 5), (0, 4)]
+    images = [painted(noise, *each) for each in counts]
+    labels = {number: broden.LABELS[number] for number in (2, 3, 5)}
+    concepts = Concepts.open(broden.write(tmp_path / "concepts", images, labels))
+    network = ByHand().train().to(device)
+    dissection = dissect(network, concepts, CROP, "units", batch_size)
+    assert dissection.units.values.tolist() == [
+        [0, 0.0, "red", "color", 1.0, True],
+        [1, 1.0, "red", "color", 0.0, False],
+    ]
+    assert dissection.top_images.tolist() == [[0, 2, 1, 3], [0, 2, 3, 4]]
+    assert network.training
+    assert not network.backbone.units._forward_hooks
+
+
+@pytest.fixture(scope="module")
+def network(weights):
+    return build_network(weights, 3)
+
+
+def test_a_real_network_against_loops(network, images, concepts):
+    """Both passes together: the network's inputs, its maps, thresholds, IoUs, whatever the batch."""
+    layer = "blocks.1.1.conv_pwl"
+    inputs = np.stack(
+        [np.asarray(Image.fromarray(i["pixels"]).resize((CROP, CROP), Image.Resampling.BILINEAR)) for i in images]
+    )
+    maps = []
+    handle = network.backbone.get_submodule(layer).register_forward_hook(lambda _m, _i, out: maps.append(out.relu()))
+    with torch.no_grad():
+        network.eval().backbone(torch.from_numpy(inputs).permute(0, 3, 1, 2) / 255 * 2 - 1)
+    handle.remove()
+    thresholds, iou = by_hand(maps[0].numpy(), images)
+    for batch_size in (2, 32):
+        units = dissect(network, concepts, CROP, layer, batch_size).units
+        assert units["threshold"].to_numpy() == pytest.approx(thresholds, rel=1e-4)
+        assert units["iou"].to_numpy() == pytest.approx(iou.max(1), abs=2e-3)
+        right = units["label"] == [broden.LABELS[NUMBERS[column]][0] for column in iou.argmax(1)]
+        assert right.mean() > 0.9  # but for near ties
+    assert (iou.max(1) > 0.04).any()
+
+
+def test_the_same_bits_twice(network, concepts):
+    one, again = (dissect(network, concepts, CROP) for _ in range(2))
+    pd.testing.assert_frame_equal(one.units, again.units, check_exact=True)
+    assert (one.layer, len(one.units)) == ("bn2", 1280)  # the last stage, where none is named
+
+
+def test_hooks_are_removed_where_it_fails(network, images, tmp_path):
+    root = broden.write(tmp_path / "concepts", images)
+    (root / "images" / "set" / "007_color_0.png").unlink()
+    with pytest.raises(UserError, match="007_color_0.png") as error:
+        dissect(network, Concepts.open(root), CROP, "bn2", batch_size=2)
+    assert error.traceback  # still holds the frames
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_an_unknown_layer_is_named(network, concepts):
+    with pytest.raises(UserError, match="layer 'layer4': EfficientNet-Lite0, random has no such module"):
+        dissect(network, concepts, CROP, "layer4")
+
+
+@pytest.fixture
+def params(images, tmp_path, monkeypatch):
+    """The slice's, with these concepts and a smaller crop, in a folder of its own."""
+    params = load_params(ROOT / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    root = broden.write(tmp_path / "concepts", images)
+    (view,) = params.backbones.values()
+    return params.model_copy(
+        update={
+            "dissection": params.dissection.model_copy(update={"concepts": str(root), "layer": "blocks.1.1"}),
+            "backbones": {"efficientnet_lite0": view.model_copy(update={"crop": CROP})},
+        }
+    )
+
+
+def test_the_stage(params, network):
+    run = Path("runs/drawn_30/efficientnet_lite0/delta/0")
+    run.mkdir(parents=True)
+    save_network(network, run)
+    stage.main(params, "drawn_30", "efficientnet_lite0", "delta", 0)
+    out = Path("runs/drawn_30/efficientnet_lite0/dissection/delta/0")
+    units, gallery = pd.read_csv(out / "units.csv"), pd.read_csv(out / "gallery.csv")
+    assert list(units) == ["unit", "threshold", "label", "category", "iou", "detects"]
+    assert list(units["unit"]) == list(range(24))
+    assert list(units["detects"]) == list(units["iou"] > 0.04)
+    assert {*gallery["file"], "units.csv", "gallery.csv"} == {path.name for path in out.iterdir()}
+
+
+def test_a_run_that_is_missing_is_named(params):
+    with pytest.raises(UserError, match=r"delta/1: no trained network"):
+        stage.main(params, "drawn_30", "efficientnet_lite0", "delta", 1)
+
+
+def test_images_that_have_been_passed_are_let_go_of(network, concepts, monkeypatch):
+    read, image = [], Concepts.image
+
+    def watched(self: Concepts, row: int, crop: int) -> np.ndarray:
+        pixels = image(self, row, crop)
+        read.append(weakref.ref(pixels))
+        return pixels
+
+    monkeypatch.setattr(Concepts, "image", watched)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    stream = stream_maps(network, "bn2", concepts, range(len(concepts)), CROP, batch_size=1)
+    most = max(sum(pixels() is not None for pixels in read) for _ in stream)
+    assert len(read) == 11
+    assert most <= 5  # one in use, two being passed, two ahead

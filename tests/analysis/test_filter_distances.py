@@ -1,0 +1,57 @@
+"""How far filters to_device, against a network that was to_device by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.conftest import SPEC
+
+from delta.analysis.filter_distances import filter_distances, mean_distances
+from delta.io.errors import UserError
+from delta.networks.network import build_network, save_network
+
+FEATURE_LAYERS = dict(zip(SPEC.stages, SPEC.feature_layers, strict=True))
+
+
+def test_distances_are_those_it_was_moved_by(weights):
+    source, network = build_network(weights, 3, 0), build_network(weights, 3, 1)
+    to_device = network.backbone.get_submodule(FEATURE_LAYERS["conv3_x"]).weight
+    with torch.no_grad():
+        to_device[4, 0] += 3
+        to_device[4, 1] -= 4
+        network.backbone.get_submodule("conv_stem").weight += 1
+        network.backbone.get_submodule("bn1").weight += 1
+    distances = filter_distances(network, source)
+    assert distances["conv3_x", FEATURE_LAYERS["conv3_x"]][4].item() == pytest.approx(5)
+    assert sum(values.sum() for values in distances.values()).item() == pytest.approx(5)
+
+
+def test_every_convolution_after_the_stem_is_in_one_stage(weights):
+    """A stage ends at its feature layer; what precedes the first and follows the last is in none."""
+    network = build_network(weights, 3, 0)
+    convolutions = [n for n, m in network.backbone.named_modules() if isinstance(m, torch.nn.Conv2d)]
+    distances = filter_distances(network, network)
+    assert [layer for _, layer in distances] == [n for n in convolutions if n not in ("conv_stem", "conv_head")]
+    stages = [stage for stage, _ in distances]
+    assert stages == sorted(stages)
+    for stage, layer in FEATURE_LAYERS.items():
+        assert [name for each, name in distances if each == stage][-1] == layer
+
+
+def test_seeds_are_averaged(weights, tmp_path):
+    for seed, distance in enumerate((1.0, 2.0, 6.0)):
+        network = build_network(weights, 3, seed)
+        with torch.no_grad():
+            network.backbone.get_submodule(FEATURE_LAYERS["conv5_x"]).weight[7, 2] += distance
+        (tmp_path / str(seed)).mkdir()
+        save_network(network, tmp_path / str(seed))
+    runs = {"l2_sp": [tmp_path / "0", tmp_path / "1", tmp_path / "2"], "delta": [tmp_path / "2"]}
+    table = mean_distances(weights, runs)
+    row = table[(table["layer"] == FEATURE_LAYERS["conv5_x"]) & (table["filter"] == 7)].iloc[0]
+    assert (row["stage"], row["l2_sp"], row["delta"]) == ("conv5_x", pytest.approx(3), pytest.approx(6))
+    assert table["l2_sp"].sum() == pytest.approx(3)
+
+
+def test_a_missing_run_is_named(weights, tmp_path):
+    with pytest.raises(UserError, match="no trained network"):
+        mean_distances(weights, {"l2_sp": [tmp_path]})

@@ -1,0 +1,193 @@
+"""The grid search: what a fold may see, what a failed cell does, and which cell wins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.conftest import TRAINING, VIEW
+
+from delta.analysis.grid import attention_channel_weights, cross_validate, stratified_folds
+from delta.analysis.grid_result import best_cell, cells, read_grid, with_selection, write_selection
+from delta.io.errors import UserError
+from delta.methods import method_class
+from delta.networks.network import build_network
+from stages.common.params import Grid
+
+GRID = Grid(
+    datasets=[], backbones=[], alpha=[0.01, 0.1], beta=[0.01], folds=[0, 1], iterations=2, estimator="fisher", seed=0
+)
+DELTA = method_class("delta")(alpha=7.0, beta=7.0, scale="source")
+
+
+@pytest.fixture(scope="module")
+def network(weights):
+    return build_network(weights, 3, 0)
+
+
+def search(data, weights, fold=0, grid=GRID, training=TRAINING, view=VIEW):
+    return cross_validate(
+        data,
+        fold,
+        weights=weights,
+        l2_fe=method_class("l2_fe")(weight_decay=1e-4),
+        method=DELTA,
+        grid=grid,
+        normalization="standardized",
+        view=view,
+        training=training,
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_folds_are_disjoint_stratified_and_cover_the_training_images_once(count, data):
+    folds = stratified_folds(data, count, seed=0)
+    assert sorted(np.concatenate(folds)) == list(range(len(data.rows("train"))))
+    targets = data.targets("train").numpy()
+    for fold in folds:
+        by_class = np.bincount(targets[fold], minlength=3)
+        assert by_class.min() >= 4 // count
+        assert by_class.max() <= -(-4 // count)
+
+
+def test_folds_depend_on_the_seed_alone(data):
+    once, again, other = (stratified_folds(data, 2, seed) for seed in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(once, again, strict=True))
+    assert not np.array_equal(once[0], other[0])
+
+
+def test_more_folds_than_a_class_has_images(data):
+    with pytest.raises(UserError, match=r"grid.folds: 5 folds, but of training images ant has 4, bee has 4, cow has 4"):
+        stratified_folds(data, 5, seed=0)
+
+
+def test_held_out_images_leave_the_training_split(data):
+    fold = stratified_folds(data, 2, seed=0)[0]
+    part = data.hold_out(fold)
+    assert len(part.rows("train")) + len(part.rows("validation")) == len(data.rows("train"))
+    assert np.array_equal(part.rows("validation"), data.rows("train")[fold])
+    assert np.array_equal(part.rows("test"), data.rows("test"))
+    # A place among the part's training images still leads to its own pixels.
+    kept = part.training_crops(
+        torch.arange(len(part.rows("train"))), VIEW.resize, torch.Generator().manual_seed(0), torch.device("cpu")
+    )
+    for crop, row in zip(kept.numpy(), part.rows("train"), strict=True):
+        image = data.train_view[list(data.rows("train")).index(row)]
+        assert np.array_equal(crop, image) or np.array_equal(crop, image[:, ::-1])
+
+
+def test_no_validation_label_reaches_attention(data, network):
+    part = data.hold_out(stratified_folds(data, 2, seed=0)[0])
+    held_out = np.concatenate([part.rows("validation"), part.rows("test")])
+    index = part.index.copy()
+    index.loc[held_out, "target"] = (index.loc[held_out, "target"] + 1) % 3
+    permuted = replace(part, index=index)
+    honest, blind = (attention_channel_weights(network, each, "exact", "standardized") for each in (part, permuted))
+    assert all(torch.equal(honest[layer], blind[layer]) for layer in honest)
+    # The labels do matter where they may.
+    index.loc[part.rows("train"), "target"] = 0
+    seen = attention_channel_weights(network, replace(part, index=index), "exact", "standardized")
+    assert not any(torch.equal(honest[layer], seen[layer]) for layer in seen)
+
+
+def test_a_fold_has_a_row_a_cell(data, weights):
+    rows = search(data, weights)
+    assert list(zip(rows["alpha"], rows["beta"], rows["fold"], strict=True)) == [(0.01, 0.01, 0), (0.1, 0.01, 0)]
+    sixth = rows["top1"] / (100 / 6)
+    assert np.allclose(sixth, sixth.round())
+    assert rows["problem"].isna().all()
+    pd.testing.assert_frame_equal(rows, search(data, weights))
+
+
+def test_no_validation_label_reaches_a_cell_s_training(data, weights):
+    """Other labels of the held-out part change which answers are right and nothing else."""
+    fold = stratified_folds(data, 2, seed=0)[1]
+    index = data.index.copy()
+    wrong = data.rows("train")[fold]
+    target = (index.loc[wrong, "target"] + 1) % 3
+    index.loc[wrong, "target"] = target
+    index.loc[wrong, "label"] = [data.classes[place] for place in target]
+    # The folds of permuted labels are other folds, so the part is given instead of found.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("delta.analysis.grid.stratified_folds", lambda *_: [None, fold])
+        answers = []
+        patch.setattr(
+            "delta.analysis.grid.top1", lambda network, part, split: answers.append(network.state_dict()) or 0.0
+        )
+        for each in (data, replace(data, index=index)):
+            search(each, weights, fold=1, grid=GRID.model_copy(update={"alpha": [0.1]}))
+    honest, blind = answers
+    assert all(torch.equal(honest[name], blind[name]) for name in honest)
+
+
+def test_a_cell_that_diverges_fails_alone(data, weights, capsys):
+    # The maps are rectified sums of squares: so large an α alone overflows, the other cell trains.
+    grid = GRID.model_copy(update={"alpha": [0.01, 1e38]})
+    training = TRAINING.model_copy(update={"clip_norm": None})
+    rows = search(data, weights, grid=grid, training=training)
+    assert rows["top1"].isna().tolist() == [False, True]
+    assert "diverged at iteration" in rows["problem"][1]
+    assert "failed cell: DELTA" in capsys.readouterr().out
+
+
+def grid_of(*cells_of_folds) -> pd.DataFrame:
+    rows = [
+        ("d", "b", alpha, beta, fold, top1, None if top1 == top1 else "diverged")
+        for alpha, beta, values in cells_of_folds
+        for fold, top1 in enumerate(values)
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "alpha", "beta", "fold", "top1", "problem"])
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("grid", "winner"),
+    [
+        ([(0.01, 0.1, [50, 60]), (0.1, 0.1, [70, 60])], (0.1, 0.1)),
+        ([(0.1, 0.01, [60, 60]), (0.01, 0.1, [50, 70])], (0.01, 0.1)),
+        ([(0.1, 0.2, [60, 60]), (0.1, 0.01, [50, 70])], (0.1, 0.01)),
+        ([(0.1, 0.2, [99, NAN]), (0.1, 0.01, [50, 70])], (0.1, 0.01)),
+        ([(0.1, 0.2, [10.1, 10.2, 10.3]), (0.01, 0.2, [10.3, 10.2, 10.1])], (0.01, 0.2)),
+    ],
+    ids=["larger mean", "tie: smaller alpha", "tie: smaller beta", "failed cells never win", "ties despite rounding"],
+)
+def test_the_best_cell(grid, winner, tmp_path):
+    rows = grid_of(*grid)
+    best = best_cell(cells(rows))
+    assert (best["alpha"], best["beta"]) == winner
+    write_selection(tmp_path / "delta.json", rows)
+    chosen = with_selection(DELTA, tmp_path / "delta.json")
+    assert (chosen.alpha, chosen.beta, chosen.scale) == (*winner, "source")
+
+
+def test_cells_are_means_and_failures():
+    table = cells(grid_of((0.1, 0.2, [50, 60, 70]), (0.2, 0.2, [50, NAN, 70]))).set_index("alpha")
+    assert table.loc[0.1, ["mean", "std", "folds", "failed"]].tolist() == [60, 10, 3, 0]
+    assert table.loc[0.2, ["folds", "failed"]].tolist() == [3, 1]
+    assert table.loc[0.2, ["mean", "std"]].isna().all()
+
+
+def test_a_grid_without_a_winner(tmp_path):
+    rows = grid_of((0.1, 0.2, [NAN]))
+    assert best_cell(cells(rows)) is None
+    with pytest.raises(UserError, match="every cell diverged"):
+        write_selection(tmp_path / "delta.json", rows)
+
+
+def test_fixed_parameters_stay_as_they_are(tmp_path):
+    write_selection(tmp_path / "delta.json", None)
+    assert json.loads((tmp_path / "delta.json").read_text()) == {}
+    assert with_selection(DELTA, tmp_path / "delta.json") == DELTA
+
+
+def test_a_missing_fold_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"0.csv: not a result of the grid search"):
+        read_grid([tmp_path / "0.csv"])
+    assert read_grid([]).empty

@@ -1,0 +1,140 @@
+"""The maps that the analyses look at, against hooks, loops and formulas by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import timm
+import torch
+from tests.conftest import SPEC
+
+from delta.analysis.layer_maps import last_convolution, last_stage, layer_maps, normalised_maps, upsampled
+from delta.io.errors import UserError
+from delta.networks.network import build_network
+
+
+@pytest.fixture
+def network(weights):
+    return build_network(weights, 3)
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.randn(5, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+
+
+def bilinear(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A map [h, w] at another size, pixel by pixel: a pixel's centre is where it is, and the border goes on outside."""
+
+    def neighbours(place: int, count: int, old: int) -> tuple[int, int, float]:
+        at = min(max((place + 0.5) * old / count - 0.5, 0), old - 1)
+        return math.floor(at), min(math.floor(at) + 1, old - 1), at - math.floor(at)
+
+    out = np.zeros((height, width))
+    for y in range(height):
+        top, bottom, down = neighbours(y, height, values.shape[0])
+        for x in range(width):
+            left, right, across = neighbours(x, width, values.shape[1])
+            upper = (1 - across) * values[top, left] + across * values[top, right]
+            lower = (1 - across) * values[bottom, left] + across * values[bottom, right]
+            out[y, x] = (1 - down) * upper + down * lower
+    return out
+
+
+def hooks(network: torch.nn.Module) -> int:
+    return sum(len(module._forward_hooks) for module in network.modules())
+
+
+def test_the_last_convolution_is_the_last_feature_layer(network):
+    assert last_convolution(network) == "blocks.6.0.conv_pwl"
+    assert isinstance(network.backbone.get_submodule(last_convolution(network)), torch.nn.Conv2d)
+
+
+def test_the_last_stage_is_what_the_pooling_averages(network, images):
+    """timm's own features before its pooling are those of the module that is found."""
+    (maps,) = layer_maps(network, last_stage(network), [images])
+    reference = network.backbone.eval()
+    with torch.inference_mode():
+        expected = reference.forward_features(images)
+    torch.testing.assert_close(maps, expected.relu())
+
+
+def test_the_last_stage_of_a_resnet_is_its_last_block():
+    backbone = timm.create_model("resnet18", num_classes=0)
+    path = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4", "global_pool")
+
+    class Net(torch.nn.Module):
+        spec = SPEC
+
+        def __init__(self):
+            super().__init__()
+            self.backbone = backbone
+
+        def steps(self):
+            stages = ((name, self.backbone.get_submodule(name)) for name in path)
+            for name, module in stages:
+                if isinstance(module, torch.nn.Sequential):
+                    yield from ((f"{name}.{child}", part) for child, part in module.named_children())
+                else:
+                    yield name, module
+
+    assert last_stage(Net()) == "layer4.1"
+
+
+@pytest.mark.parametrize(("batch_size", "rectify"), [(1, True), (2, False), (5, True)])
+def test_maps_are_the_layers_outputs_in_eval_mode(network, images, batch_size, rectify):
+    seen = []
+    layer = network.backbone.get_submodule("blocks.4.2.conv_pwl")
+    handle = layer.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+    with torch.no_grad():
+        network.eval()(images)
+    handle.remove()
+    expected = seen[0].clamp(min=0) if rectify else seen[0]
+    assert (seen[0] < 0).any()
+    network.train()
+    maps = torch.cat(list(layer_maps(network, "blocks.4.2.conv_pwl", images.split(batch_size), rectify)))
+    torch.testing.assert_close(maps, expected)
+    assert network.training and network.backbone.training
+    assert hooks(network) == 0
+
+
+def test_no_hook_is_left_when_the_reader_stops(network, images):
+    maps = layer_maps(network, "blocks.4.2.conv_pwl", images.split(1))
+    next(maps)
+    assert hooks(network) == 1
+    assert not torch.is_inference_mode_enabled()
+    maps.close()
+    assert hooks(network) == 0
+    assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize(("layer", "why"), [("blocks.9", "has no such module"), ("global_pool", "gives no maps")])
+def test_a_layer_without_maps_is_named(network, images, layer, why):
+    with pytest.raises(UserError, match=f"'{layer}'.*{why}") as error:
+        list(layer_maps(network, layer, [images]))
+    assert "\n" not in str(error.value)
+    assert hooks(network) == 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 9), (3, 4), (20, 5), (2, 2)])
+def test_upsampling_is_bilinear_between_the_centres(height, width):
+    maps = torch.rand(2, 3, 3, 4, generator=torch.Generator().manual_seed(1))
+    found = upsampled(maps, (height, width))
+    assert found.shape == (2, 3, height, width)
+    for image in range(2):
+        for channel in range(3):
+            expected = bilinear(maps[image, channel].double().numpy(), height, width)
+            np.testing.assert_allclose(found[image, channel].numpy(), expected, atol=1e-6)
+
+
+def test_each_map_is_brought_to_its_own_range():
+    maps = torch.tensor([[[[1.0, 2.0], [3.0, 5.0]], [[-4.0, 0.0], [-2.0, -4.0]]]])
+    expected = torch.tensor([[[[0.0, 0.25], [0.5, 1.0]], [[0.0, 1.0], [0.5, 0.0]]]])
+    assert normalised_maps(maps).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("value", [0.0, 3.5])
+def test_a_map_without_contrast_is_zero(value):
+    assert normalised_maps(torch.full((2, 4, 4), value)).tolist() == torch.zeros(2, 4, 4).tolist()

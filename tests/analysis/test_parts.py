@@ -1,0 +1,236 @@
+"""Activation at the parts of objects, against networks, pictures and loops made by hand."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.conftest import SPEC, pack
+from PIL import Image
+from tests.analysis.test_layer_maps import bilinear
+
+from delta import datasets
+from delta.analysis.parts import activations_at, located, part_activation, summary
+from delta.data.images import decode
+from delta.data.packed.views import DefaultViewData
+from delta.io.errors import UserError
+from delta.networks.network import build_network, save_network, trained_network
+
+CROP = 12
+SHOWN = {  # the last image shows none of its parts, and no image an eye
+    "a": {"wing": True, "beak": True, "eye": False},
+    "b": {"wing": False, "beak": True, "eye": False},
+    "c": {"wing": False, "beak": False, "eye": False},
+}
+
+
+class RedAndGreen(torch.nn.Module):
+    """A network whose last convolution has two filters: the red value of a pixel less 100, and half its green value."""
+
+    def __init__(self):
+        super().__init__()
+        convolution = torch.nn.Conv2d(3, 2, 1)
+        with torch.no_grad():
+            convolution.weight.copy_(torch.tensor([[255.0, 0, 0], [0, 127.5, 0]])[..., None, None])
+            convolution.bias.copy_(torch.tensor([-100.0, 0]))
+        self.backbone = torch.nn.Sequential(OrderedDict(first=torch.nn.Identity(), conv=convolution))
+        self.spec = SimpleNamespace(
+            name="by hand", feature_layers={"first": ("first",), "conv": ("conv",)}, mean=(0, 0, 0), std=(1, 1, 1)
+        )
+
+
+def map_by_hand(pixels: np.ndarray) -> np.ndarray:
+    red, green = pixels[..., 0].astype(float), pixels[..., 1].astype(float)
+    return (np.maximum(red - 100, 0) + green / 2) / 2
+
+
+def packed_by_hand(test_view: np.ndarray, splits: list[str]) -> DefaultViewData:
+    names = [f"{number}.png" for number in range(len(splits))]
+    index = pd.DataFrame({"path": names, "label": "thing", "target": 0, "split": splits, "train_row": 0})
+    return DefaultViewData(index, np.zeros((0, 1, 1, 3), np.uint8), test_view)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (4, CROP, CROP, 3), dtype=np.uint8)
+
+
+def parts_of(rows: list[tuple]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["path", "part", "visible", "x", "y", "width", "height"])
+
+
+def test_a_part_on_a_bright_pixel_gets_exactly_its_value():
+    """On an image of the crop's size, black but for a pixel of 255 and one of 100 + 31."""
+    pixels = np.zeros((1, CROP, CROP, 3), np.uint8)
+    pixels[0, 2, 7, 0], pixels[0, 9, 4, 0] = 255, 131
+    places = [(7, 2), (4, 9), (2, 7), (0, 0), (11, 11)]
+    parts = parts_of([("0.png", "part", True, x, y, CROP, CROP) for x, y in places])
+    values = activations_at(RedAndGreen(), packed_by_hand(pixels, ["test"]), parts)
+    assert values.tolist() == pytest.approx([1, 31 / 155, 0, 0, 0], abs=1e-6)
+    assert values[0] == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_activation_is_that_of_the_map_at_the_images_own_size(pixels, batch_size):
+    """Four images, the second for training, each of another size."""
+    sizes, noise = [(31, 20), (12, 12), (8, 25), (17, 33)], np.random.default_rng(5)
+    rows, expected = [], []
+    for image, (width, height) in enumerate(sizes):
+        whole = bilinear(map_by_hand(pixels[image]), height, width)
+        whole = (whole - whole.min()) / (whole.max() - whole.min())
+        for x, y in zip(noise.integers(0, width, 6), noise.integers(0, height, 6), strict=True):
+            rows.append((f"{image}.png", "part", True, x, y, width, height))
+            expected.append(np.nan if image == 1 else whole[y, x])
+    order = noise.permutation(len(rows))
+    data = packed_by_hand(pixels, ["test", "train", "test", "test"])
+    values = activations_at(RedAndGreen(), data, parts_of([rows[i] for i in order]), batch_size)
+    np.testing.assert_allclose(values.numpy(), np.array(expected)[order], atol=1e-5)
+
+
+def test_a_map_without_contrast_is_zero_everywhere():
+    parts = parts_of([("0.png", "part", True, 3, 3, 20, 30)])
+    data = packed_by_hand(np.full((1, CROP, CROP, 3), 200, np.uint8), ["test"])
+    assert activations_at(RedAndGreen(), data, parts).tolist() == [0]
+
+
+@pytest.mark.parametrize("orientation", range(0, 10))
+def test_parts_turn_with_their_image(tmp_path, orientation):
+    """The bright pixel of a file is where the part is said to be, once the file is decoded; 0 and 9 mean nothing."""
+    width, height = 7, 5
+    for x, y in [(0, 0), (6, 0), (2, 3), (5, 4)]:
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[y, x] = 255
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(tmp_path / "0.png", exif=exif)
+        parts = pd.DataFrame({"path": ["0.png"], "part": "eye", "x": [x + 0.7], "y": [float(y)], "visible": True})
+        part = located(parts, pd.Series(["0.png"]), tmp_path).iloc[0]
+        upright = np.asarray(decode(tmp_path / "0.png"))
+        assert (part["height"], part["width"]) == upright.shape[:2]
+        assert upright[part["y"], part["x"]].tolist() == [255, 255, 255]
+        assert upright.any(2).sum() == 1
+
+
+def test_a_part_beyond_the_border_is_read_at_it(tmp_path):
+    Image.new("RGB", (7, 5)).save(tmp_path / "0.png")
+    places = [(6.99, 4.99), (7.0, 5.0), (400.0, 2.0), (-0.5, -3.0), (1.0, 1.99)]
+    parts = pd.DataFrame(places, columns=["x", "y"]).assign(path="0.png", part="eye", visible=True)
+    found = located(parts, pd.Series(["0.png"]), tmp_path)
+    assert found[["x", "y"]].to_numpy().tolist() == [[6, 4], [6, 4], [6, 2], [0, 0], [1, 1]]
+
+
+def test_the_table_by_hand():
+    parts = pd.DataFrame(
+        [(path, part, visible) for path, shown in SHOWN.items() for part, visible in shown.items()],
+        columns=["path", "part", "visible"],
+    )
+    values = torch.tensor([0.5, 0.25, 0.9, 0.7, 0.75, 0.9, 0.3, 0.4, 0.6], dtype=torch.float64)
+    found = summary(parts, values)
+    assert list(found.columns) == ["part", "activation", "images"]
+    assert found["part"].tolist() == ["all", "wing", "beak", "eye"]
+    assert found["images"].tolist() == [3, 1, 2, 0]
+    assert found["activation"].tolist()[:3] == pytest.approx([(0.5 + 0.25 + 0.75) / 3, 0.5, 0.5])
+    assert found["activation"].isna().tolist() == [False, False, False, True]
+
+
+@pytest.fixture(scope="module")
+def birds(photographs, tmp_path_factory):
+    """The photographs packed at 64 pixels (maps of 2 x 2), and a wing and a tail of each, the tail often hidden."""
+    out = tmp_path_factory.mktemp("birds")
+    paths = pack(photographs, 64, 64, out)
+    rows = [
+        (path, part, 5.0 + 2 * number, 9.5 + number, part == "wing" or number % 3 > 0)
+        for number, path in enumerate(paths)
+        for part in ("wing", "tail")
+    ]
+    return out, pd.DataFrame(rows, columns=["path", "part", "x", "y", "visible"])
+
+
+@pytest.fixture(scope="module")
+def runs(weights, tmp_path_factory):
+    folder, runs = tmp_path_factory.mktemp("runs"), {}
+    for seed in (2, 5):
+        network = build_network(weights, 3, seed)
+        with torch.no_grad():
+            network.backbone.get_submodule("blocks.6.0.conv_pwl").weight.mul_(-1 if seed == 5 else 1)
+        runs[seed] = folder / str(seed)
+        runs[seed].mkdir()
+        save_network(network, runs[seed])
+    return runs
+
+
+def test_each_seed_is_measured(birds, runs, photographs):
+    packed, parts = birds
+    found = part_activation(runs, packed, parts, photographs, torch.device("cpu"))
+    assert list(found.columns) == ["seed", "part", "activation", "images"]
+    assert found[["seed", "part"]].to_numpy().tolist() == [[s, p] for s in (2, 5) for p in ("all", "wing", "tail")]
+    data = DefaultViewData.open(packed)
+    for seed, run in runs.items():
+        network, sums, tails = trained_network(run), [], []
+        for images, path in zip(
+            (x for x, _ in data.test_batches("test", SPEC, 1, torch.device("cpu"))),
+            data.index["path"].iloc[data.rows("test")],
+            strict=True,
+        ):
+            kept = []
+            layer = network.backbone.get_submodule("blocks.6.0.conv_pwl")
+            handle = layer.register_forward_hook(lambda module, inputs, output, kept=kept: kept.append(output))
+            with torch.no_grad():
+                network.eval()(images)
+            handle.remove()
+            width, height = Image.open(photographs / path).size
+            whole = bilinear(kept[0][0].clamp(min=0).mean(0).double().numpy(), height, width)
+            whole = (whole - whole.min()) / (whole.max() - whole.min())
+            here = parts[(parts["path"] == path) & parts["visible"]].set_index("part")
+            values = {part: whole[int(row["y"]), int(row["x"])] for part, row in here.iterrows()}
+            sums.append(sum(values.values()))
+            tails += [values["tail"]] if "tail" in values else []
+        rows = found[found["seed"] == seed].set_index("part")
+        assert rows["images"].to_dict() == {"all": 6, "wing": 6, "tail": len(tails)}
+        assert 0 < len(tails) < 6
+        assert rows.loc["all", "activation"] == pytest.approx(np.mean(sums), abs=1e-4)
+        assert rows.loc["tail", "activation"] == pytest.approx(np.mean(tails), abs=1e-4)
+    assert found["activation"].iloc[0] != pytest.approx(found["activation"].iloc[3], abs=1e-3)
+
+
+def test_the_same_bits_twice(birds, runs, photographs):
+    packed, parts = birds
+    once, twice = (part_activation(runs, packed, parts, photographs, torch.device("cpu")) for _ in range(2))
+    assert once.to_csv() == twice.to_csv()
+
+
+def test_test_images_without_annotated_parts_are_refused(birds, runs, photographs):
+    packed, parts = birds
+    index = DefaultViewData.open(packed).index
+    training = parts[parts["path"].isin(index.loc[index["split"] == "train", "path"])]
+    with pytest.raises(UserError, match="no test image has annotated parts") as error:
+        part_activation(runs, packed, training, photographs, torch.device("cpu"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["missing", "broken"])
+def test_an_image_that_cannot_be_read_is_named(birds, runs, tmp_path, damage):
+    packed, parts = birds
+    index = DefaultViewData.open(packed).index
+    first = tmp_path / index.loc[index["split"] == "test", "path"].iloc[0]
+    if damage == "broken":
+        first.parent.mkdir()
+        first.write_bytes(b"<html>")
+    with pytest.raises(UserError, match=f"{first}: not readable") as error:
+        part_activation(runs, packed, parts, tmp_path, torch.device("cpu"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_that_is_missing_is_named(birds, photographs, tmp_path):
+    with pytest.raises(UserError, match="no trained network"):
+        part_activation({0: tmp_path / "gone"}, *birds, photographs, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("format", sorted(set(datasets.FORMATS) - {"drawn", "cub_200_2011"}))
+def test_a_format_without_parts_says_so(format, tmp_path):
+    with pytest.raises(UserError, match=f"format {format} has no part annotations: leave it out"):
+        datasets.read_parts(format, tmp_path)

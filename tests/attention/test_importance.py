@@ -1,0 +1,255 @@
+"""Filter importance against brute force."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+import timm
+import torch
+from tests.conftest import SPEC
+from torch.nn.functional import cross_entropy
+
+from delta.attention.fisher import gathered
+from delta.attention.importance import filter_importance, run_importance
+from delta.io.errors import UserError
+from delta.networks.hooks import capture_maps
+from delta.networks.network import Network, build_network, save_network, trained_network
+from delta.networks.spec import BackboneSpec
+from delta.sources.catalogue import NETWORKS
+from delta.sources.introspection import find_path
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network(weights):
+    return build_network(weights, 3).train()
+
+
+@pytest.fixture(scope="module")
+def importance(network, data):
+    return filter_importance(network, data)
+
+
+class Float64:
+    """The same data as float64 inputs, so that only a mistake can make a difference."""
+
+    def __init__(self, data):
+        self.rows, self._data = data.rows, data
+
+    def test_batches(self, *arguments):
+        for images, targets in self._data.test_batches(*arguments):
+            yield images.double(), targets
+
+
+def brute_force(network, data, convolutions, every=1) -> list[float]:
+    """Weights zeroed filter by filter, full forward passes over the training images; one entry a filter tried."""
+    images, targets = map(torch.cat, zip(*data.test_batches("train", network.spec, 64, CPU), strict=True))
+    brute, found = copy.deepcopy(network).eval(), []
+
+    @torch.no_grad()
+    def loss() -> float:
+        return cross_entropy(brute(images).double(), targets, reduction="sum").item()
+
+    intact = loss()
+    filters = [(name, j) for name in convolutions for j in range(brute.backbone.get_submodule(name).out_channels)]
+    for name, j in filters[::every]:
+        weight = brute.backbone.get_submodule(name).weight
+        kept = weight.data[j].clone()
+        weight.data[j] = 0
+        found.append(loss() - intact)
+        weight.data[j] = kept
+    return found
+
+
+def random_network(architecture: str, layers: dict[str, tuple[str, ...]], size: int) -> Network:
+    """Random weights, batch norms that keep the maps' scale, float64."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = timm.create_model(architecture, num_classes=0).eval()
+        path = find_path(backbone, torch.randn(1, 3, size, size))
+        network = Network(BackboneSpec(architecture, "", path, layers, {}, SPEC.mean, SPEC.std), 3)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.data.uniform_(0.5, 1.5)
+                module.bias.data.normal_(0, 0.3)
+        with torch.no_grad():
+            for _ in range(8):
+                network.train()(torch.randn(6, 3, size, size))
+    return network.eval().double()
+
+
+def same_bits(one, other) -> bool:
+    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+@pytest.fixture
+def last_layer_only(network, monkeypatch):
+    """Enough for what holds of every layer, and quick."""
+    monkeypatch.setattr(
+        network, "spec", dataclasses.replace(SPEC, feature_layers=dict([*SPEC.feature_layers.items()][-1:]))
+    )
+
+
+def test_importance_equals_brute_force(network, data, importance):
+    assert {layer: len(scores) for layer, scores in importance.items()} == dict(
+        zip(SPEC.feature_layers, (24, 40, 112, 320), strict=True)
+    )
+    for layer, scores in importance.items():
+        brute = brute_force(network, data, [layer], every=3)
+        assert scores[::3].tolist() == pytest.approx(brute, abs=1e-5)
+        assert max(map(abs, brute)) > 1e-4
+
+
+def test_in_float64_it_is_brute_force(network, data):
+    exact, precise = copy.deepcopy(network).double(), Float64(data)
+    for layer, scores in filter_importance(exact, precise).items():
+        brute = brute_force(exact, precise, [layer], every=7)
+        assert scores[::7].tolist() == pytest.approx(brute, rel=1e-10, abs=1e-11)
+
+
+# What may be shared differs: a ResNet's last layer is followed by no convolution; a block's first filters, and those
+# that squeeze-and-excitation follows, are mixed with others before the block ends; a MobileNet's blocks without a
+# shortcut are chains of modules.
+@pytest.mark.parametrize(
+    ("architecture", "layers", "alone"),
+    [
+        ("resnet18", ["layer1.1.conv2", "layer3.1.conv2", "layer4.1.conv2"], []),
+        ("resnet14t", ["layer2.0.conv1", "layer4.0.conv3"], ["layer2.0.conv1"]),
+        ("seresnet18", ["layer2.1.conv2"], ["layer2.1.conv2"]),
+        ("mobilenetv2_035", ["blocks.3.0.conv_pwl", "conv_head"], []),
+    ],
+)
+def test_any_network_equals_brute_force(architecture, layers, alone, data, capsys):
+    network, precise = random_network(architecture, {layer: (layer,) for layer in layers}, 32), Float64(data)
+    found = filter_importance(network, precise)
+    for layer in layers:
+        every = 1 + len(found[layer]) // 8
+        brute = brute_force(network, precise, [layer], every)
+        assert found[layer][::every].tolist() == pytest.approx(brute, rel=1e-10, abs=1e-10 * max(map(abs, brute)))
+        assert max(map(abs, brute)) > 1e-6
+    assert said_of(capsys) == alone
+
+
+def test_filters_that_pass_one_at_a_time_equal_brute_force(data, monkeypatch):
+    """As large maps make them; channels last, as networks that were loaded lie."""
+    monkeypatch.setattr("delta.attention.removal._BATCH", {"cpu": 1})
+    network = random_network("resnet10t", {"layer2.0.conv2": ("layer2.0.conv2",)}, 32)
+    network, few = network.to(memory_format=torch.channels_last), data.hold_out(np.arange(4, 12))
+    (found,) = filter_importance(network, Float64(few)).values()
+    brute = brute_force(network, Float64(few), ["layer2.0.conv2"], 9)
+    assert found[::9].tolist() == pytest.approx(brute, rel=1e-10, abs=1e-10 * max(map(abs, brute)))
+
+
+def test_a_network_whose_path_is_unknown_takes_a_pass_a_filter(network, data, monkeypatch, capsys):
+    monkeypatch.setattr(
+        network, "spec", dataclasses.replace(SPEC, path=("",), feature_layers=dict([*SPEC.feature_layers.items()][:1]))
+    )
+    (layer, scores), *_ = filter_importance(network, data).items()
+    assert scores.tolist() == pytest.approx(brute_force(network, data, [layer]), abs=1e-5)
+    assert said_of(capsys) == [layer]
+
+
+def said_of(capsys) -> list[str]:
+    """The layers that are said to take a pass a filter."""
+    said = re.search("one pass a filter for (.+), whose", capsys.readouterr().out)
+    return said[1].split(", ") if said else []
+
+
+def linearised(network, data, layer: str) -> list[float]:
+    """The loss of the logits after their change to first order, the Jacobian taken row by row: images, then classes."""
+    rises, backbone = 0, network.backbone
+    for images, targets in data.test_batches("train", network.spec, 1, CPU):
+        with capture_maps(backbone, [layer]) as maps:
+            logits = network(images.requires_grad_())
+        rows = [torch.autograd.grad(logit, maps[layer], retain_graph=True)[0] for logit in logits[0]]
+        change = torch.stack([(row * maps[layer]).sum((2, 3))[0] for row in rows], 1)  # filter, class
+        after, before = logits - change, logits.expand(len(change), -1)
+        every = targets.expand(len(change))
+        rises = rises + cross_entropy(after, every, reduction="none") - cross_entropy(before, every, reduction="none")
+    return rises.tolist()
+
+
+def test_the_fisher_estimate_is_the_loss_of_linearised_logits(network, data):
+    """With three classes the gathered ones are the classes themselves."""
+    exact, precise = copy.deepcopy(network).double().eval(), Float64(data)
+    found = filter_importance(exact, precise, "fisher")
+    for layer in list(SPEC.feature_layers)[1::2]:
+        assert found[layer].tolist() == pytest.approx(linearised(exact, precise, layer), rel=1e-8, abs=1e-12)
+
+
+def test_gathering_classes_leaves_the_loss_as_it_is():
+    noise = torch.Generator().manual_seed(0)
+    logits, targets = 3 * torch.randn(50, 7, generator=noise), torch.randint(7, (50,), generator=noise)
+    groups, weights = gathered(logits, targets)
+    own = cross_entropy(groups, torch.zeros(50, dtype=torch.int64), reduction="none")
+    assert own.tolist() == pytest.approx(cross_entropy(logits.double(), targets, reduction="none").tolist())
+    assert groups[:, 1].tolist() == [
+        max(v for k, v in enumerate(row) if k != t) for row, t in zip(logits.tolist(), targets, strict=True)
+    ]
+    assert weights.sum(2).flatten().tolist() == pytest.approx([1.0] * 150)
+    small = 1e-4 * torch.randn(50, 7, generator=noise, dtype=torch.float64)
+    to_device = gathered((logits.double() + small), targets)[0] - gathered(logits.double(), targets)[0]
+    assert to_device.flatten().tolist() == pytest.approx(
+        (weights * small).sum(2).T.flatten().tolist(), rel=1e-2, abs=1e-8
+    )
+
+
+def test_fisher_is_exact_where_that_is_free(data):
+    layers = {name: (name,) for name in ("layer1.0.conv3", "layer4.0.conv3")}
+    network, precise = random_network("resnet14t", layers, 32), Float64(data)
+    exact, estimated = filter_importance(network, precise), filter_importance(network, precise, "fisher")
+    assert torch.equal(exact["layer4.0.conv3"], estimated["layer4.0.conv3"])
+    assert not torch.equal(exact["layer1.0.conv3"], estimated["layer1.0.conv3"])
+
+
+def test_importance_leaves_the_network_as_it_was(network, weights, importance):
+    assert network.training
+    assert not any(module._forward_hooks for module in network.modules())
+    assert same_bits(network, build_network(weights, 3))
+
+
+def test_batches_do_not_matter(network, data, importance, last_layer_only):
+    for layer, scores in filter_importance(network, data, batch_size=5).items():
+        assert torch.allclose(scores, importance[layer], atol=1e-5)
+
+
+def test_test_images_and_labels_do_not_matter(network, data, importance, last_layer_only):
+    test = data.rows("test")
+    view, index = np.array(data.test_view), data.index.copy()
+    view[test] = 255 - view[test]
+    index.loc[test, "target"] = 0
+    other = filter_importance(network, dataclasses.replace(data, index=index, test_view=view))
+    assert all(torch.equal(scores, importance[layer]) for layer, scores in other.items())
+
+
+def test_importance_of_a_run_is_that_of_its_network(network, packed, importance, tmp_path):
+    save_network(network, tmp_path)
+    assert same_bits(trained_network(tmp_path), network)
+    again = run_importance(tmp_path, packed, "exact", CPU)
+    assert all((again[layer] == importance[layer].numpy()).all() for layer in SPEC.feature_layers)
+
+
+@pytest.mark.slice
+def test_a_mixed_block_s_filter_is_the_branch_s_that_makes_the_channel(data):
+    """Channel by channel, the weights of one branch's filter zeroed: 64 + 64 + 96 + 64, the published order."""
+    published = NETWORKS["inception_v3"]
+    layers = {layer: published.feature_layers[layer] for layer in ("Conv2d_2b_3x3", "Mixed_5d")}
+    network = random_network("inception_v3", layers, 96)
+    larger = dataclasses.replace(data, test_view=np.repeat(np.repeat(data.test_view, 3, 1), 3, 2))
+    importance = filter_importance(network, Float64(larger))
+    branches = ("branch1x1", "branch5x5_2", "branch3x3dbl_3", "branch_pool")
+    makers = {"Conv2d_2b_3x3": ["Conv2d_2b_3x3.conv"], "Mixed_5d": [f"Mixed_5d.{branch}.conv" for branch in branches]}
+    for layer, count in (("Conv2d_2b_3x3", 64), ("Mixed_5d", 288)):
+        brute = brute_force(network, Float64(larger), makers[layer], every=7)
+        assert len(importance[layer]) == count
+        assert importance[layer][::7].tolist() == pytest.approx(brute, rel=1e-9, abs=1e-9 * max(map(abs, brute)))
+
+
+def test_what_is_no_run_says_so(tmp_path):
+    with pytest.raises(UserError, match="no trained network"):
+        trained_network(tmp_path)

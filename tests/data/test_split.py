@@ -1,0 +1,235 @@
+"""Splits are disjoint, stratified and seed-stable; packed images are what Pillow makes of the files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.conftest import VIEW
+from PIL import Image
+
+from delta.data.images import decode, in_order
+from delta.data.packed.disk_array import DiskArray
+from delta.data.packed.views import DefaultViewData
+from delta.data.packing import pack_views, pack_whole, write_packed
+from delta.data.split import assign_splits, published_splits, restrict
+from delta.io.errors import UserError
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    counts = {"zebra": 9, "ant": 6, "cow": 12}
+    return pd.DataFrame([(f"{c}/{i}.jpg", c) for c, n in counts.items() for i in range(n)], columns=["path", "label"])
+
+
+def test_splits_are_disjoint_and_stratified(table):
+    index = assign_splits(table, 4, 2, seed=0)
+    assert index["path"].is_unique
+    assert set(index["path"]) <= set(table["path"])
+    counts = index.groupby(["label", "split"]).size().to_dict()
+    assert counts == {(c, s): n for c in ("ant", "cow", "zebra") for s, n in (("train", 4), ("test", 2))}
+    assert dict(zip(index["label"], index["target"], strict=True)) == {"ant": 0, "cow": 1, "zebra": 2}
+    assert list(index["path"]) == sorted(index["path"])
+
+
+def test_splits_depend_on_the_seed_alone(table):
+    once, again = (assign_splits(t, 4, 2, seed=3) for t in (table, table.sample(frac=1, random_state=1)))
+    pd.testing.assert_frame_equal(once, again)
+    assert not assign_splits(table, 4, 2, seed=4)["path"].equals(once["path"])
+
+
+def test_rest_takes_every_other_image_for_training(table):
+    index = assign_splits(table, "rest", 2, seed=0)
+    assert len(index) == len(table)
+    assert (index["split"] == "test").sum() == 6
+
+
+def test_classes_with_too_few_images_are_named(table):
+    with pytest.raises(UserError, match=r"ant has 6, zebra has 9: add images"):
+        assign_splits(table, 8, 2, seed=0)
+    with pytest.raises(UserError, match=r"ant has 6: add"):
+        assign_splits(table, "rest", 6, seed=0)
+
+
+def test_published_splits_are_the_publisher_s(table):
+    table = table.assign(split=["test" if i % 3 else "train" for i in range(len(table))])
+    shuffled = table.sample(frac=1, random_state=1)
+    index = published_splits(shuffled)
+    assert list(index["path"]) == sorted(table["path"])
+    assert dict(zip(index["path"], index["split"], strict=True)) == dict(
+        zip(table["path"], table["split"], strict=True)
+    )
+    assert dict(zip(index["label"], index["target"], strict=True)) == {"ant": 0, "cow": 1, "zebra": 2}
+    assert list(index.columns) == list(assign_splits(table, 4, 2, seed=0).columns)
+
+
+def test_a_chosen_split_takes_no_notice_of_a_published_one(table):
+    chosen = assign_splits(table, 4, 2, seed=0)
+    pd.testing.assert_frame_equal(assign_splits(table.assign(split="test"), 4, 2, seed=0), chosen[list(chosen.columns)])
+
+
+def test_a_format_without_published_splits_says_so(table):
+    with pytest.raises(UserError, match="no published split"):
+        published_splits(table)
+
+
+def test_a_table_is_restricted_to_some_classes(table):
+    some = restrict(table, ["zebra", "ant"])
+    assert some["label"].value_counts().to_dict() == {"zebra": 9, "ant": 6}
+    index = assign_splits(some, 4, 2, seed=0)
+    assert dict(zip(index["label"], index["target"], strict=True)) == {"ant": 0, "zebra": 1}
+
+
+def test_classes_that_do_not_exist_are_named_and_so_are_those_that_do(table):
+    with pytest.raises(UserError, match=r"no such class\(es\): yak, Ant: .* ant, cow, zebra"):
+        restrict(table, ["yak", "cow", "Ant"])
+
+
+def test_packed_images_are_the_resized_files(packed, photographs):
+    data = DefaultViewData.open(packed)
+    assert data.classes == ["ant", "bee", "cow"]
+    assert data.train_view.shape == (12, 40, 40, 3)
+    assert data.test_view.shape == (18, 32, 32, 3)
+    train = 0
+    for row, (path, split) in enumerate(zip(data.index["path"], data.index["split"], strict=True)):
+        with Image.open(photographs / path) as image:
+            for size, view, place in ((VIEW.crop, data.test_view, row), (VIEW.resize, data.train_view, train)):
+                if view is data.test_view or split == "train":
+                    expected = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+                    assert np.array_equal(view[place], expected)
+        train += split == "train"
+
+
+def test_decoding_gives_upright_rgb(tmp_path):
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[0, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # taken with the camera turned: to be shown rotated by 90 degrees clockwise
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    turned = np.asarray(decode(tmp_path / "turned.png"))
+    assert turned.shape == (6, 4, 3)
+    assert turned[0, 3].tolist() == [255, 255, 255]
+    for mode in ("L", "RGBA", "CMYK", "P", "1", "I;16"):
+        file = tmp_path / f"{mode[0]}.tiff"
+        Image.new(mode, (5, 5)).save(file)
+        assert decode(file).mode == "RGB"
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_packing_gives_the_same_bytes_with_any_number_of_workers(tmp_path, monkeypatch, workers):
+    """Against Pillow alone, one image after the other, while the first images take the longest."""
+    noise, pixels = np.random.default_rng(0), []
+    for number in range(20):
+        pixels.append(Image.fromarray(noise.integers(0, 255, (60 + number, 50, 3), dtype=np.uint8)))
+        pixels[-1].save(tmp_path / f"{number}.png")
+
+    def slow(path):
+        time.sleep(0.05 if path.stem in ("0", "9") else 0)
+        return decode(path)
+
+    monkeypatch.setattr("delta.data.images.decode", slow)
+    paths, is_train = [f"{number}.png" for number in range(20)], [number % 3 > 0 for number in range(20)]
+    pack_views(tmp_path, paths, is_train, 16, 12, tmp_path, workers)
+    sizes = pack_whole(tmp_path, paths, 16, tmp_path, workers)
+    test = np.stack([image.resize((12, 12), Image.Resampling.BILINEAR) for image in pixels])
+    train = np.stack([image.resize((16, 16), Image.Resampling.BILINEAR) for image in pixels])[is_train]
+    whole = [np.asarray(image.resize((16, 16 * image.height // 50), Image.Resampling.BILINEAR)) for image in pixels]
+    assert np.array_equal(np.load(tmp_path / "test_view.npy"), test)
+    assert np.array_equal(np.load(tmp_path / "train_view.npy"), train)
+    assert sizes == [image.shape[:2] for image in whole]
+    assert (tmp_path / "images.bin").read_bytes() == b"".join(image.tobytes() for image in whole)
+
+
+def test_packing_works_only_a_few_images_ahead():
+    started, taken = [], []
+    for row in in_order(lambda row: started.append(row) or row, 100, workers=3):
+        time.sleep(0.001)
+        taken.append(row)
+        assert len(started) <= len(taken) + 6
+    assert taken == list(range(100))
+
+
+def test_packing_names_every_bad_file(tmp_path):
+    (tmp_path / "no.jpg").write_text("no image")
+    Image.new("RGB", (300, 300)).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"3 unreadable.*no.jpg \(not an image\), cut.png.*gone.jpg"):
+        pack_views(tmp_path, ["no.jpg", "cut.png", "gone.jpg"], [True, False, True], 8, 4, tmp_path)
+
+
+def test_postscript_is_not_run(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.jpg", "EPS")
+    with pytest.raises(UserError, match=r"a.jpg \(not an image\)"):
+        pack_views(tmp_path, ["a.jpg"], [True], 8, 4, tmp_path)
+
+
+def test_an_image_too_long_to_be_kept_whole_is_named(tmp_path):
+    """Its few bytes would become gigabytes."""
+    Image.new("L", (60_000, 1)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a.png \(too long for its shorter edge: 60000 × 1 pixels\)"):
+        pack_whole(tmp_path, ["a.png"], 40, tmp_path)
+
+
+def test_labels_that_look_like_numbers_stay_as_they_are(tmp_path):
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    table = pd.DataFrame({"path": ["a.png", "b.png", "c.png", "d.png"], "label": ["007", "007", "NA", "NA"]})
+    write_packed(tmp_path, assign_splits(table, 1, 1, seed=0), 8, 4, tmp_path)
+    assert DefaultViewData.open(tmp_path).classes == ["007", "NA"]
+
+
+def test_what_is_no_packed_data_set_says_so(tmp_path):
+    with pytest.raises(UserError, match="not a packed data set"):
+        DefaultViewData.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("index.csv", lambda text: text.replace(b"test", b"rest", 1), "a split is neither train nor test"),
+        ("index.csv", lambda text: text.replace(b",2,", b",1,", 1), "a target is not its label's place"),
+        ("index.csv", lambda text: text.replace(b"target", b"class"), r"'target'"),
+        ("index.csv", lambda text: text.replace(b"train", b"test", 1), r"train_view.npy has 12 images, index.csv 11"),
+        ("test_view.npy", lambda array: array[:-1], "test_view.npy has [0-9,]+ bytes instead of|larger|greater"),
+        ("test_view.npy", lambda array: array + b"x", "test_view.npy has 55,425 bytes instead of 55,424"),
+        (
+            "train_view.npy",
+            lambda array: array.replace(b"|u1", b"|i1"),
+            r"holds int8 \[12, 40, 40, 3\] instead of images",
+        ),
+        ("train_view.npy", lambda array: b"PK" + array, "not a packed data set"),
+    ],
+)
+def test_a_spoilt_packed_data_set_is_named(packed, tmp_path, name, spoil, message):
+    shutil.copytree(packed, tmp_path / "packed")
+    file = tmp_path / "packed" / name
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(UserError, match=message) as error:
+        DefaultViewData.open(tmp_path / "packed")
+    assert str(error.value).startswith(f"{tmp_path / 'packed'}: not a packed data set (")
+
+
+@pytest.mark.parametrize("rows", [slice(0, 5), slice(3, 3), slice(12, 99), np.array([], int), np.array([7, 0, 7]), 3])
+def test_stored_rows_are_the_array_s(packed, rows):
+    stored, whole = DiskArray.npy(packed / "train_view.npy"), np.load(packed / "train_view.npy")
+    assert stored.shape == whole.shape and len(stored) == len(whole)
+    assert np.array_equal(stored[rows], whole[rows])
+    assert np.array_equal(stored, whole)
+
+
+def test_stored_rows_of_a_file_that_is_gone_are_there_and_of_a_changed_one_an_error(packed, tmp_path):
+    file = tmp_path / "a.npy"
+    shutil.copy(packed / "test_view.npy", file)
+    stored, whole = DiskArray.npy(file), np.load(file)
+    file.unlink()
+    assert np.array_equal(stored[2:5], whole[2:5])
+    for change in (lambda: os.truncate(file, 5000), lambda: os.utime(file), lambda: file.write_bytes(bytes(55_424))):
+        shutil.copy(packed / "test_view.npy", file)
+        stored = DiskArray.npy(file)
+        change()
+        with pytest.raises(UserError, match=r"a.npy: was changed while this run was reading it"):
+            stored[np.array([17])]

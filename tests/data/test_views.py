@@ -1,0 +1,77 @@
+"""The improved view: images kept whole, and ten crops of each averaged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import SPEC, STATISTICS, VIEW
+from PIL import Image
+
+from delta.data.packed.views import ImprovedViewData, normalised
+from delta.io.errors import UserError
+from delta.networks.network import build_network
+from delta.training.evaluation import top1
+
+
+def ten_crops(image: np.ndarray, size: int) -> np.ndarray:
+    """The four corners and the centre, and the same of the mirror image, cut out by hand: [10, size, size, 3]."""
+    height, width = image.shape[:2]
+    middle = (round((height - size) / 2), round((width - size) / 2))
+    places = [(0, 0), (0, width - size), (height - size, 0), (height - size, width - size), middle]
+    return np.stack(
+        [view[top : top + size, left : left + size] for view in (image, image[:, ::-1]) for top, left in places]
+    )
+
+
+def resized(path, shorter: int) -> np.ndarray:
+    with Image.open(path) as image:
+        width, height = (edge * shorter // min(image.size) for edge in image.size)
+        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def test_images_are_kept_whole_with_their_aspect(whole, photographs):
+    assert len({(row.height, row.width) for row in whole.index.itertuples()}) > 3
+    for row in whole.index.itertuples():
+        assert min(row.height, row.width) == VIEW.resize
+        stored = whole.images[row.offset : row.offset + 3 * row.height * row.width]
+        assert np.array_equal(stored.reshape(row.height, row.width, 3), resized(photographs / row.path, VIEW.resize))
+
+
+def test_ten_crops_are_those_cut_by_hand_and_their_logits_averaged(whole, photographs, weights):
+    network = build_network(weights, 3, 0).eval()
+    batches = list(whole.test_batches("test", SPEC, 40, torch.device("cpu")))
+    assert [(len(crops), len(targets)) for crops, targets in batches] == [(40, 4), (20, 2)]
+    right = []
+    for place, row in enumerate(whole.rows("test")):
+        by_hand = ten_crops(resized(photographs / whole.index["path"][row], VIEW.resize), VIEW.crop)
+        crops = batches[place // 4][0][10 * (place % 4) :][:10]
+        assert torch.equal(crops, normalised(torch.from_numpy(by_hand), STATISTICS))
+        with torch.no_grad():
+            logits = sum(network(crop[None])[0].double() for crop in crops) / 10
+        right.append(logits.argmax().item() == whole.index["target"][row])
+    assert top1(network, whole, "test") == pytest.approx(100 * np.mean(right))
+
+
+def test_training_crops_are_windows_of_the_whole_image(whole, photographs):
+    """A place among the training images leads to the image of its own row."""
+    rows = whole.rows("train")
+    crops = whole.training_crops(
+        torch.arange(len(rows)), VIEW.crop, torch.Generator().manual_seed(0), torch.device("cpu")
+    )
+    for crop, row in zip(crops.numpy(), rows, strict=True):
+        image = resized(photographs / whole.index["path"][row], VIEW.resize)
+        windows = [
+            np.array_equal(crop, view[top : top + VIEW.crop, left : left + VIEW.crop])
+            for view in (image, image[:, ::-1])
+            for top in range(image.shape[0] - VIEW.crop + 1)
+            for left in range(image.shape[1] - VIEW.crop + 1)
+        ]
+        assert sum(windows) == 1
+
+
+def test_what_is_not_packed_whole_says_so(packed, tmp_path):
+    with pytest.raises(UserError, match="not a packed data set"):
+        ImprovedViewData.open(packed, 32)
+    with pytest.raises(UserError, match="not a packed data set"):
+        ImprovedViewData.open(tmp_path, 32)

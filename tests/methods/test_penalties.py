@@ -1,0 +1,145 @@
+"""Every penalty against its row in the protocol, written out with plain loops on a tiny network, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from delta.methods import method_class
+from delta.methods.base import PenaltyInputs, private_penalty
+from delta.networks.hooks import capture_maps
+
+LAYERS = ("0", "2")
+FACTORS = {"0": torch.tensor([0.5, 1.5, 1.0]).double(), "2": torch.tensor([1.9, 0.1]).double()}
+UNIFORM = {layer: torch.ones_like(channel_weights) for layer, channel_weights in FACTORS.items()}
+
+
+def tiny(seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(2, 3, 3, bias=False), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 2, bias=False)).double()
+
+
+@pytest.fixture
+def networks():
+    target, source = tiny(1), tiny(2).eval()
+    images = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(3)).double()
+    return target, source, images
+
+
+def compare(target: nn.Module, source: nn.Module, images: torch.Tensor, channel_weights=FACTORS) -> PenaltyInputs:
+    with capture_maps(target, LAYERS) as maps, capture_maps(source, LAYERS) as source_maps:
+        target(images)
+        with torch.no_grad():
+            source(images)
+    filters = {layer: (layer,) for layer in LAYERS}
+    return PenaltyInputs(
+        dict(target.named_parameters()), dict(source.named_parameters()), maps, source_maps, channel_weights, filters
+    )
+
+
+def looped_l2_sp(pair: PenaltyInputs, attention: bool) -> float:
+    total = 0.0
+    for name, weight in pair.weights.items():
+        layer = name.removesuffix(".weight")
+        for j in range(len(weight)):
+            counted = pair.channel_weights[layer][j].item() if attention and layer in pair.channel_weights else 1.0
+            ours, theirs = weight[j].reshape(-1).tolist(), pair.source_weights[name][j].reshape(-1).tolist()
+            for a, b in zip(ours, theirs, strict=True):
+                total += counted * (a - b) ** 2 / 2
+    return total
+
+
+def looped_delta(pair: PenaltyInputs, scale: str, rectify: bool) -> float:
+    total = 0.0
+    for layer, maps in pair.maps.items():
+        b, c, h, w = maps.shape
+        ours, theirs = maps.tolist(), pair.source_maps[layer].tolist()
+        distance, square = 0.0, 0.0
+        for i in range(b):
+            for j in range(c):
+                for y in range(h):
+                    for x in range(w):
+                        p, q = ours[i][j][y][x], theirs[i][j][y][x]
+                        if rectify:
+                            p, q = max(p, 0.0), max(q, 0.0)
+                        distance += pair.channel_weights[layer][j].item() * (p - q) ** 2
+                        square += q * q
+        if scale == "equation":  # Σ_j W_j ‖ΔFM_j‖², W_j = factor / C, averaged over images
+            total += distance / c / b
+        elif scale == "sum":
+            total += distance / (h * w) / 2
+        else:
+            total += distance / (h * w) / 2 / (square / (b * c * h * w))
+    return total
+
+
+DELTAS = [(scale, rectify) for scale in ("sum", "source", "equation") for rectify in (True, False)]
+CASES = [
+    ("l2_sp", {}, lambda pair: looped_l2_sp(pair, attention=False)),
+    ("l2_sp_att", {}, lambda pair: looped_l2_sp(pair, attention=True)),
+    *(("delta", {"scale": s, "rectify": r}, lambda pair, s=s, r=r: looped_delta(pair, s, r)) for s, r in DELTAS),
+]
+
+
+@pytest.mark.parametrize(("key", "options", "looped"), CASES)
+def test_penalty_and_gradient_equal_the_formula(networks, key, options, looped):
+    target, source, images = networks
+    method = method_class(key)(**options)
+    penalty = method.shared_penalty(compare(target, source, images))
+    assert penalty.item() == pytest.approx(looped(compare(target, source, images)), rel=1e-9)
+    penalty.backward()
+    step = 1e-5
+    for parameter in target.parameters():
+        flat, gradient = parameter.data.view(-1), parameter.grad.view(-1)
+        for place in range(0, len(flat), 5):
+            before, around = flat[place].item(), []
+            for shift in (step, -step):
+                flat[place] = before + shift
+                around.append(looped(compare(target, source, images)))
+            flat[place] = before
+            assert gradient[place].item() == pytest.approx((around[0] - around[1]) / (2 * step), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "rectify"), DELTAS)
+def test_without_attention_is_delta_under_uniform_attention(networks, scale, rectify):
+    pair = compare(*networks, channel_weights=UNIFORM)
+    with_attention, without = (method_class(key)(scale=scale, rectify=rectify) for key in ("delta", "delta_wo_att"))
+    assert torch.equal(with_attention.shared_penalty(pair), without.shared_penalty(pair))
+
+
+@pytest.mark.parametrize("key", ["l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
+def test_penalty_vanishes_at_the_source(networks, key):
+    _, source, images = networks
+    assert method_class(key)().shared_penalty(compare(source, source, images)).item() == 0
+
+
+@pytest.mark.parametrize("key", ["l2_fe", "l2"])
+def test_methods_without_a_penalty(networks, key):
+    assert method_class(key)().shared_penalty(compare(*networks)) is None
+
+
+def test_private_penalty_covers_weight_and_bias():
+    head = {"weight": torch.tensor([[3.0, 4.0]]), "bias": torch.tensor([2.0])}
+    assert private_penalty(head).item() == (9 + 16 + 4) / 2
+
+
+def test_a_silent_source_layer_gives_no_nan(networks):
+    target, source, images = networks
+    for parameter in source.parameters():
+        parameter.data.zero_()
+    penalty = method_class("delta")(scale="source").shared_penalty(compare(target, source, images))
+    assert math.isfinite(penalty.item())
+
+
+def test_capturing_leaves_no_hook_behind(networks):
+    target, _, images = networks
+    with pytest.raises(ZeroDivisionError), capture_maps(target, LAYERS):
+        raise ZeroDivisionError
+    assert not any(module._forward_hooks for module in target.modules())
+    with capture_maps(target, LAYERS) as maps:
+        target(images)
+    assert set(maps) == set(LAYERS)
+    assert torch.equal(maps["0"], target[0](images))

@@ -1,0 +1,90 @@
+"""Networks on disk and in memory: what a file of weights carries, and the path an image takes."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from tests.conftest import LAYERS, SPEC
+from safetensors.torch import load_file, save_file
+
+from delta.io.errors import UserError
+from delta.networks.devices import deterministic, pick_device, to_device
+from delta.networks.network import Network, build_network, save_weights
+
+
+def test_a_weight_file_carries_its_backbone(weights):
+    assert build_network(weights, 3).spec == SPEC
+
+
+def test_what_is_no_weight_file_says_so(tmp_path, weights):
+    state = load_file(weights)
+    save_file(state, tmp_path / "anonymous.safetensors")
+    with pytest.raises(UserError, match=r"anonymous.safetensors: not a source network's weights \(no 'backbone'\)"):
+        build_network(tmp_path / "anonymous.safetensors", 3)
+    save_weights(SPEC, state | {"conv_stem.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="other.safetensors: not a source network's weights .*conv_stem.weight"):
+        build_network(tmp_path / "other.safetensors", 3)
+    (tmp_path / "broken.safetensors").write_text("no")
+    with pytest.raises(UserError, match="broken.safetensors: not a source network's weights"):
+        build_network(tmp_path / "broken.safetensors", 3)
+
+
+def test_network_is_timm_s_with_a_new_classifier(weights):
+    """Logits equal those of timm's own model holding the same weights and the same classifier."""
+    network = build_network(weights, 5, seed=1).eval()
+    reference = timm.create_model(SPEC.architecture, num_classes=5).eval()
+    reference.load_state_dict(
+        load_file(weights) | {f"classifier.{name}": tensor for name, tensor in network.head.state_dict().items()}
+    )
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.allclose(network(images), reference(images), atol=1e-5)
+    assert set(network.shared_weights()) == {
+        name for name, _ in reference.named_parameters() if "classifier" not in name
+    }
+
+
+def test_steps_are_the_forward_pass(weights):
+    network = build_network(weights, 3).eval()
+    images = torch.randn(2, 3, 64, 64)
+    x = images
+    for _, module in network.steps():
+        x = module(x)
+    assert torch.equal(network.head(x), network(images))
+
+
+def test_feature_layers_end_four_stages_at_strides_4_to_32():
+    network = Network(SPEC, 3)
+    shapes = []
+    for layer in LAYERS:
+        network.backbone.get_submodule(layer).register_forward_hook(
+            lambda _m, _i, out: shapes.append(tuple(out.shape[1:]))
+        )
+    network(torch.zeros(1, 3, 96, 96))
+    assert shapes == [(24, 24, 24), (40, 12, 12), (112, 6, 6), (320, 3, 3)]
+
+
+def test_building_draws_from_no_global_generator():
+    before = torch.random.get_rng_state()
+    one, again, other = Network(SPEC, 3, seed=1), Network(SPEC, 3, seed=1), Network(SPEC, 3, seed=2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(one.head.weight, again.head.weight)
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
+def test_devices():
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(UserError, match="cuda:99 asked for"):
+        pick_device("cuda:99")
+    assert torch.equal(to_device(torch.arange(3), pick_device("auto")).cpu(), torch.arange(3))
+
+
+def test_determinism_is_restored():
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    with deterministic():
+        assert torch.are_deterministic_algorithms_enabled()
+    assert before == (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )

@@ -1,0 +1,175 @@
+"""The DAG's contracts with every experiment of the protocol asked for, on a very small slice: `pytest -m slice`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import time
+
+import pytest
+import yaml
+from tests.helpers.clone import ROOT, Clone
+from tests.pipeline.test_dag import ITEM, REPORT, SMALL, outputs
+from tests.pipeline.test_dag import STAGES as OF_TABLE_1
+
+from stages.common.params import EXPERIMENTS
+
+pytestmark = pytest.mark.slice
+
+EVERYWHERE = {"datasets": ["drawn_30"], "backbones": ["efficientnet_lite0"]}
+METHODS = ["l2", "l2_sp", "delta_wo_att", "delta"]
+WHOLE = SMALL | {name: SMALL[name] | EVERYWHERE for name in EXPERIMENTS} | {"methods": METHODS}
+STAGES = OF_TABLE_1 | {
+    f"train@{ITEM}-l2-0",
+    f"train@{ITEM}-delta_wo_att-0",
+    f"pack_whole@{ITEM}",
+    f"train_improved@{ITEM}-l2-0",
+    f"train_exponential@{ITEM}-delta-0",
+    f"measure_filter_distances@{ITEM}",
+    f"measure_parts@{ITEM}-l2_fe",
+    f"measure_parts@{ITEM}-delta",
+    f"dissect@{ITEM}-l2_sp-0",
+    f"dissect@{ITEM}-delta-0",
+    f"draw_activation_maps@{ITEM}",
+    f"cross_validate@{ITEM}-0",
+    f"cross_validate@{ITEM}-1",
+}
+OF_DELTA = {
+    f"train@{ITEM}-delta-0",
+    f"train_exponential@{ITEM}-delta-0",
+    f"measure_filter_distances@{ITEM}",
+    f"measure_parts@{ITEM}-delta",
+    f"dissect@{ITEM}-delta-0",
+    f"draw_activation_maps@{ITEM}",
+    *REPORT,
+}
+
+
+HALF = """
+from delta.methods.base import PenaltyInputs, Method, parameter_distance
+
+
+class Half(Method):
+    label = "Half"
+
+    def shared_penalty(self, pair: PenaltyInputs):
+        return 0.5 * parameter_distance(pair)
+"""
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory) -> Clone:
+    """A small slice with everything, reproduced from an empty cache and committed."""
+    clone = Clone.of_project(tmp_path_factory.mktemp("protocol") / "clone")
+    clone.edit_params(**WHOLE)
+    assert clone.stages_run("repro") == STAGES
+    clone.commit()
+    return clone
+
+
+@pytest.fixture
+def clone(reproduced) -> Clone:
+    yield reproduced
+    reproduced.restore()
+
+
+def test_every_table_and_figure_is_made(clone):
+    tables = {f"table{number}.{suffix}" for number in (1, 2, 3, 4) for suffix in ("md", "csv", "tex")}
+    details = {f"{name}.{suffix}" for name in ("table3_parts", "table4_concepts") for suffix in ("md", "csv")}
+    assert {file.name for file in (clone.root / "reports/tables").iterdir()} == tables | details
+    figures = {"accuracy", *(f"figure{number}-{ITEM}" for number in (1, 3, 4, 5, 6)), "classes"}
+    # So small a slice's units need not detect anything, and then the gallery has none of them.
+    assert {file.stem for file in (clone.root / "reports/figures").iterdir()} - {"units"} == figures
+    dissected = json.loads(clone.read("reports/metrics_dissection.json"))["drawn_30"]["efficientnet_lite0"]
+    assert list(dissected) == ["l2_sp", "delta"]
+    measured = json.loads(clone.read("reports/metrics_parts.json"))["drawn_30"]["efficientnet_lite0"]
+    assert list(measured) == ["l2_fe", "delta"]
+    improved = json.loads(clone.read("reports/metrics_improved.json"))["drawn_30"]["efficientnet_lite0"]
+    assert list(improved) == ["l2"]
+    assert clone.stages_run("repro") == set()
+
+
+def test_an_experiment_runs_all_that_is_delta_s_and_nothing_else(clone):
+    assert clone.stages_run("exp", "run", "-S", "delta.alpha=0.1") == OF_DELTA
+
+
+def test_a_new_method_trains_nothing_else_again(clone):
+    (clone.root / "delta/methods/half.py").write_text(HALF)
+    clone.edit_params(methods=[*METHODS, "half"], half={"alpha": 0.01})
+    ran = clone.stages_run("repro")
+    # A picture's labels are the methods', so the maps are drawn again.
+    drawn = {f"normalize_attention@{ITEM}", f"select@{ITEM}", f"draw_activation_maps@{ITEM}"}
+    assert ran == {"check_params", f"train@{ITEM}-half-0", *drawn, *REPORT}
+    assert "| L2-FE | L2 | L2-SP | DELTA(w/o ATT) | DELTA | Half |" in clone.read("reports/tables/table1.md")
+
+
+def test_attention_s_parameters_touch_only_what_uses_attention(clone):
+    folds = {f"cross_validate@{ITEM}-{fold}" for fold in (0, 1)}
+    ran = clone.stages_run("exp", "run", "-S", "attention.normalization=literal")
+    assert ran == {f"normalize_attention@{ITEM}", *folds, *OF_DELTA}
+    clone.restore()
+    exact = clone.read(f"data/importance/{ITEM.replace('-', '/')}.csv")
+    ran = clone.stages_run("exp", "run", "-S", "attention.estimator=fisher")
+    assert ran == {f"estimate_attention@{ITEM}", f"normalize_attention@{ITEM}", *OF_DELTA}
+    assert clone.read(f"data/importance/{ITEM.replace('-', '/')}.csv") != exact
+
+
+def test_the_grid_s_winner_is_taken(clone):
+    assert clone.stages_run("exp", "run", "-S", "delta.select=grid") == {"check_params", f"select@{ITEM}", *OF_DELTA}
+    folds = [
+        list(csv.DictReader(io.StringIO(clone.read(f"data/cross_validation/grid/{ITEM.replace('-', '/')}/{fold}.csv"))))
+        for fold in (0, 1)
+    ]
+    sums = {}
+    for row in folds[0] + folds[1]:
+        pair = (float(row["alpha"]), float(row["beta"]))
+        sums[pair] = sums.get(pair, 0) + float(row["top1"])
+    alpha, beta = min(sums, key=lambda pair: (-round(sums[pair], 6), pair))
+    assert set(sums) == {(0.001, 0.1), (0.1, 0.1)}
+    for folder in ("delta", "delta-exponential"):
+        result = json.loads(clone.read(f"runs/drawn_30/efficientnet_lite0/{folder}/0/result.json"))
+        assert (result["alpha"], result["beta"]) == (alpha, beta)
+    (clone.root / "runs/drawn_30/efficientnet_lite0/delta/0/result.json").unlink()
+    said = clone.run("dvc", "repro", "-s", "-f", f"train@{ITEM}-delta-0")
+    assert f"DELTA: alpha {alpha:g}, beta {beta:g}" in said
+
+
+def test_experiments_that_nobody_asks_for_are_left_out(clone):
+    clone.edit_params(**SMALL)
+    assert clone.stages_run("repro") == {"check_params", *REPORT}
+    assert {file.stem for file in (clone.root / "reports/tables").iterdir()} == {"table1"}
+    assert {file.stem for file in (clone.root / "reports/figures").iterdir()} == {"accuracy"}
+
+
+def test_dvc_plots_show_and_overlay_experiments(clone):
+    clone.run("dvc", "exp", "run", "-n", "stiff", "-S", "delta.alpha=0.1")
+    shown = json.loads(clone.run("dvc", "plots", "show", "--json"))["data"]
+    titles = {name for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"] for name in plot}
+    assert set(shown) >= titles
+    diff = json.loads(clone.run("dvc", "plots", "diff", "HEAD", "stiff", "--json"))["data"]
+    assert set(diff) >= titles
+    for (plot,) in (diff[title] for title in titles):
+        assert {"HEAD", "stiff"} <= set(plot["revisions"])
+
+
+def test_queued_experiments_run_in_the_background(clone):
+    clone.run("dvc", "exp", "run", "--queue", "-S", "delta.alpha=0.002,0.003")
+    clone.run("dvc", "queue", "start")
+    deadline = time.monotonic() + 600
+    while re.search("Queued|Running", status := clone.run("dvc", "queue", "status")) and time.monotonic() < deadline:
+        time.sleep(2)
+    assert status.count("Success") == 2, status
+    # Other tests left experiments of their own.
+    names = clone.run("dvc", "exp", "list", "--name-only").split()
+    diffs = [json.loads(clone.run("dvc", "params", "diff", "HEAD", name, "--json"))["params.yaml"] for name in names]
+    assert {0.002, 0.003} <= {diff["delta.alpha"]["new"] for diff in diffs if set(diff) == {"delta.alpha"}}
+
+
+def test_two_runs_from_scratch_give_the_same_bits(clone, tmp_path):
+    again = Clone.of_project(tmp_path / "again")
+    again.edit_params(**WHOLE)
+    assert again.stages_run("repro") == STAGES
+    assert outputs(again) == outputs(clone)
+    assert again.read("reports/metrics.json") == clone.read("reports/metrics.json")

@@ -1,0 +1,181 @@
+"""The paper's profile without its publishers: miniature archives and random weights, from a loopback server.
+
+The real stages fetch, split and pack every data set for both backbones and train one iteration on it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+import yaml
+from tests.helpers.loopback import Loopback
+from tests.helpers.published_archives import facts, write
+
+import stages
+from delta.data.packed.index import read_index
+from delta.io.errors import UserError
+from delta.methods.channel_weights import write_importance
+from delta.networks.network import build_network
+from delta.sources.catalogue import NETWORKS
+from stages import download, fetch_weights, normalize_attention, select, split, train
+from stages.common.params import Params, load_params
+
+PAPER = yaml.safe_load((Path(__file__).parents[2] / "profiles/paper.yaml").read_text(encoding="utf-8"))
+FORMATS = {name: dataset["format"] for name, dataset in PAPER["datasets"].items()}
+PAIRS = [(dataset, backbone) for dataset in FORMATS for backbone in PAPER["backbones"]]
+SOURCES = ("resnet101", "resnet50_places365", "inception_v3")
+
+pytestmark = pytest.mark.slice  # minutes, for the size of the two networks
+
+
+def write_weights(folder: Path) -> None:
+    """Random weights in the publishers' own forms: torchvision's old files, and a checkpoint of a parallel network."""
+    torch.manual_seed(0)
+    networks = {
+        "resnet101": torchvision.models.resnet101(weights=None),
+        "resnet50_places365": torchvision.models.resnet50(weights=None, num_classes=365),
+        "inception_v3": torchvision.models.inception_v3(weights=None, init_weights=False),
+    }
+    for name, network in networks.items():
+        state = network.state_dict()
+        if name == "resnet50_places365":
+            state = {"epoch": 90, "state_dict": {f"module.{key}": tensor for key, tensor in state.items()}}
+        file = folder / NETWORKS[name].weights.name
+        torch.save(state, file, _use_new_zipfile_serialization=False)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    for format in set(FORMATS.values()):
+        write(format, folder)
+    write_weights(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workspace(published, tmp_path_factory):
+    """A folder for the stages to work in, the server as its mirror, and the miniatures' counts and checksums."""
+    root = tmp_path_factory.mktemp("workspace")
+    with Loopback(published) as server, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for format in set(FORMATS.values()):
+            module = importlib.import_module(f"delta.datasets.{format}")
+            patch.setattr(module, "PUBLISHED", facts(format, published))
+        for name in SOURCES:
+            weights = NETWORKS[name].weights
+            patch.setitem(NETWORKS, name, replace(NETWORKS[name], weights=replace(weights, checksum=None)))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def params(workspace) -> Params:
+    """The paper's profile on the miniatures, with small crops and a single iteration."""
+    values = PAPER | {
+        "downloads": {"folder": "data/archives", "mirror": workspace.url},
+        "seeds": [0],
+        "training": PAPER["training"] | {"iterations": 1, "batch_size": 4},
+        "grid": PAPER["grid"] | {"datasets": []},
+        "device": "cpu",
+    }
+    for backbone in values["backbones"].values():
+        backbone |= {"resize": 96, "crop": 80}
+    for dataset in values["datasets"].values():
+        if "train_per_class" in dataset:
+            dataset |= {"train_per_class": 4, "test_per_class": 2}
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return load_params(Path("params.yaml"))
+
+
+@pytest.fixture(scope="module")
+def weights(params):
+    """Fetched by the stage once for every source network; the DAG would do it for every pair."""
+    fetched: dict[str, Path] = {}
+
+    def weights_of(dataset: str, backbone: str) -> Path:
+        source, file = params.source_network(dataset, backbone).network, stages.weights_file(dataset, backbone)
+        if file.exists():
+            return file
+        if source in fetched:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(fetched[source], file)
+        else:
+            fetch_weights.main(params, dataset, backbone)
+            fetched[source] = file
+        return file
+
+    return weights_of
+
+
+@pytest.mark.parametrize(("dataset", "backbone"), PAIRS)
+def test_a_data_set_comes_down_is_packed_and_trained_on(dataset, backbone, params, weights):
+    if not stages.raw_folder(dataset).exists():
+        download.main(params, dataset)
+    split.main(params, dataset, backbone)
+    index = read_index(stages.packed_folder(dataset, backbone))
+    assert index["split"].value_counts().to_dict() == {"train": 12, "test": 6}
+    assert index.groupby("split")["label"].nunique().to_dict() == {"train": 3, "test": 3}
+
+    network = build_network(weights(dataset, backbone), 3)
+    noise = np.random.default_rng(0)
+    channels = {
+        layer: sum(network.backbone.get_submodule(maker).out_channels for maker in makers)
+        for layer, makers in network.spec.feature_layers.items()
+    }
+    importance = stages.importance_file(dataset, backbone)
+    importance.parent.mkdir(parents=True, exist_ok=True)
+    write_importance(importance, {layer: noise.normal(size=count) for layer, count in channels.items()})
+    normalize_attention.main(params, dataset, backbone)
+    select.main(params, dataset, backbone)
+    train.main(params, dataset, backbone, "delta", 0, "default")
+
+    result = json.loads((stages.run_folder(dataset, backbone, "delta", 0) / "result.json").read_text())
+    sources = {"resnet101": "ResNet-101, ImageNet", "inception_v3": "Inception-V3, ImageNet"}
+    places = dataset == "mit_indoors_67" and backbone == "resnet101"
+    assert result["source_network"] == ("ResNet-50, Places365" if places else sources[backbone])
+    assert result["classes"] == sorted(index["label"].unique())
+    assert 0 <= result["top1"] <= 100
+
+
+def test_files_without_a_published_checksum_are_recorded_in_the_lock_file(params, weights):
+    weights("mit_indoors_67", "resnet101")
+    recorded = stages.CHECKSUMS.read_text(encoding="utf-8").split()
+    assert "resnet50_places365.pth.tar" in recorded
+
+
+def test_an_archive_that_is_there_needs_no_network(params, workspace, published):
+    """The same after the server is gone, from another machine's folder, and from a folder as the mirror."""
+    asked = len(workspace.asked("/CUB_200_2011.tgz"))
+    for downloads in (
+        {"folder": str(published), "mirror": "http://127.0.0.1:9"},
+        {"folder": "data/elsewhere", "mirror": str(published)},
+        {"folder": "data/elsewhere", "mirror": published.as_uri()},
+    ):
+        chosen = params.model_copy(update={"downloads": params.downloads.model_copy(update=downloads)})
+        shutil.rmtree(stages.raw_folder("cub_200_2011"), ignore_errors=True)
+        download.main(chosen, "cub_200_2011")
+        assert (stages.raw_folder("cub_200_2011") / "CUB_200_2011/images.txt").is_file()
+    assert len(workspace.asked("/CUB_200_2011.tgz")) == asked
+
+
+def test_a_failed_download_leaves_nothing_and_the_next_run_recovers(params, published, workspace, tmp_path):
+    """Wrong bytes in the folder are refused by name; without them the file is fetched."""
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    (folder / "food-101.tar.gz").write_bytes(b"not the published bytes")
+    chosen = params.model_copy(update={"downloads": params.downloads.model_copy(update={"folder": str(folder)})})
+    shutil.rmtree(stages.raw_folder("food_101"), ignore_errors=True)
+    with pytest.raises(UserError, match="food-101.tar.gz"):
+        download.main(chosen, "food_101")
+    assert not stages.raw_folder("food_101").exists()
+    (folder / "food-101.tar.gz").unlink()
+    download.main(chosen, "food_101")
+    assert stages.raw_folder("food_101").is_dir()

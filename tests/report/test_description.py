@@ -1,0 +1,161 @@
+"""What the page says was run, against files and repositories written by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.helpers.clone import ROOT, Clone
+
+from delta.report.description import commit, describe, deviations, read_wall_times
+
+LISTED = {"dataset": ["d"], "seed": [0, 1], "setting": ["default", "improved"], "concepts": ["broden1_224"]}
+
+
+@pytest.fixture
+def times(tmp_path) -> Path:
+    entries = [
+        {"stage": "split", "dataset": "d", "seconds": 2.5},
+        {"stage": "train", "dataset": "d", "seed": 0, "setting": "default", "seconds": 10.0},
+        {"stage": "train", "dataset": "d", "seed": 1, "setting": "default", "seconds": 20.0},
+        {"stage": "train", "dataset": "d", "seed": 2, "setting": "default", "seconds": 40.0},
+        {"stage": "train", "dataset": "gone", "seed": 0, "setting": "default", "seconds": 80.0},
+        {"stage": "train", "dataset": "d", "seed": 0, "setting": "improved", "seconds": 5.0},
+        {"stage": "download_concepts", "concepts": "broden1_224", "seconds": 7.0},
+        {"stage": "download_concepts", "concepts": "gone", "seconds": 8.0},
+    ]
+    for number, entry in enumerate(entries):
+        file = tmp_path / f"{9 - number}.json"
+        file.write_text(json.dumps(entry))
+        os.utime(file, (number, number))
+    return tmp_path
+
+
+def test_wall_times_are_summed_by_stage_without_items_of_other_parameters(times):
+    assert read_wall_times(times, LISTED) == [
+        ("split", 1, 2.5),
+        ("train", 2, 30.0),
+        ("train_improved", 1, 5.0),
+        ("download_concepts", 1, 7.0),
+    ]
+    assert read_wall_times(times / "nowhere", LISTED) == []
+
+
+def paper() -> dict:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["datasets"] = {
+        "caltech256_30": {"format": "caltech256", "train_per_class": 30, "test_per_class": 20, "seed": 0},
+        "food_101": {"format": "food_101"},
+    }
+    values["backbones"] = {
+        "resnet101": {"network": "resnet101", "crop": 224},
+        "inception_v3": {"network": "inception_v3", "crop": 299},
+    }
+    values["seeds"] = [0, 1, 2, 3, 4]
+    values["training"] |= {"iterations": 9000, "batch_size": 64, "clip_norm": None, "precision": "fp32"}
+    five = [0.0001, 0.001, 0.01, 0.1, 0.2]
+    values["grid"] |= {"alpha": five, "beta": five, "folds": [0, 1, 2, 3, 4], "iterations": 9000}
+    values["dissection"] |= {"datasets": ["caltech256_30"], "concepts": "data/concepts/broden1_224", "layer": None}
+    return values
+
+
+def test_the_paper_s_own_protocol_has_no_deviations():
+    assert deviations(paper()) == []
+
+
+def test_every_deviation_is_said():
+    values = paper()
+    values["datasets"]["food_101"]["classes"] = ["ramen", "sushi"]
+    values["datasets"]["mit_indoors_67"] = {
+        "format": "mit_indoors",
+        "networks": {"resnet101": {"network": "resnet50_places365"}},
+    }
+    values["datasets"]["caltech256_30"]["networks"] = {"resnet101": {"network": "resnet101", "checkpoint": "/a/b.pth"}}
+    values["backbones"]["resnet101"]["crop"] = 80
+    values["seeds"] = [0, 1]
+    values["training"] |= {"iterations": 40, "batch_size": 32, "clip_norm": 20, "precision": "bf16"}
+    values["grid"] |= {"alpha": [0.1, 1], "beta": [0.2], "folds": [0, 1], "iterations": 20}
+    values["dissection"] |= {"concepts": "/my/concepts", "layer": "layer3.22"}
+    assert deviations(values) == [
+        "Caltech 256-30 starts from ResNet-101 with the checkpoint b.pth in place of ResNet-101.",
+        "2 classes of Food-101 instead of all.",
+        "MIT Indoors 67 starts from ResNet-50 (Places365) in place of ResNet-101.",
+        "MIT Indoors 67 starts from Inception-V3 without the paper's Places365 weights.",
+        "40 iterations of training instead of the paper's 9,000.",
+        "Batches of 32 images instead of 64.",
+        "Crops of 80 pixels instead of 224 (Inception-V3: 299).",
+        "2 seeds a method instead of five.",
+        "The gradient of the shared weights is clipped to a norm of 20.",
+        "Training computes the networks in bfloat16, by autocast, instead of float32.",
+        "A grid of 2 × 1 values of α and β instead of 5 × 5.",
+        "2 folds instead of five.",
+        "20 iterations of training a cell of the grid.",
+        "Networks are dissected on the annotated images in /my/concepts instead of Broden's.",
+        "The units of layer layer3.22 are dissected instead of the last stage's.",
+    ]
+    values["dissection"]["datasets"] = []
+    assert not any("dissected" in note for note in deviations(values))
+
+
+def test_a_run_is_described_by_its_parameters_and_this_machine(times):
+    text = (ROOT / "params.yaml").read_text()
+    run = describe(text, (0.01, 0.02), "abc", times, LISTED, ["cpu", "NVIDIA A100", "cpu"])
+    assert run.profile == "embedded slice"
+    assert run.methods == ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
+    assert (run.parameters, run.fixed, run.commit) == (text, (0.01, 0.02), "abc")
+    assert run.versions["torch"] == metadata.version("torch")
+    assert run.machine["Cores"] == str(os.cpu_count())
+    assert run.machine["Runs computed on"] == "cpu, NVIDIA A100"
+
+
+def test_parameters_read_as_the_page_prints_them(times):
+    values = paper()
+    values["datasets"] = {
+        "stanford_dogs_120": {
+            "format": "stanford_dogs",
+            "source": "dogs.py",
+            "classes": ["n1-Beagle", "n2-Pug", "n3-Toy"],
+        },
+        "mit_indoors_67": {
+            "format": "mit_indoors",
+            "networks": {
+                "resnet101": {"network": "resnet50_places365"},
+                "tiny": {"network": "timm:resnet10t", "checkpoint": "/a/b.pth"},
+            },
+        },
+    }
+    values["backbones"]["tiny"] = {"network": "timm:resnet18", "crop": 64, "mean": [0.5, 0.5, 0.4], "checkpoint": None}
+    run = describe(yaml.safe_dump(values, sort_keys=False), (0.01, 0.02), "abc", times, LISTED, ["cpu"])
+    assert run.datasets == {
+        "stanford_dogs_120": {"format": "stanford_dogs", "source": "dogs.py", "classes": 3},
+        "mit_indoors_67": {
+            "format": "mit_indoors",
+            "with ResNet-101:": "network ResNet-50 (Places365)",
+            "with tiny:": "network timm:resnet10t, checkpoint /a/b.pth",
+        },
+    }
+    assert run.backbones == {
+        "resnet101": {"crop": 224},
+        "inception_v3": {"crop": 299},
+        "tiny": {"network": "timm:resnet18", "crop": 64, "mean": "0.5 0.5 0.4"},
+    }
+
+
+def test_the_commit_and_whether_code_has_changed(tmp_path):
+    clone = Clone(tmp_path / "clone")
+    (clone.root / "reports").mkdir(parents=True)
+    assert commit(clone.root) == "not in a git repository"
+    clone.run("git", "init", "-q")
+    for name in ("dvc.lock", "code.py", "reports/metrics.json"):
+        (clone.root / name).write_text("1")
+    clone.commit()
+    head = clone.run("git", "rev-parse", "HEAD")[:12]
+    for name in ("dvc.lock", "reports/metrics.json"):
+        (clone.root / name).write_text("2")
+    assert commit(clone.root) == head
+    (clone.root / "code.py").write_text("2")
+    assert commit(clone.root) == f"{head}, with changes that are not committed"

@@ -1,0 +1,203 @@
+"""params.yaml: every profile is valid, and every wrong value is one line that names it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from delta.io.errors import UserError
+from delta.methods import method_class
+from delta.report.tables import paper_numbers
+from stages.common.params import load_params
+
+ROOT = Path(__file__).parents[2]
+PROFILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
+def test_profiles_are_valid(path):
+    params = load_params(path)
+    assert params.method("delta") == params.delta
+    assert isinstance(params.delta, method_class("delta"))
+
+
+def test_the_paper_s_profile_is_the_paper_s_protocol():
+    """Section 4.2, and the six data sets and two networks of its tables."""
+    params, numbers = load_params(ROOT / "profiles/paper.yaml"), paper_numbers(1)
+    assert set(params.datasets) == set(numbers["dataset"])
+    assert set(params.backbones) == set(numbers["backbone"])
+    assert {*params.methods, "l2_fe"} == set(numbers["method"])
+    assert set(params.improved_view.methods) == set(paper_numbers(2)["method"])
+    training, grid = params.training, params.grid
+    assert (training.iterations, training.batch_size, training.decay_after, training.momentum) == (9000, 64, 6000, 0.9)
+    assert (training.decay_factor, training.clip_norm, training.precision, len(params.seeds)) == (0.1, None, "fp32", 5)
+    views = {name: (view.resize, view.crop, view.learning_rate) for name, view in params.backbones.items()}
+    assert views == {"resnet101": (256, 224, 0.01), "inception_v3": (320, 299, 0.001)}
+    assert grid.alpha == grid.beta == [0.0001, 0.001, 0.01, 0.1, 0.2]
+    assert (grid.datasets, grid.iterations, len(grid.folds)) == (["caltech256_60"], 9000, 5)
+    assert set(params.part_activation.datasets) == set(paper_numbers(3)["dataset"])
+    assert {m.replace("l2_fe", "source") for m in params.part_activation.methods} == set(paper_numbers(3)["method"])
+    assert set(params.dissection.datasets) == set(paper_numbers(4)["dataset"])
+    assert set(params.dissection.methods) == set(paper_numbers(4)["method"])
+    assert params.activation_maps.datasets == ["stanford_dogs_120", "cub_200_2011"]
+    assert (params.delta.scale, params.delta.alpha, params.delta.beta) == ("sum", 0.01, 0.01)
+    assert params.source_network("mit_indoors_67", "resnet101").network == "resnet50_places365"
+    assert params.source_network("food_101", "resnet101").network == "resnet101"
+
+
+def test_the_paper_s_choices_are_the_defaults():
+    delta = load_params(ROOT / "params.yaml").delta
+    assert (delta.alpha, delta.beta, delta.rectify) == (0.01, 0.01, True)
+
+
+def changed(tmp_path: Path, place: str, value) -> Path:
+    values = copy.deepcopy(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    *path, last = place.split(".")
+    section = values
+    for key in path:
+        section = section[key]
+    section[last] = value
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path / "params.yaml"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("methods", ["l2", "foo"], "methods: 'foo' is no method; there are delta, delta_wo_att, l2, l2_sp"),
+        ("methods", ["l2_fe"], "methods: 'l2_fe' is always trained"),
+        ("methods", [], "methods: "),
+        ("methods", ["l2", "l2"], "methods: l2 stands there more than once"),
+        ("backbones.efficientnet_lite0.network", "vgg", "network: 'vgg' is none of resnet101, .*nor timm:"),
+        ("backbones.efficientnet_lite0.feature_layers", [], "feature_layers: "),
+        ("backbones.efficientnet_lite0.mean", [0.5, 0.5], "mean"),
+        ("datasets.drawn_30.networks", {"vgg": {"network": "resnet50"}}, "datasets.drawn_30.networks: vgg is none of"),
+        ("datasets.drawn_30.classes", ["house"], "datasets.drawn_30.classes: "),
+        ("datasets.drawn_30.seed", None, "datasets.drawn_30: seed: missing, as format drawn comes unsplit"),
+        (
+            "datasets.drawn_30",
+            {"format": "food_101", "source": "x", "seed": 0},
+            "datasets.drawn_30: leave out seed: the publisher of food_101 has split it",
+        ),
+        ("training.precision", "fp16", "training.precision: .*'fp32' or 'bf16'"),
+        ("downloads.mirror", 3, "downloads.mirror: "),
+        ("grid.backbones", ["resnet50"], "grid.backbones: 'resnet50' is none of backbones"),
+        ("grid.backbones", [], "grid.backbones: none: list at least one, or empty grid.datasets"),
+        (
+            "datasets.drawn_30.format",
+            "imagenet",
+            "datasets.drawn_30.format: .*'drawn', 'folder', 'food_101'.*'imagenet'",
+        ),
+        ("attention.estimator", "taylor", "attention.estimator: .*'exact' or 'fisher'"),
+        ("activation_maps.seed", 7, r"activation_maps.seed \(7\) is none of seeds"),
+        ("activation_maps.filters", 0, "activation_maps.filters: "),
+        ("dissection.published", ["broden"], "dissection.published.0: .*'broden1_224'"),
+        ("dissection.concepts", "", "dissection.concepts: "),
+        ("dissection.methods", ["l2_sp", "ours"], r"dissection \(Table 4\) asks for ours, which is not trained"),
+        ("part_activation.datasets", ["birds"], "part_activation.datasets: 'birds' is none of datasets"),
+        (
+            "datasets.drawn_30",
+            {"format": "caltech256", "source": "x", "train_per_class": 30, "test_per_class": 20, "seed": 0},
+            "part_activation.datasets: drawn_30: format caltech256 has no part annotations: leave it out",
+        ),
+        ("datasets.drawn_30.train_per_class", 0, "datasets.drawn_30.train_per_class"),
+        ("datasets.drawn_30.train_per_class", "rest", "datasets.drawn_30: train_per_class must be a number"),
+        ("datasets.a/b", {}, "datasets.a/b"),
+        ("delta.alpha", -0.1, r"delta.alpha: .*greater than or equal to 0 \(got -0.1\)"),
+        ("delta.alpha", float("nan"), "delta.alpha"),
+        ("l2.alpha", 0.1, "l2.alpha"),
+        ("delta.gamma", 1, "delta.gamma: unknown parameter"),
+        ("detla", {"alpha": 1}, "detla: unknown parameter"),
+        ("seeds", [], "seeds: "),
+        ("seeds", [0, 1, 0], "seeds: 0 stands there more than once"),
+        ("seeds", 3, "seeds: .*list"),
+        ("seeds", [1.0], r"seeds.0: .*integer \(got 1.0\)"),
+        ("seeds", ["1"], "seeds.0: .*integer"),
+        ("grid.folds", [False, True], "grid.folds.0: .*integer"),
+        ("backbones.efficientnet_lite0.resize", 10**12, "resize: .*less than or equal to 8192"),
+        ("training.iterations", 10**12, "training.iterations: .*less than or equal to 1000000000"),
+        ("downloads.folder", "a\0b", "not readable as YAML: a value with a NUL"),
+        ("downloads.folder", "a" * 9999, "or of more than 3000 characters"),
+        ("device", [["a"] * 99] * 99, "device: BackboneConfig should be a valid string$"),
+        ("backbones.efficientnet_lite0.crop", 200, r"crop \(200\) is larger than resize \(96\)"),
+        ("grid.alpha", [], "grid.alpha: the grid is empty"),
+        ("grid.beta", [0.1, -0.1], r"grid.beta.1: .*greater than or equal to 0 \(got -0.1\)"),
+        ("grid.beta", [0.1, 0.1], "grid.beta: 0.1 stands there more than once"),
+        ("grid.folds", [0], "grid.folds: cross-validation takes two folds at least"),
+        ("grid.folds", [0, 2, 3], r"grid.folds: number the folds from 0 without a gap: \[0, 1, 2\]"),
+        (
+            "grid.folds",
+            list(range(31)),
+            "grid.folds: 31 folds are more than the 30 training images a class",
+        ),
+        ("grid.datasets", ["cub"], "grid.datasets: 'cub' is none of datasets"),
+        ("learning_curves.methods", ["delta", "half"], "Figure 3.* asks for half, which is not trained"),
+        ("methods", ["l2", "delta"], "Figure 3.* asks for l2_sp, which is not trained"),
+        ("improved_view.methods", ["l2_fe"], "improved_view.methods: 'l2_fe' is no method to fine-tune with"),
+        ("delta.select", "best", "delta.select: .*'fixed' or 'grid'"),
+        ("device", "gpu", "device"),
+        ("threads", 0, "threads: "),
+        ("threads", "two", "threads: "),
+        ("training", None, "training: "),
+    ],
+)
+def test_wrong_values_are_named_in_one_line(tmp_path, place, value, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_params(changed(tmp_path, place, value))
+    assert "\n" not in str(error.value)
+    assert str(tmp_path / "params.yaml") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeds: [0", "not readable as YAML"),
+        ("seeds: [0]\nseeds: [1]\n", "the key 'seeds' stands twice"),
+        ("", "params.yaml: BackboneConfig should be a valid dictionary"),
+        ("? [a]\n: 1\n", "params.yaml: "),
+        ("\x00", "not readable as YAML"),
+        ("[" * 9999, "not readable as YAML: maximum recursion depth"),
+        ("device: 2026-13-45", "not readable as YAML: month must be in 1..12"),
+        ("device: !!int x", "not readable as YAML: invalid literal for int"),
+        ("device: !!timestamp x", "not readable as YAML"),
+        ("!!map x", "not readable as YAML"),
+        ('"a\\nb": 1', "; a b: unknown parameter"),
+    ],
+)
+def test_what_is_no_parameter_file(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        load_params(tmp_path / "params.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="nowhere.yaml"):
+        load_params(tmp_path / "nowhere.yaml")
+
+
+def test_a_missing_section(tmp_path):
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del values["delta"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match="delta: missing"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_the_grid_s_winner_needs_a_grid(tmp_path):
+    values = yaml.safe_load(changed(tmp_path, "delta.select", "grid").read_text())
+    assert load_params(tmp_path / "params.yaml").delta.select == "grid"
+    values["grid"]["datasets"] = []
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match="delta.select: grid needs a grid of drawn_30"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_cell_decays_at_the_same_share_of_its_iterations():
+    params = load_params(ROOT / "params.yaml")
+    training = params.training.model_copy(update={"iterations": 9000, "decay_after": 6000})
+    short = params.grid.model_copy(update={"iterations": 30}).shortened(training)
+    assert (short.iterations, short.decay_after, short.batch_size) == (30, 20, training.batch_size)
