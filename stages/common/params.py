@@ -17,7 +17,7 @@ from delta.analysis.grid_config import Grid
 from delta.datasets import has_parts
 from delta.io.errors import UserError
 from delta.io.section import Names, Section, distinct
-from delta.methods import KEYS, method_class
+from delta.methods.registry import KEYS, method_class
 from delta.methods.base import Method
 from delta.training.config import Training
 from stages.common.sections import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -42,7 +43,7 @@ class Clone:
         return clone
 
     def call(self, *command: str) -> subprocess.CompletedProcess:
-        """Run a command in the clone, output capture_maps, whatever its exit code."""
+        """Run a command in the clone, output captured, whatever its exit code."""
         return subprocess.run(command, cwd=self.root, env=self.env, capture_output=True, text=True)
 
     def run(self, *command: str) -> str:
@@ -54,6 +55,10 @@ class Clone:
     def stages_run(self, *command: str) -> set[str]:
         """Run a DVC command that must succeed; the names of the stages it ran."""
         return set(re.findall(r"Running stage '(.+)'", self.run("dvc", *command)))
+
+    def stale(self) -> set[str]:
+        """The stages that `dvc status` calls out of date."""
+        return set(json.loads(self.run("dvc", "status", "--json").splitlines()[-1]))
 
     def commit(self) -> None:
         self.run("git", "add", "-A")

@@ -1,0 +1,83 @@
+"""Parameters of a slice that is reproduced in a minute, and what DVC makes of them."""
+
+from __future__ import annotations
+
+import yaml
+
+from tests.helpers.clone import Clone
+
+SMALL = {
+    "datasets": {
+        "drawn_30": {
+            "format": "drawn",
+            "source": "delta/datasets/drawn.py",
+            "train_per_class": 3,
+            "test_per_class": 2,
+            "seed": 0,
+        }
+    },
+    "backbones": {
+        "efficientnet_lite0": {"network": "efficientnet_lite0", "resize": 40, "crop": 32, "learning_rate": 0.01}
+    },
+    "methods": ["l2_sp", "delta"],
+    "seeds": [0],
+    "training": {
+        "iterations": 4,
+        "batch_size": 8,
+        "momentum": 0.9,
+        "decay_after": 3,
+        "decay_factor": 0.1,
+        "clip_norm": 20,
+        "precision": "fp32",
+    },
+    # Table 1 alone; tests/pipeline/test_experiments.py asks for the rest.
+    "improved_view": {"datasets": [], "backbones": [], "methods": ["l2"]},
+    "learning_curves": {"datasets": [], "backbones": [], "methods": ["delta"], "decay_per_epoch": 0.5},
+    "filter_distances": {"datasets": [], "backbones": []},
+    "part_activation": {"datasets": [], "backbones": [], "methods": ["l2_fe", "delta"]},
+    "dissection": {
+        "datasets": [],
+        "backbones": [],
+        "methods": ["l2_sp", "delta"],
+        "concepts": "data/raw/drawn_30/broden",
+        "published": [],
+        "layer": None,
+    },
+    "activation_maps": {"datasets": [], "backbones": [], "seed": 0, "images": 2, "filters": 1},
+    "grid": {
+        "select": "fixed",
+        "datasets": [],
+        "backbones": [],
+        "alpha": [0.001, 0.1],
+        "beta": [0.1],
+        "folds": [0, 1],
+        "iterations": 2,
+        "estimator": "fisher",
+        "seed": 0,
+    },
+}
+ITEM = "drawn_30-efficientnet_lite0"
+STAGES = {
+    "check_params",
+    "download@drawn_30",
+    f"split@{ITEM}",
+    f"fetch_weights@{ITEM}",
+    f"train_l2_fe@{ITEM}-0",
+    f"estimate_attention@{ITEM}",
+    f"normalize_attention@{ITEM}",
+    f"select@{ITEM}",
+    f"train@{ITEM}-l2_sp-0",
+    f"train@{ITEM}-delta-0",
+    "tables",
+    "figures",
+    "page",
+}
+REPORT = {"tables", "figures", "page"}
+
+
+def outputs(clone: Clone) -> dict[str, dict[str, str]]:
+    """By stage, the checksum of each output, from dvc.lock; without the page, which says how long everything took."""
+    stages = yaml.safe_load(clone.read("dvc.lock"))["stages"]
+    return {
+        name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items() if name != "page"
+    }

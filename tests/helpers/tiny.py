@@ -1,0 +1,89 @@
+"""A tiny network, tiny parameters and a tiny packed data set, so that the library is tested in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import timm
+import torch
+from torch import nn
+
+from delta.data.packed.views import ViewData, input_statistics
+from delta.data.packing import write_packed
+from delta.data.split import assign_splits
+from delta.methods.base import Method
+from delta.methods.registry import method_class
+from delta.networks.spec import BackboneSpec
+from delta.sources.introspection import find_stages
+from delta.training.config import Recipe, Training
+from delta.training.run import write_run
+
+CPU = torch.device("cpu")
+FILTERS = {"blocks.1.1.conv_pwl": 24, "blocks.2.1.conv_pwl": 40, "blocks.4.2.conv_pwl": 112, "blocks.6.0.conv_pwl": 320}
+LAYERS = tuple(FILTERS)
+SPEC = BackboneSpec(
+    architecture="tf_efficientnet_lite0",
+    name="EfficientNet-Lite0, random",
+    path=("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool"),
+    feature_layers={layer: (layer,) for layer in LAYERS},
+    stages=find_stages(
+        timm.create_model("tf_efficientnet_lite0", num_classes=0).eval(),
+        torch.zeros(1, 3, 64, 64),
+        {layer: (layer,) for layer in LAYERS},
+    ),
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+)
+STATISTICS = input_statistics(SPEC, CPU)
+RESIZE, CROP, LEARNING_RATE = 40, 32, 0.01
+TRAINING = Training(
+    iterations=3, batch_size=6, momentum=0.9, decay_after=2, decay_factor=0.1, clip_norm=20, precision="fp32"
+)
+
+
+def recipe(method: Method, seed: int = 0, training: Training = TRAINING, **others) -> Recipe:
+    """A recipe of three iterations, with any of its other fields replaced."""
+    return Recipe(
+        **{"learning_rate": LEARNING_RATE, "crop": CROP} | others, method=method, training=training, seed=seed
+    )
+
+
+def uneven_channel_weights() -> dict[str, torch.Tensor]:
+    """Channel weights that average 1 in each layer, as C·W_j do."""
+    return {layer: torch.linspace(0.5, 1.5, count) for layer, count in FILTERS.items()}
+
+
+def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two state dictionaries hold the same bits."""
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def pack(photographs: Path, resize: int, crop: int, out: Path) -> list[str]:
+    """Pack the photographs, four training and two test images a class, into the folder `out`; their paths."""
+    paths = sorted(path.relative_to(photographs).as_posix() for path in photographs.rglob("*.png"))
+    table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
+    write_packed(photographs, assign_splits(table, 4, 2, seed=0), resize, crop, out)
+    return paths
+
+
+def trained(data: ViewData, weights: Path, out: Path) -> Path:
+    """A run of L2-SP on the photographs, in the view of `data`; its folder."""
+    chosen = recipe(method_class("l2_sp")(alpha=0.1))
+    write_run(out, chosen, data=data, weights=weights, channel_weights=None, resize=RESIZE, device=CPU)
+    return out
+
+
+def lived_in(network: nn.Module) -> nn.Module:
+    """Give a network's batch norms random statistics, in which a forgotten tensor would show; in eval mode."""
+    noise = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1, generator=noise)
+            module.running_var.uniform_(0.5, 2, generator=noise)
+    return network.eval()
+
+
+def hooks(network: nn.Module) -> int:
+    """How many forward hooks a network has."""
+    return sum(len(module._forward_hooks) for module in network.modules())
