@@ -13,10 +13,7 @@ def main(params: Params, dataset: str, backbone: str) -> None:
     chosen, config, table = params.datasets[dataset], params.backbones[backbone], read_images(index_folder(dataset))
     if chosen.classes:
         table = restrict(table, chosen.classes)
-    if "split" in table:
-        index = published_splits(table)
-    else:
-        index = assign_splits(table, chosen.train_per_class, chosen.test_per_class, chosen.seed)
+    index = published_splits(table) if "split" in table else assign_splits(table, *chosen.split_by_seed())
     with atomic_folder(packed_folder(dataset, backbone)) as out:
         write_packed(raw_folder(dataset), index, config.resize, config.crop, out)
 

@@ -16,7 +16,7 @@ from delta.io.section import Section
 if TYPE_CHECKING:  # params.yaml is checked by stages that do not need PyTorch
     from torch import Tensor
 
-Penalty: TypeAlias = "Tensor"  # a scalar that gradients flow through
+Penalty: TypeAlias = "Tensor | float"  # a scalar; gradients flow through it, unless it is a sum of nothing
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from delta.methods.base import FeatureMapMethod, Penalty, PenaltyInputs
 
 
 class Delta(FeatureMapMethod):
-    """Ω = ½ Σ_layers Σ_i Σ_j C·W_j ‖FM_j(ω, x_i) − FM_j(ω*, x_i)‖² / (H·W), with `scale: sum`; other scales in `scaled`.
+    """Ω = ½ Σ_layers Σ_i Σ_j C·W_j ‖FM_j(ω, x_i) − FM_j(ω*, x_i)‖² / (H·W), summed over the batch (`scale: sum`).
 
-    C·W_j are the channel weights learned from an L2-FE network (Algorithm 1); they average 1.
+    C·W_j are the channel weights learned from an L2-FE network (Algorithm 1); they average 1. See `scaled` for the
+    other scales.
     """
 
     label = "DELTA"

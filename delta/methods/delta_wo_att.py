@@ -6,7 +6,10 @@ from delta.methods.base import FeatureMapMethod, Penalty, PenaltyInputs
 
 
 class DeltaWithoutAttention(FeatureMapMethod):
-    """Ω = ½ Σ_layers Σ_i Σ_j ‖FM_j(ω, x_i) − FM_j(ω*, x_i)‖² / (H·W), with `scale: sum`; other scales in `scaled`."""
+    """Ω = ½ Σ_layers Σ_i Σ_j ‖FM_j(ω, x_i) − FM_j(ω*, x_i)‖² / (H·W), summed over the batch (`scale: sum`).
+
+    See `scaled` for the other scales.
+    """
 
     label = "DELTA(w/o ATT)"
 

@@ -1,4 +1,4 @@
-"""The state of a long computation in a file, from which a computation that was killed goes on."""
+"""The state of a long computation in a file, from which it goes on after it was killed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from hashlib import blake2b, file_digest
@@ -28,14 +28,14 @@ from delta.networks.devices import device_name
 
 
 class Checkpoint:
-    """A file that holds how far one computation has come.
+    """A file with the state of one computation.
 
-    It belongs to all that shapes the result: parameters, weights, data, code and the kind of machine. One that belongs
-    to another computation is ignored, and so is a damaged one; either says so on standard error. It is written beside
-    itself, brought to the disk and renamed, so that it is whole whenever the process ends.
+    It belongs to everything that the result depends on: parameters, weights, data, code and the kind of machine. A
+    checkpoint of another computation is ignored, and so is a damaged one; either is reported on standard error. It is
+    written to a scratch file, synced and renamed, so that it is complete whenever the process ends.
 
-    In the file are a line of JSON, with a digest of each thing that it belongs to and one of the rest, and the state
-    as `torch.save` writes it; it is read without running code.
+    The file holds a line of JSON, with a digest of each thing that it belongs to and one of the rest, and the state as
+    `torch.save` writes it; it is read with `weights_only=True`.
     """
 
     def __init__(self, path: Path, minutes: float):
@@ -45,46 +45,50 @@ class Checkpoint:
             minutes: time between two checkpoints; 0 makes one due at any time.
         """
         self.path, self.minutes = path, minutes
-        self._last = time.monotonic()
+        self._last_saved = time.monotonic()
 
     def load(self, device: torch.device, data: object, **parts: object) -> dict[str, Any] | None:
-        """What `save` was given for this computation, on a device; None where there is nothing to go on from.
+        """The state that `save` was given for this same computation, on a device; None if there is none.
 
         Args:
             device: what computes.
             data: the images; their digest is made in a thread, for it can take longer than some iterations.
-            parts: what else shapes the result, by the name that is said where it has changed; see `digest`.
+            parts: what else the result depends on, by the name that is printed where it differs; see `digest`.
 
         Raises:
-            OSError: the file is there and cannot be read.
+            OSError: the file exists and cannot be read.
         """
         processor = (torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()) if device.type == "cpu" else ()
         versions = [version(package) for package in ("torch", "timm")]
         parts |= {"code": _loaded_code(), "machine or versions": (device_name(device), *processor, *versions)}
-        self._parts = {name: digest(part) for name, part in parts.items()}
-        self._data = ThreadPoolExecutor(1).submit(digest, data)
-        self._last = time.monotonic()
+        self._digests = {name: digest(part) for name, part in parts.items()}
+        self._data_digest = ThreadPoolExecutor(1).submit(digest, data)
+        self._last_saved = time.monotonic()
         try:
-            header, _, pickled = self.path.read_bytes().partition(b"\n")
+            header_line, _, state = self.path.read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None
         try:
-            header = json.loads(header)
-            belonged_to, whole = dict(header["belongs_to"]), header["digest"] == blake2b(pickled).hexdigest()
+            header = json.loads(header_line)
+            belongs_to, is_complete = dict(header["belongs_to"]), header["digest"] == blake2b(state).hexdigest()
         except (ValueError, KeyError, TypeError):
-            whole = False
-        if not whole:
-            return self._ignored("it is damaged")
-        if other := [name for name, part in self._belongs_to().items() if belonged_to.get(name) != part]:
-            return self._ignored(f"it belongs to other {', '.join(other)}")
-        return torch.load(io.BytesIO(pickled), map_location=device, weights_only=True)
+            is_complete = False
+        reason = None
+        if not is_complete:
+            reason = "it is damaged"
+        elif other := [name for name, part in self._belongs_to().items() if belongs_to.get(name) != part]:
+            reason = f"it belongs to other {', '.join(other)}"
+        if reason:
+            say(f"{self.path}: checkpoint ignored, as {reason}: starting from the beginning")
+            return None
+        return torch.load(io.BytesIO(state), map_location=device, weights_only=True)
 
     def due(self) -> bool:
-        """Whether the time for the next one has come."""
-        return time.monotonic() - self._last >= 60 * self.minutes
+        """Whether it is time for the next one."""
+        return time.monotonic() - self._last_saved >= 60 * self.minutes
 
     def save(self, state: Mapping[str, Any]) -> bool:
-        """Replace the file; after `load`. One that cannot be written says so and leaves the last one as it is.
+        """Replace the file; to be called after `load`. If it cannot be written, that is reported and the old one stays.
 
         Args:
             state: tensors, numbers, texts and None, in dictionaries, lists and tuples.
@@ -101,12 +105,12 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, UserError, MemoryError, RuntimeError) as error:
-            # `torch.save` raises RuntimeError in place of what its file raised.
+            # `torch.save` raises RuntimeError in place of the error that its file raised.
             reason = str(error.__context__ or error) or "out of memory"
             say(f"{self.path}: checkpoint not written ({reason}): going on, and trying again later")
             return False
         finally:
-            self._last = time.monotonic()
+            self._last_saved = time.monotonic()
         return True
 
     def beside(self, name: str) -> Self:
@@ -114,62 +118,66 @@ class Checkpoint:
         return type(self)(self.path.with_suffix(f".{name}{self.path.suffix}"), self.minutes)
 
     def remove(self) -> None:
-        """Remove the file, as the computation has ended."""
+        """Remove the file, when the computation has ended."""
         self.path.unlink(missing_ok=True)
 
     def _belongs_to(self) -> dict[str, str]:
-        return self._parts | {"data": self._data.result()}
-
-    def _ignored(self, reason: str) -> None:
-        say(f"{self.path}: checkpoint ignored, as {reason}: starting anew")
+        return self._digests | {"data": self._data_digest.result()}
 
 
 def digest(part: object) -> str:
-    """A digest of content: arrays, tensors, tables and files by their bytes, all else as `repr` has it.
+    """A digest of content: arrays, tensors, tables and files by their bytes, everything else by its `repr`.
 
     Args:
-        part: dictionaries, lists, tuples and dataclasses are looked into; a path is a file, or a folder and all in it.
+        part: dictionaries, lists, tuples and dataclasses are digested part by part; a path is a file, or a folder with
+            all files in it.
     """
     total = blake2b(digest_size=32)
-    _add(total, part)
+    _update(total, part)
     return total.hexdigest()
 
 
-def _add(total: blake2b, part: object) -> None:
-    match part:
-        case Tensor():
-            content = np.ascontiguousarray(part.detach().cpu().numpy())
-        case np.ndarray():
-            content = np.ascontiguousarray(part)
-        case pd.DataFrame():
-            content = part.to_csv().encode()
-        case Mapping():
-            content = list(part.items())
-        case Path() if part.is_dir():
-            content = [(path.relative_to(part).parts, path) for path in sorted(part.rglob("*")) if path.is_file()]
-        case Path():
-            with part.open("rb") as file:
-                content = file_digest(file, blake2b).digest()
-        case DiskArray():
-            content = (part.shape, part.path)
-        case list() | tuple():
-            content = part
-        case _ if is_dataclass(part):
-            content = [(field.name, getattr(part, field.name)) for field in fields(part)]
-        case _:
-            content = repr(part).encode()
-    # Kind and length come first, so that no two contents run together into the same bytes.
-    kind = (content.dtype.str, content.shape) if isinstance(content, np.ndarray) else len(content)
-    total.update(repr((type(part).__name__, kind)).encode())
-    if isinstance(content, list | tuple):
-        for each in content:
-            _add(total, each)
+def _update(total: blake2b, part: object) -> None:
+    content = _content(part)
+    if isinstance(content, np.ndarray):
+        header: object = (content.dtype.str, content.shape)
     else:
-        total.update(content)
+        header = len(content)
+    # Type and length come first, so that no two contents give the same bytes.
+    total.update(repr((type(part).__name__, header)).encode())
+    if isinstance(content, bytes | np.ndarray):
+        total.update(np.ascontiguousarray(content).data if isinstance(content, np.ndarray) else content)
+    else:
+        for each in content:
+            _update(total, each)
+
+
+def _content(part: object) -> bytes | np.ndarray[Any, Any] | Sequence[object]:
+    """What is digested of a part: bytes, an array, or further parts."""
+    if isinstance(part, Tensor):
+        return part.detach().cpu().numpy()
+    if isinstance(part, np.ndarray):
+        return part
+    if isinstance(part, pd.DataFrame):
+        return part.to_csv().encode()
+    if isinstance(part, Mapping):
+        return list(part.items())
+    if isinstance(part, Path):
+        if part.is_dir():
+            return [(path.relative_to(part).parts, path) for path in sorted(part.rglob("*")) if path.is_file()]
+        with part.open("rb") as file:
+            return file_digest(file, blake2b).digest()
+    if isinstance(part, DiskArray):
+        return (part.shape, part.path)
+    if isinstance(part, list | tuple):
+        return part
+    if is_dataclass(part) and not isinstance(part, type):
+        return [(field.name, getattr(part, field.name)) for field in fields(part)]
+    return repr(part).encode()
 
 
 def _loaded_code() -> list[tuple[str, Path]]:
     """Every module of this package that the process has loaded, and its file."""
     package = __name__.partition(".")[0]
     loaded = [(name, module) for name, module in sys.modules.items() if name.partition(".")[0] == package]
-    return sorted((name, Path(module.__file__)) for name, module in loaded)
+    return sorted((name, Path(module.__file__)) for name, module in loaded if module.__file__)

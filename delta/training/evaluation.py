@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from delta.data.packed.views import DefaultViewData
+from delta.data.packed.views import ViewData
 from delta.networks.hooks import in_eval_mode
 from delta.networks.network import Network
 
 
-def top1(network: Network, data: DefaultViewData, split: str, batch_size: int = 64) -> float:
+def top1(network: Network, data: ViewData, split: str, batch_size: int = 64) -> float:
     """Share of a split's images whose largest logit is the right class, in percent; test view, eval mode."""
     device = next(network.parameters()).device
     with torch.inference_mode(), in_eval_mode(network):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 
 import torch
@@ -67,8 +68,8 @@ def fine_tune(
     ):
         state.end_epoch(test, log)  # a checkpoint may lie between an epoch's last iteration and its test
         rest = islice(batches, state.iteration, training.iterations)
-        bar = {"desc": "train", "unit": "it", "mininterval": 1, "leave": False}
-        for rows in tqdm(rest, initial=state.iteration, total=training.iterations, **bar):
+        bar = partial(tqdm, desc="train", unit="it", mininterval=1, leave=False)
+        for rows in bar(rest, initial=state.iteration, total=training.iterations):
             with uninterrupted():
                 images = normalised(data.training_crops(rows, recipe.crop, state.crops, device), statistics)
                 labels = to_device(targets[rows], device)

@@ -75,7 +75,7 @@ class TrainingState:
 
     def advance(self, loss: Tensor, cross_entropy: Tensor) -> None:
         """Count an iteration whose optimizer step is done, and move the learning rate on."""
-        iteration, learning_rate = self.iteration + 1, self.schedule.get_last_lr()[0]
+        iteration, learning_rate = self.iteration + 1, float(self.schedule.get_last_lr()[0])
         ends_epoch = iteration % self.iterations_per_epoch == 0
         if self.recipe.decay_per_epoch is None or ends_epoch:
             self.schedule.step()
@@ -113,7 +113,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "crops": self.crops.get_state(),
-            "random": _random_states(self._device),
+            "random": _random_states(self.device),
             "curve": [tuple(step) for step in self.curve],
             "pending": [tuple(step) for step in self._pending],
         }
@@ -124,12 +124,13 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.crops.set_state(state["crops"].cpu())
-        _set_random_states(state["random"], self._device)
+        _set_random_states(state["random"], self.device)
         self.curve = [Step(*values) for values in state["curve"]]
         self._pending = [_PendingStep(*values) for values in state["pending"]]
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
+        """What the network is trained on."""
         return next(self.network.parameters()).device
 
     def _read_pending(self) -> list[Step]:
@@ -175,7 +176,7 @@ def resumable(
         yield lambda: None
         return
     total = state.recipe.training.iterations
-    if saved := checkpoint.load(state._device, data, parameters=state.recipe, weights=weights):
+    if saved := checkpoint.load(state.device, data, parameters=state.recipe, weights=weights):
         state.load_state_dict(saved)
         for step in state.curve:
             log(step)

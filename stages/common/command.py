@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from select import select
 from threading import Thread
+from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
@@ -35,7 +36,8 @@ def run_stage(main: Callable[..., None]) -> None:
 
     An option is one of the data sets, backbones, methods, seeds or folds that params.yaml lists, one of its published
     concepts, or one of SETTINGS.
-    An error that a user can fix is one line on standard error and exit code 1. Ctrl-C and SIGTERM exit with 130 and 143.
+    An error that a user can fix is one line on standard error and exit code 1; Ctrl-C and SIGTERM exit with 130 and
+    143.
     """
     gc.freeze()  # imported objects never die: exclude them from garbage collection
     gc.enable()
@@ -55,9 +57,9 @@ def run_stage(main: Callable[..., None]) -> None:
         _keep_wall_time(name, options)
 
 
-def option_values(params: Params) -> dict[str, list]:
+def option_values(params: Params) -> dict[str, list[Any]]:
     """The values that each command-line option may have."""
-    values = {
+    values: dict[str, Iterable[Any]] = {
         "dataset": params.datasets,
         "backbone": params.backbones,
         "method": dict.fromkeys(["l2_fe", *params.methods]),
@@ -121,7 +123,7 @@ def _one_process(name: str) -> Iterator[None]:
         lock.release()
 
 
-def _keep_wall_time(name: str, options: dict) -> None:
+def _keep_wall_time(name: str, options: dict[str, Any]) -> None:
     """Write down how long this stage took, for the report's page: no output of DVC's, as no two runs take the same."""
     entry = {"stage": name.partition("-")[0], **options, "seconds": round(time.monotonic() - _STARTED, 1)}
     with atomic_file(WALL_TIMES / f"{name}.json") as scratch:

@@ -16,29 +16,24 @@ from ruamel.yaml.nodes import ScalarNode
 from delta.analysis.grid_config import Grid
 from delta.datasets import has_parts
 from delta.io.errors import UserError
-from delta.io.section import Names, Section, distinct
-from delta.methods.registry import KEYS, method_class
+from delta.io.section import Names, distinct
 from delta.methods.base import Method
+from delta.methods.registry import KEYS, method_class
 from delta.training.config import Training
 from stages.common.sections import (
-    ActivationMaps,
     Attention,
     BackboneConfig,
     Checkpoints,
     Dataset,
-    Dissection,
     Downloads,
     Experiment,
-    FilterDistances,
-    ImprovedView,
-    LearningCurves,
+    Experiments,
     Name,
-    PartActivation,
     Seed,
 )
 
 
-class _Base(Section):
+class _Base(Experiments):
     profile: str
     downloads: Downloads
     datasets: dict[Name, Dataset] = Field(min_length=1)
@@ -47,22 +42,10 @@ class _Base(Section):
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(min_length=1)
     training: Training
     attention: Attention
-    improved_view: ImprovedView
-    learning_curves: LearningCurves
-    filter_distances: FilterDistances
-    part_activation: PartActivation
-    dissection: Dissection
-    activation_maps: ActivationMaps
     grid: Grid
     checkpoints: Checkpoints
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None
-
-    @property
-    def experiments(self) -> Mapping[str, Experiment]:
-        """The sections of what is made beside Table 1, by name; the grid search is not among them."""
-        sections = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: section for name, section in sections.items() if isinstance(section, Experiment)}
 
     @field_validator("methods")
     @classmethod
@@ -90,7 +73,8 @@ class _Base(Section):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> _Base:
-        for name, section in {**self.experiments, "grid": self.grid}.items():
+        sections: dict[str, Experiment | Grid] = {**self.experiments, "grid": self.grid}
+        for name, section in sections.items():
             for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
                 for chosen in getattr(section, what):
                     if chosen not in known:
@@ -165,7 +149,7 @@ class _Constructor(SafeConstructor):
         return super().construct_scalar(node)
 
 
-def load_params(path: Path) -> Params:  # type: ignore[valid-type]
+def load_params(path: Path) -> Params:
     """Read and check a parameter file.
 
     Raises:

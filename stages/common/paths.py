@@ -72,7 +72,7 @@ def run_folder(dataset: str, backbone: str, method: str, seed: int, setting: str
 
 
 def analysis_output(dataset: str, backbone: str, name: str) -> Path:
-    """What an analysis leaves: the file or folder `name`, which may have folders in it, such as `dissection/delta/0`."""
+    """An analysis's output: the file or folder `name`, such as `filter_distances.csv` or `dissection/delta/0`."""
     return RUNS / dataset / backbone / name
 
 

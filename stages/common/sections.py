@@ -53,6 +53,11 @@ class Dataset(Section):
     classes: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] | None = None
     networks: dict[Name, SourceNetwork] = {}
 
+    def split_by_seed(self) -> tuple[int | Literal["rest"], int, int]:
+        """train_per_class, test_per_class and seed of a data set that its publisher has not split."""
+        assert self.train_per_class is not None and self.test_per_class is not None and self.seed is not None
+        return self.train_per_class, self.test_per_class, self.seed
+
     @model_validator(mode="after")
     def _drawn_needs_counts(self) -> Dataset:
         if self.format == "drawn" and self.train_per_class == "rest":
@@ -205,3 +210,19 @@ class Checkpoints(Section):
     """
 
     minutes: float = Field(ge=0)
+
+
+class Experiments(Section):
+    """The sections of everything that is made beside Table 1, but for the grid search."""
+
+    improved_view: ImprovedView
+    learning_curves: LearningCurves
+    filter_distances: FilterDistances
+    part_activation: PartActivation
+    dissection: Dissection
+    activation_maps: ActivationMaps
+
+    @property
+    def experiments(self) -> dict[str, Experiment]:
+        """These sections by name."""
+        return {name: getattr(self, name) for name in Experiments.model_fields}

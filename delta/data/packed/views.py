@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ class ViewData(ABC):
         crops: an image's crops in the test view.
     """
 
-    crops: ClassVar[int] = 1
+    crops: ClassVar[Literal[1, 10]] = 1
     index: pd.DataFrame
 
     @property
@@ -135,7 +135,7 @@ class ImprovedViewData(ViewData):
         crop: pixels a side of the ten test crops: the corners and the centre, and the same of the mirrored image.
     """
 
-    crops: ClassVar[int] = 10
+    crops: ClassVar[Literal[1, 10]] = 10
     images: DiskArray
     crop: int
 
