@@ -30,7 +30,7 @@ def main() -> None:
         try:
             import ray  # noqa: F401
         except ModuleNotFoundError:
-            raise UserError("Ray is not installed: pip install -r requirements-cluster.txt") from None
+            raise UserError("Ray is not installed: pip install -r requirements.txt") from None
         from cluster.project import opened
         from cluster.repro import repro
 
