@@ -4,25 +4,19 @@ from pathlib import Path
 
 from delta.io.files import atomic_file
 from delta.report.description import commit, describe
-from delta.report.page import write_page
-from delta.report.results import read_table
+from delta.report.inputs import Inputs
+from delta.report.page import read_table1, write_page
+from stages.common import paths
 from stages.common.command import option_values, run_stage
 from stages.common.params import Params
-from stages.common.paths import PARAMS, REPORTS, WALL_TIMES
 
 
 def main(params: Params) -> None:
-    table1 = read_table(REPORTS / "tables" / "table1.csv")
-    run = describe(
-        PARAMS.read_text(encoding="utf-8"),
-        (params.delta.alpha, params.delta.beta) if params.delta else None,
-        commit(Path()),
-        WALL_TIMES,
-        option_values(params),
-        [] if table1 is None else table1["device"],
-    )
-    with atomic_file(REPORTS / "index.html") as scratch:
-        write_page(scratch, REPORTS, run)
+    parameters, table1 = paths.PARAMS.read_text(encoding="utf-8"), read_table1(paths.REPORTS)
+    fixed, options = Inputs(params, paths).fixed, option_values(params)
+    run = describe(parameters, fixed, commit(Path()), paths.WALL_TIMES, options, table1)
+    with atomic_file(paths.REPORTS / "index.html") as scratch:
+        write_page(scratch, paths.REPORTS, run)
 
 
 if __name__ == "__main__":

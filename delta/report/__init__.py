@@ -1,1 +1,1 @@
-"""Results into tables, with the paper's own numbers as data."""
+"""The report: tables, figures and the page, made from the results of runs, with the paper's numbers beside them."""

@@ -1,4 +1,4 @@
-"""What to see in each figure, as a sentence computed from its data."""
+"""The captions of the figures, computed from their data."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import numpy as np
 import pandas as pd
 
 from delta.analysis.grid_result import best_cell, cells
-from delta.report.map_measures import concentration, likeness
-from delta.report.names import display, features, label
-from delta.report.sources import exceptions
-from delta.report.statistics import correlation, signed
+from delta.report import paper
+from delta.report.map_statistics import correlations_with_l2_sp, mean_areas
+from delta.report.names import display, label, network_label
+from delta.report.sources import unusual_sources
+from delta.report.statistics import format_correlation, format_difference
 
 
 def best_methods(table: pd.DataFrame) -> str:
-    """The best method on each data set, all of equals, with its number and, of several backbones, the one it takes; a
-    source network that is not the backbone's own is named in its place."""
-    several, sources = table["backbone"].nunique() > 1, exceptions(table)
+    """The best method on each data set (all that are equal) with its accuracy and, if there are several, its backbone.
+
+    Where the source network is not the usual one of the backbone, it is named instead.
+    """
+    several, sources = table["backbone"].nunique() > 1, unusual_sources(table)
     methods = sorted(_best(table, ["dataset"]).groupby("method", sort=False), key=lambda group: -len(group[1]))
     parts = []
     for method, rows in methods:
@@ -23,25 +26,25 @@ def best_methods(table: pd.DataFrame) -> str:
         for row in rows.itertuples():
             network = sources.get((row.dataset, row.backbone), display(row.backbone) if several else None)
             places.append(f"{display(row.dataset)} ({row.mean:.1f} %{f', {network}' if network else ''})")
-        parts.append(f"{label(method)} on {_series(places)}")
+        parts.append(f"{label(method)} on {_enumerate(places)}")
     return f"The highest mean top-1 accuracy is that of {'; '.join(parts)}."
 
 
 def accuracy(table1: pd.DataFrame, table2: pd.DataFrame | None) -> str:
-    """How often each method is the best, and between which means."""
+    """How often each method is the best; for one data set and backbone the highest and the lowest mean."""
     text = _winners(table1)
     return text if table2 is None else f"{text} With the improved view: {_winners(table2)}"
 
 
 def learning_curves(rows: pd.DataFrame) -> str:
-    """Figure 3 of one data set and backbone: where each schedule's curves begin and end, means over the seeds."""
+    """Figure 3 of one data set and backbone: the first and last points of the curves, means over the seeds."""
     parts = []
     for schedule, curves in rows[rows["epoch"] > 0].groupby("schedule", sort=False):
         means = curves.groupby(["epoch", "method"], sort=False)["top1"].mean()
         ends = []
         for epoch in (curves["epoch"].min(), curves["epoch"].max()):
             labelled = [f"{label(method)} {mean:.1f} %" for method, mean in means[epoch].items()]
-            ends.append(f"{_series(labelled)} after {_epochs(epoch)}")
+            ends.append(f"{_enumerate(labelled)} after {_epochs(epoch)}")
         parts.append(f"{schedule}: {', '.join(ends)}")
     return f"Test top-1 under {'; under '.join(parts)}."
 
@@ -62,7 +65,7 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> str:
     elif tuple(here.iloc[0][["alpha", "beta"]]) == tuple(best[["alpha", "beta"]]):
         text += "is that cell"
     else:
-        text += f"has {here.iloc[0]['mean']:.1f} %, {signed(here.iloc[0]['mean'] - best['mean'])}"
+        text += f"has {here.iloc[0]['mean']:.1f} %, {format_difference(here.iloc[0]['mean'] - best['mean'])}"
     return f"{text}; {failed or 'none'} of {len(table)} cells diverged."
 
 
@@ -73,12 +76,12 @@ def filter_distances(rows: pd.DataFrame) -> str:
     stages = ", ".join(f"{stage} {share:.0f} %" for stage, share in shares.drop("all").items())
     return (
         f"{shares['all']:.1f} % of the {count:,} filters lie farther from their starting point with DELTA than with "
-        f"L2-SP ({stages}); the paper says about 90 %."
+        f"L2-SP ({stages}); the paper says about {paper.FARTHER_FILTERS} %."
     )
 
 
 def network_maps(maps: pd.DataFrame) -> str:
-    """Figure 1 of one data set and backbone: how the maps are made, how concentrated they are and how alike.
+    """Figure 1 of one data set and backbone: how the maps are made, how concentrated and how similar they are.
 
     Args:
         maps: rows of `reports/plots/activation_maps.csv`.
@@ -96,24 +99,25 @@ def filter_maps(maps: pd.DataFrame, filters: pd.DataFrame) -> str:
     chosen, first = [str(number) for number in filters["filter"]], filters.iloc[0]
     noun, these = ("Filters", f"the {len(chosen)}") if len(chosen) > 1 else ("Filter", "the one")
     return (
-        f"{noun} {_series(chosen)}: of the {first['considered']:,} of {first['filters']:,} filters of {first['layer']} "
-        f"that the source network activates least, {these} that the four fine-tuned networks together activate most. "
+        f"{noun} {_enumerate(chosen)}: of the {first['considered']:,} of {first['filters']:,} filters of "
+        f"{first['layer']} that the source network activates least, {these} that the four fine-tuned networks together "
+        f"activate most. "
         f"{_measures(maps[maps['map'] != 'network'])}"
     )
 
 
 def _measures(maps: pd.DataFrame) -> str:
-    """How concentrated maps are, method by method, and how like L2-SP's those of DELTA are."""
-    areas, flat = concentration(maps)
+    """How concentrated each method's maps are, and how similar DELTA's are to L2-SP's."""
+    areas, left_out = mean_areas(maps)
     images = maps["path"].nunique()
     text = f"Over {images} {'image' if images == 1 else 'images'}"
     if areas.empty:
         return f"{text} no map has any contrast."
-    shares = _series([f"{features(method)} {area:.0f} %" for method, area in areas.items()])
-    text += f", a map is above half of its range on this share of the image: {shares}{flat}."
-    if len(like := likeness(maps)):
-        alike = _series([f"{correlation(value)} for {features(method)}" for method, value in like.items()])
-        text += f" The mean correlation with L2-SP's maps is {alike}."
+    shares = _enumerate([f"{network_label(method)} {area:.0f} %" for method, area in areas.items()])
+    text += f", a map is above half of its range on this share of the image: {shares}{left_out}."
+    if len(correlations := correlations_with_l2_sp(maps)):
+        means = [f"{format_correlation(mean)} for {network_label(method)}" for method, mean in correlations.items()]
+        text += f" The mean correlation with L2-SP's maps is {_enumerate(means)}."
     return text
 
 
@@ -123,15 +127,15 @@ def _winners(table: pd.DataFrame) -> str:
     if pairs == 1:
         labels, lowest = [label(method) for method in best["method"]], table.loc[table["mean"].idxmin()]
         return (
-            f"{_series(labels)} {'is' if len(labels) == 1 else 'are'} highest with {best['mean'].iloc[0]:.1f} %, "
+            f"{_enumerate(labels)} {'is' if len(labels) == 1 else 'are'} highest with {best['mean'].iloc[0]:.1f} %, "
             f"{label(lowest['method'])} lowest with {lowest['mean']:.1f} %."
         )
     wins = [f"{label(method)} in {count}" for method, count in best["method"].value_counts().items()]
-    return f"Of {pairs} comparisons the highest mean is that of {_series(wins)}."
+    return f"Of {pairs} comparisons the highest mean is that of {_enumerate(wins)}."
 
 
 def _best(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The rows with the largest mean of their group, all of equals."""
+    """The rows with the largest mean of their group; several if they are equal."""
     return table[table["mean"] == table.groupby(keys)["mean"].transform("max")]
 
 
@@ -139,5 +143,6 @@ def _epochs(epoch: float) -> str:
     return "one epoch" if epoch == 1 else f"{epoch:.3g} epochs"
 
 
-def _series(parts: list[str]) -> str:
+def _enumerate(parts: list[str]) -> str:
+    """The parts as an enumeration: "a, b and c"."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

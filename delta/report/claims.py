@@ -1,4 +1,4 @@
-"""The paper's claims, judged by what a run found: computed, never assumed."""
+"""The paper's claims, each checked against the numbers of a run."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import numpy as np
 import pandas as pd
 
 from delta.analysis.grid_result import best_cell, cells
-from delta.report.insight_claims import detector_claims, map_claims, part_claim
-from delta.report.judgement import Claim, Judgement, empty, judged, lacking
+from delta.report import paper
+from delta.report.interpretability_claims import detector_claims, map_claims, part_claim
 from delta.report.names import label
-from delta.report.statistics import REFERENCE, excludes_zero, signed
+from delta.report.statistics import REFERENCE, format_difference, is_significant
+from delta.report.verdicts import Claim, Outcome, check_claim, is_empty, missing_methods
 
-PAPER_PAIR = (0.01, 0.01)  # section 4.2: α and β of DELTA in all experiments
-IMPROVED_METHODS = ("l2", "l2_sp", "l2_sp_att", "delta")  # the columns of the paper's Table 2
 SMOOTHNESS_EPOCHS = 4
 
 
-def judge(
+def check_claims(
     table1: pd.DataFrame | None = None,
     table2: pd.DataFrame | None = None,
     curves: pd.DataFrame | None = None,
@@ -30,7 +29,7 @@ def judge(
     table4: pd.DataFrame | None = None,
     maps: pd.DataFrame | None = None,
 ) -> list[Claim]:
-    """Every claim of the paper's sections 4.2 to 4.4 that a run can judge, in the order in which the paper argues.
+    """The claims of the paper's sections 4.2 to 4.4, in the order of its argument.
 
     Args:
         table1, table2, table3, table4: `reports/tables/table1.csv` and so on.
@@ -40,22 +39,23 @@ def judge(
         maps: `reports/plots/activation_maps.csv`.
 
     Returns:
-        All claims, those too that the run cannot judge. Any frame may be empty or None.
+        All claims, also those that the run has no numbers for. Any frame may be empty or None.
     """
     return [
         *_table1_claims(table1),
         *_table2_claims(table1, table2),
         *_curve_claims(curves),
-        judged(
-            "α = β = 0.01 is the best cell of the grid.",
+        check_claim(
+            f"α = β = {paper.ALPHA:g} is the best cell of the grid.",
             "Section 4.2, Figure 4",
             "No other cell has a larger mean over the folds; a cell that diverged on any fold cannot be the best.",
             grid,
             "no grid search in this run",
             _paper_pair_is_best,
         ),
-        judged(
-            "About 90 % of the filters lie farther from their starting point with DELTA than with L2-SP.",
+        check_claim(
+            f"About {paper.FARTHER_FILTERS} % of the filters lie farther from their starting point with DELTA than "
+            "with L2-SP.",
             "Section 4.4, Figure 5",
             "The share over all filters, compared one by one, is between 80 % and 100 %.",
             shares,
@@ -78,7 +78,7 @@ def _table1_claims(table: pd.DataFrame | None) -> list[Claim]:
         ("The starting point helps: L2-SP is at least as accurate as L2.", "l2_sp", ge, "l2"),
     ]
     compared = [
-        judged(
+        check_claim(
             text,
             source,
             f"{label(method)}'s mean over the seeds is {'not below' if holds is ge else 'not above'} {label(other)}'s"
@@ -89,7 +89,7 @@ def _table1_claims(table: pd.DataFrame | None) -> list[Claim]:
         )
         for text, method, holds, other in claims
     ]
-    best = judged(
+    best = check_claim(
         "DELTA is the most accurate of all methods.",
         source,
         "No other method in the table has a larger mean over the seeds.",
@@ -102,26 +102,26 @@ def _table1_claims(table: pd.DataFrame | None) -> list[Claim]:
 
 def _table2_claims(table1: pd.DataFrame | None, table2: pd.DataFrame | None) -> list[Claim]:
     source = "Section 4.3, Table 2"
-    nothing = "no data set of this run asks for the improved view"
+    no_data = "no data set of this run asks for the improved view"
     keys = ["dataset", "backbone", "method"]
     both = None
-    if not (empty(table1) or empty(table2)):
+    if not (is_empty(table1) or is_empty(table2)):
         both = table2.merge(table1[[*keys, "mean"]], on=keys, suffixes=("", "_default"))
     return [
-        judged(
+        check_claim(
             "With the improved view L2, L2-SP, L2-SP(ATT) and DELTA are all more accurate.",
             source,
             "Each of the four means over the seeds is above the same method's mean in Table 1.",
             both,
-            nothing,
+            no_data,
             _all_improve,
         ),
-        judged(
+        check_claim(
             "With the improved view DELTA is still the most accurate.",
             source,
             "No other method in the table has a larger mean over the seeds.",
             table2,
-            nothing,
+            no_data,
             _delta_is_best,
         ),
     ]
@@ -129,57 +129,58 @@ def _table2_claims(table1: pd.DataFrame | None, table2: pd.DataFrame | None) -> 
 
 def _curve_claims(curves: pd.DataFrame | None) -> list[Claim]:
     source = "Section 4.3, Figure 3"
-    nothing = "no learning curves in this run"
+    no_data = "no learning curves in this run"
     faster = [
-        judged(
+        check_claim(
             f"DELTA converges faster than L2-SP under {schedule}.",
             source,
             "The mean of the test top-1 over the epochs, which is the area under the learning curve by its length, is "
             "larger, averaged over the seeds.",
             curves,
-            nothing,
+            no_data,
             partial(_converges_faster, schedule=schedule),
         )
         for schedule in ("StepLR", "ExponentialLR")
     ]
-    smoother = judged(
+    smoother = check_claim(
         "DELTA's learning curve is smoother than L2-SP's.",
         source,
         "The mean absolute second difference of the test top-1 over whole epochs, averaged over the seeds, is smaller "
         "under every schedule of the run.",
         curves,
-        nothing,
+        no_data,
         _is_smoother,
     )
     return [*faster, smoother]
 
 
-def _compare(rows: pd.DataFrame, method: str, holds: Callable[[float, float], bool], other: str) -> Judgement:
+def _compare(rows: pd.DataFrame, method: str, holds: Callable[[float, float], bool], other: str) -> Outcome:
     means = rows.set_index("method")["mean"]
-    if absent := lacking(means.index, method, other):
-        return absent
-    evidence = f"{means[method]:.1f} against {means[other]:.1f}, {signed(means[method] - means[other])}"
+    if missing := missing_methods(means.index, method, other):
+        return missing
+    evidence = f"{means[method]:.1f} against {means[other]:.1f}, {format_difference(means[method] - means[other])}"
     if REFERENCE in (method, other):
-        evidence += _interval(rows.set_index("method").loc[method if other == REFERENCE else other], other == REFERENCE)
-    paper = rows.set_index("method")["paper_mean"]
-    if paper[[method, other]].notna().all():
-        evidence += f"; in the paper {paper[method]:.1f} against {paper[other]:.1f}"
+        compared = rows.set_index("method").loc[method if other == REFERENCE else other]
+        evidence += _describe_interval(compared, is_minus_reference=other == REFERENCE)
+    theirs = rows.set_index("method")["paper_mean"]
+    if theirs[[method, other]].notna().all():
+        evidence += f"; in the paper {theirs[method]:.1f} against {theirs[other]:.1f}"
     return bool(holds(means[method], means[other])), evidence
 
 
-def _interval(row: pd.Series, minus_reference: bool) -> str:
-    """A difference's interval in words; with the reference first, its ends change sign and place."""
+def _describe_interval(row: pd.Series, is_minus_reference: bool) -> str:
+    """A difference's confidence interval in words, of a method minus L2-SP or of L2-SP minus the method."""
     if pd.isna(row["low"]):
-        return f"; {no_interval(int(row['seeds']))}"
-    low, high = (row["low"], row["high"]) if minus_reference else (-row["high"], -row["low"])
-    found = "excludes 0" if excludes_zero(low, high) else "the interval contains 0: not settled by these seeds"
-    return f" [{signed(low)}, {signed(high)}], {found}"
+        return f"; {_no_interval(int(row['seeds']))}"
+    low, high = (row["low"], row["high"]) if is_minus_reference else (-row["high"], -row["low"])
+    found = "excludes 0" if is_significant(low, high) else "the interval contains 0: not settled by these seeds"
+    return f" [{format_difference(low)}, {format_difference(high)}], {found}"
 
 
-def _delta_is_best(rows: pd.DataFrame) -> Judgement:
+def _delta_is_best(rows: pd.DataFrame) -> Outcome:
     means = rows.set_index("method")["mean"]
-    if absent := lacking(means.index, "delta"):
-        return absent
+    if missing := missing_methods(means.index, "delta"):
+        return missing
     others = means.drop("delta")
     if others.empty:
         return "no other method than DELTA"
@@ -190,28 +191,28 @@ def _delta_is_best(rows: pd.DataFrame) -> Judgement:
     )
 
 
-def _all_improve(rows: pd.DataFrame) -> Judgement:
+def _all_improve(rows: pd.DataFrame) -> Outcome:
     table = rows.set_index("method")
-    if absent := lacking(table.index, *IMPROVED_METHODS):
-        return absent
-    table = table.loc[list(IMPROVED_METHODS)]
+    if missing := missing_methods(table.index, *paper.IMPROVED_VIEW_METHODS):
+        return missing
+    table = table.loc[list(paper.IMPROVED_VIEW_METHODS)]
     gains = table["mean"] - table["mean_default"]
     parts = [
-        f"{label(key)} {row['mean_default']:.1f} → {row['mean']:.1f} ({signed(gains[key])})"
+        f"{label(key)} {row['mean_default']:.1f} → {row['mean']:.1f} ({format_difference(gains[key])})"
         for key, row in table.iterrows()
     ]
     return bool((gains > 0).all()), ", ".join(parts)
 
 
-def _converges_faster(rows: pd.DataFrame, schedule: str) -> Judgement:
+def _converges_faster(rows: pd.DataFrame, schedule: str) -> Outcome:
     rows = rows[rows["schedule"] == schedule]
     if not {"delta", "l2_sp"} <= set(rows["method"]):
         return f"no learning curves of both L2-SP and DELTA under {schedule}"
     delta, l2_sp = (_seed_mean(rows, method, _mean_over_epochs) for method in ("delta", "l2_sp"))
-    return delta > l2_sp, f"{delta:.1f} against {l2_sp:.1f}, {signed(delta - l2_sp)}"
+    return delta > l2_sp, f"{delta:.1f} against {l2_sp:.1f}, {format_difference(delta - l2_sp)}"
 
 
-def _is_smoother(rows: pd.DataFrame) -> Judgement:
+def _is_smoother(rows: pd.DataFrame) -> Outcome:
     rows = rows[rows["epoch"] % 1 == 0]
     verdicts = []
     for schedule, curves in rows.groupby("schedule", sort=False):
@@ -231,34 +232,36 @@ def _seed_mean(rows: pd.DataFrame, method: str, of_curve: Callable[[pd.DataFrame
 
 
 def _mean_over_epochs(curve: pd.DataFrame) -> float:
-    """By the trapezoid rule, so that a shorter last epoch counts for its length."""
+    """The mean of top-1 over the epochs, by the trapezoidal rule, as the last epoch may be shorter."""
     epoch, top1 = curve["epoch"].to_numpy(float), curve["top1"].to_numpy(float)
     return np.trapezoid(top1, epoch) / (epoch[-1] - epoch[0]) if len(epoch) > 1 else top1[0]
 
 
 def _roughness(curve: pd.DataFrame) -> float:
+    """The mean absolute second difference of top-1."""
     return np.abs(np.diff(curve["top1"].to_numpy(float), 2)).mean()
 
 
-def _paper_pair_is_best(rows: pd.DataFrame) -> Judgement:
+def _paper_pair_is_best(rows: pd.DataFrame) -> Outcome:
     table = cells(rows)
-    here = table[np.isclose(table["alpha"], PAPER_PAIR[0]) & np.isclose(table["beta"], PAPER_PAIR[1])]
+    here = table[np.isclose(table["alpha"], paper.ALPHA) & np.isclose(table["beta"], paper.BETA)]
+    pair = f"α = β = {paper.ALPHA:g}"
     if here.empty or len(table) == 1:
-        return "the grid has no cell α = β = 0.01" if here.empty else "the grid has no other cell than α = β = 0.01"
+        return f"the grid has no {'cell' if here.empty else 'other cell than'} {pair}"
     cell, best = here.iloc[0], best_cell(table)
     if best is None:
         return False, "every cell diverged"
     found = f"the best cell is α = {best['alpha']:g}, β = {best['beta']:g} with {best['mean']:.1f}"
     if cell["failed"]:
-        return False, f"α = β = 0.01 diverged; {found}"
-    return bool(round(cell["mean"], 9) >= best["mean"]), f"α = β = 0.01 has {cell['mean']:.1f}; {found}"
+        return False, f"{pair} diverged; {found}"
+    return bool(round(cell["mean"], 9) >= best["mean"]), f"{pair} has {cell['mean']:.1f}; {found}"
 
 
-def _most_filters_are_farther(rows: pd.DataFrame) -> Judgement:
+def _most_filters_are_farther(rows: pd.DataFrame) -> Outcome:
     whole = rows[rows["stage"] == "all"].iloc[0]
     return bool(80 <= whole["share"] <= 100), f"{whole['share']:.1f} % of {whole['filters']:,} filters"
 
 
-def no_interval(seeds: int) -> str:
-    """Why so few seeds have no confidence interval."""
+def _no_interval(seeds: int) -> str:
+    """Says that one or two seeds give no confidence interval."""
     return "one seed gives no interval" if seeds == 1 else "two seeds give no interval"

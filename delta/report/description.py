@@ -1,4 +1,4 @@
-"""What was run, where, and how it differs from the paper's protocol: the facts at the end of the report's page."""
+"""What was run, on which machine, and how it differs from the paper's protocol: the last section of the page."""
 
 from __future__ import annotations
 
@@ -6,51 +6,44 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
+from delta.report import paper
 from delta.report.names import display
 from delta.report.page import Run
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "dvc", "pillow")
-PAPER = {
-    "iterations": 9000,
-    "batch_size": 64,
-    "seeds": 5,
-    "crops": {224, 299},
-    "grid": [0.0001, 0.001, 0.01, 0.1, 0.2],
-    "folds": 5,
-    "concepts": "broden1_224",
-}
 
 
 def describe(
     parameters: str,
-    fixed: tuple[float, float],
+    fixed: tuple[float, float] | None,
     commit: str,
     wall_times: Path,
-    stages: Mapping[str, Sequence],
-    devices: Iterable[str],
+    options: Mapping[str, Sequence[Any]],
+    table1: pd.DataFrame,
 ) -> Run:
-    """The facts about a run.
+    """What was run.
 
     Args:
-        parameters: valid params.yaml, as text.
-        fixed: DELTA's α and β outside the grid search.
+        parameters: the text of a valid params.yaml.
+        fixed: see `Run`.
         commit: see `commit`.
-        wall_times, stages: see `read_wall_times`.
-        devices: what each run was computed on, see `delta.report.results.read_results`.
+        wall_times, options: see `read_wall_times`.
+        table1: `reports/tables/table1.csv`, for the methods' printed names and the devices.
     """
     values = yaml.safe_load(parameters)
     return Run(
         profile=values["profile"],
         datasets={key: _printed(key, dataset) for key, dataset in values["datasets"].items()},
         backbones={key: _printed(key, backbone) for key, backbone in values["backbones"].items()},
-        methods=["l2_fe", *values["methods"]],
+        methods=list(dict.fromkeys(table1["method_label"])),
         seeds=values["seeds"],
         fixed=fixed,
         parameters=parameters,
@@ -59,53 +52,58 @@ def describe(
             "Processor": _processor(),
             "Cores": str(os.cpu_count()),
             "System": f"{platform.system()} {platform.machine()}",
-            "Runs computed on": ", ".join(dict.fromkeys(devices)),
+            "Runs computed on": ", ".join(dict.fromkeys(table1["device"])),
         },
         commit=commit,
-        times=read_wall_times(wall_times, stages),
+        times=read_wall_times(wall_times, options),
         notes=deviations(values),
     )
 
 
 def deviations(values: Mapping[str, Any]) -> list[str]:
-    """How parameters make a smaller or another experiment than the paper's (section 4.2), a sentence each."""
-    training, grid, notes = values["training"], values["grid"], _of_data_sets(values)
-    if training["iterations"] != PAPER["iterations"]:
-        notes.append(f"{training['iterations']} iterations of training instead of the paper's 9,000.")
-    if training["batch_size"] != PAPER["batch_size"]:
-        notes.append(f"Batches of {training['batch_size']} images instead of 64.")
-    if crops := sorted({view["crop"] for view in values["backbones"].values()} - PAPER["crops"]):
-        notes.append(f"Crops of {', '.join(map(str, crops))} pixels instead of 224 (Inception-V3: 299).")
+    """How the parameters differ from the paper's protocol (section 4.2), a sentence each.
+
+    Args:
+        values: the content of a valid params.yaml.
+    """
+    training, grid, notes = values["training"], values["grid"], _data_set_deviations(values)
+    if training["iterations"] != paper.ITERATIONS:
+        notes.append(f"{training['iterations']} iterations of training instead of the paper's {paper.ITERATIONS:,}.")
+    if training["batch_size"] != paper.BATCH_SIZE:
+        notes.append(f"Batches of {training['batch_size']} images instead of {paper.BATCH_SIZE}.")
+    if crops := sorted({view["crop"] for view in values["backbones"].values()} - {*paper.CROPS.values()}):
+        theirs = ", ".join(f"{display(backbone)}: {crop}" for backbone, crop in paper.CROPS.items())
+        notes.append(f"Crops of {', '.join(map(str, crops))} pixels instead of the paper's ({theirs}).")
     seeds = len(values["seeds"])
-    if seeds != PAPER["seeds"]:
-        notes.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'} a method instead of five.")
+    if seeds != paper.SEEDS:
+        notes.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'} per method instead of {paper.SEEDS}.")
     if training["clip_norm"] is not None:
         notes.append(f"The gradient of the shared weights is clipped to a norm of {training['clip_norm']:g}.")
     if training["precision"] == "bf16":
         notes.append("Training computes the networks in bfloat16, by autocast, instead of float32.")
     if grid["datasets"]:
-        if grid["alpha"] != PAPER["grid"] or grid["beta"] != PAPER["grid"]:
+        if tuple(grid["alpha"]) != paper.GRID or tuple(grid["beta"]) != paper.GRID:
             size = f"{len(grid['alpha'])} × {len(grid['beta'])}"
-            notes.append(f"A grid of {size} values of α and β instead of 5 × 5.")
-        if len(grid["folds"]) != PAPER["folds"]:
-            notes.append(f"{len(grid['folds'])} folds instead of five.")
+            notes.append(f"A grid of {size} values of α and β instead of {len(paper.GRID)} × {len(paper.GRID)}.")
+        if len(grid["folds"]) != paper.FOLDS:
+            notes.append(f"{len(grid['folds'])} folds instead of {paper.FOLDS}.")
         if grid["iterations"] != training["iterations"]:
-            notes.append(f"{grid['iterations']} iterations of training a cell of the grid.")
-    return notes + _of_dissection(values["dissection"])
+            notes.append(f"{grid['iterations']} iterations of training for each cell of the grid.")
+    return notes + _dissection_deviations(values["dissection"])
 
 
-def _of_dissection(dissection: Mapping[str, Any]) -> list[str]:
-    """The deviations of Table 4, where there is one."""
+def _dissection_deviations(dissection: Mapping[str, Any]) -> list[str]:
+    """How network dissection differs from the paper's, if there is any."""
     notes = []
-    if dissection["datasets"] and Path(dissection["concepts"]).name != PAPER["concepts"]:
+    if dissection["datasets"] and Path(dissection["concepts"]).name != paper.CONCEPTS:
         notes.append(f"Networks are dissected on the annotated images in {dissection['concepts']} instead of Broden's.")
     if dissection["datasets"] and dissection["layer"]:
         notes.append(f"The units of layer {dissection['layer']} are dissected instead of the last stage's.")
     return notes
 
 
-def _of_data_sets(values: Mapping[str, Any]) -> list[str]:
-    """The deviations in classes and source networks, data set by data set."""
+def _data_set_deviations(values: Mapping[str, Any]) -> list[str]:
+    """How the classes and source networks of the data sets differ from the paper's."""
     notes = []
     for key, dataset in values["datasets"].items():
         if dataset.get("classes"):
@@ -121,10 +119,10 @@ def _of_data_sets(values: Mapping[str, Any]) -> list[str]:
 
 
 def _printed(key: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a data set, backbone or source network by the names and values that the page prints.
+    """The parameters of a data set, backbone or source network, named and valued as the page prints them.
 
     Args:
-        key: of what they are parameters of; a network of that name goes without saying.
+        key: its name; a parameter `network` of the same name is left out.
     """
     printed = {}
     for name, value in parameters.items():
@@ -142,8 +140,7 @@ def _printed(key: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def commit(root: Path) -> str:
-    """The git commit checked out at `root`, and whether its code or parameters have changed since; DVC's and the
-    report's own files, which a run changes, do not count."""
+    """The git commit checked out at `root`, and whether files have changed since, except those that a run changes."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
@@ -156,21 +153,21 @@ def commit(root: Path) -> str:
         return "not in a git repository"
 
 
-def read_wall_times(folder: Path, listed: Mapping[str, Sequence]) -> list[tuple[str, int, float]]:
-    """How long each stage took when it last ran here: stage, its items, and seconds of all of them together.
+def read_wall_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> list[tuple[str, int, float]]:
+    """How long each stage took when it last ran here: stage, number of its items, seconds of all of them together.
 
     Args:
-        folder: a JSON file an item: stage, seconds, and the item's options by name.
-        listed: the values that an option may have; items of other parameters are left out.
+        folder: a JSON file for each item: stage, seconds, and the item's command-line options by name.
+        options: the values that params.yaml has for each option; items of older parameters are left out.
 
     Returns:
-        In the order in which the stages were first run. What DVC took from its cache did not run and has no time.
+        The stages in the order in which they first ran. Items that DVC took from its cache have no time.
     """
     times: dict[str, list[float]] = {}
     for file in sorted(folder.glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name)):
         entry = json.loads(file.read_text(encoding="utf-8"))
         stage, seconds, setting = entry.pop("stage"), entry.pop("seconds"), entry.pop("setting", "default")
-        if all(value in listed[option] for option, value in entry.items()):
+        if all(value in options[option] for option, value in entry.items()):
             times.setdefault(stage if setting == "default" else f"{stage}_{setting}", []).append(seconds)
     return [(stage, len(seconds), sum(seconds)) for stage, seconds in times.items()]
 

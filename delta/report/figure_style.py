@@ -1,4 +1,4 @@
-"""How the report's figures look: type sizes, each method's own colour and marker, titles that fit."""
+"""The style of the report's figures: Matplotlib settings, each method's colour and marker, wrapped titles."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ RC = {
     "figure.constrained_layout.w_pad": 0.07,
     "lines.linewidth": 1.5,
     "lines.markersize": 5,
-    # Text as paths: the same on a machine that lacks the font.
+    # Text as paths, so that no machine needs the font.
     "svg.fonttype": "path",
     "svg.hashsalt": "delta",
 }
 
 
 class Look(NamedTuple):
-    """A method's marks; luminance and marker both differ, so that they can be told apart in grey."""
+    """A method's colour and marker; luminance and marker both differ, so that they can be told apart in grey."""
 
     colour: str
     marker: str
@@ -60,16 +60,16 @@ SPARE = [Look("#a3283f", "X"), Look("#6e5a1e", "h"), Look("#2b2b2b", "p"), Look(
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
-    """Each method's marks; methods that are not the paper's take the spare ones in turn."""
+    """Each method's colour and marker; methods that are not the paper's take the spare ones in turn."""
     spare = cycle(SPARE)
     return {method: LOOKS[method] if method in LOOKS else next(spare) for method in methods}
 
 
 def wrapped(text: str, width: int) -> str:
-    """Broken into lines of at most `width` characters, at spaces, hyphens or underscores where there are any."""
+    """The text in lines of at most `width` characters, broken at spaces, hyphens or underscores if possible."""
     return "\n".join(line.replace("_ ", "_") for line in wrap(text.replace("_", "_ "), width))
 
 
 def pair_title(dataset: str, backbone: str) -> str:
-    """The names of a data set and a backbone, in lines that fit over a figure."""
+    """The names of a data set and a backbone, in lines short enough for a figure's title."""
     return wrapped(f"{display(dataset)}, {display(backbone)}", 64)

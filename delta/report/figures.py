@@ -1,6 +1,6 @@
-"""The report's figures: all accuracies at a glance, and Figures 3, 4 and 5 of the paper.
+"""The report's plots: all accuracies at a glance, and Figures 3, 4 and 5 of the paper.
 
-Each function takes rows as the report's CSV files hold them and returns a figure; `save` writes it.
+Each function takes rows of the report's CSV files and returns a figure; `save` writes it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from delta.analysis.grid_result import best_cell, cells
 from delta.report.figure_style import RC, looks, pair_title, wrapped
 from delta.report.grid_panels import grid_lines, grid_map, grid_marks
 from delta.report.names import display, label
-from delta.report.sources import exceptions
+from delta.report.sources import unusual_sources
 
 STEPS = [1, 2, 5, 10]
-SCHEDULES = {"StepLR": "-", "ExponentialLR": (0, (4, 1.5))}
+LINE_STYLES = {"StepLR": "-", "ExponentialLR": (0, (4, 1.5))}
 
 
 @matplotlib.rc_context(RC)
@@ -34,8 +34,8 @@ def accuracy(table1: pd.DataFrame, table2: pd.DataFrame | None = None) -> Figure
     A column of panels a backbone; Table 1 in the first row, Table 2 in the second where there is one.
 
     Args:
-        table1, table2: a row a data set, backbone and method: source_network, mean, std (NaN for one seed), paper_mean
-            (may be NaN). Table 2 may lack some of Table 1's backbones.
+        table1, table2: one row per data set, backbone and method: source_network, mean, std (NaN for one seed),
+            paper_mean (may be NaN). Table 2 may lack some of Table 1's backbones.
     """
     tables = [table for table in (table1, table2) if table is not None]
     columns = table1["backbone"].nunique()
@@ -72,9 +72,9 @@ def accuracy(table1: pd.DataFrame, table2: pd.DataFrame | None = None) -> Figure
 
 
 def _source_notes(table: pd.DataFrame) -> dict[str, str]:
-    """By backbone, a line below its title for each data set that starts from another source network."""
+    """By backbone, a line below its title for each data set whose source network is unusual."""
     notes: dict[str, str] = {}
-    for (dataset, backbone), source in exceptions(table).items():
+    for (dataset, backbone), source in unusual_sources(table).items():
         notes[backbone] = notes.get(backbone, "") + "\n" + wrapped(f"{display(dataset)}: {source}", 38)
     return notes
 
@@ -100,10 +100,10 @@ def _accuracy_panel(axes: Axes, panel: pd.DataFrame, datasets: list[str], method
 
 @matplotlib.rc_context(RC)
 def learning_curves(curves: pd.DataFrame) -> Figure:
-    """Figure 3: test top-1 (%) by epoch, a curve a method and schedule: the seeds' mean, ± one sample deviation.
+    """Figure 3: test top-1 (%) by epoch, one curve per method and schedule: the seeds' mean, ± one sample deviation.
 
     Args:
-        curves: of one data set and backbone, a row a method, schedule, seed and epoch: top1.
+        curves: of one data set and backbone, one row per method, schedule, seed and epoch: top1.
     """
     figure = Figure(figsize=(6.6, 4.6))
     axes = figure.subplots()
@@ -116,10 +116,10 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
         axes.plot(
             mean.index,
             mean,
-            linestyle=SCHEDULES[schedule],
+            linestyle=LINE_STYLES[schedule],
             color=styles[method].colour,
             marker=styles[method].marker,
-            # Hollow as well as dashed, and each curve's apart from the others': some coincide.
+            # Hollow for ExponentialLR, and at other epochs than the other curves, as some coincide.
             markerfacecolor=styles[method].colour if schedule == "StepLR" else "white",
             markevery=(number * every // groups.ngroups, every),
             label=f"{label(method)}, {schedule}",
@@ -141,13 +141,13 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
 
 @matplotlib.rc_context(RC)
 def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
-    """Figure 4: cross-validated accuracy (%) over α and β, as lines and as a map; the winner and the fixed pair marked.
+    """Figure 4: cross-validated accuracy (%) over α and β, as lines and as a heat map, with the best and fixed pair.
 
-    The values of α and β are spaced evenly, as in the paper, so that 0 has a place among them.
+    The values of α and β are spaced evenly, as in the paper, so that 0 can be among them.
 
     Args:
-        rows: of one data set and backbone, a row a cell and fold; see `delta.analysis.grid_result.cells`.
-        fixed: α and β as params.yaml has them; they need not be in the grid.
+        rows: of one data set and backbone, one row per cell and fold; see `delta.analysis.grid_result.cells`.
+        fixed: α and β in params.yaml; they need not be in the grid.
     """
     table = cells(rows)
     means = table.pivot(index="alpha", columns="beta", values="mean")
@@ -183,12 +183,12 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
 
 @matplotlib.rc_context(RC)
 def filter_distances(frame: pd.DataFrame) -> Figure:
-    """Figure 5: how far each convolution filter shifted, largest first, a panel a stage, L2-SP against DELTA.
+    """Figure 5: how far each convolution filter moved, largest first, one panel per stage, L2-SP against DELTA.
 
-    The shares count the filters for which DELTA's distance is the larger one, filter by filter.
+    The shares are of filters that DELTA moved farther than L2-SP did.
 
     Args:
-        frame: of one data set and backbone, a row a filter: stage, l2_sp, delta (Euclidean distance).
+        frame: of one data set and backbone, one row per filter: stage, l2_sp, delta (Euclidean distance).
     """
     stages = list(frame["stage"].unique())
     columns = min(2, len(stages))
@@ -228,7 +228,7 @@ def filter_distances(frame: pd.DataFrame) -> Figure:
 
 
 def _logarithmic_if_wide(axes: Axes, distances: np.ndarray) -> None:
-    """A logarithmic axis for more than one decade; a filter that did not move at all lies below its lower end."""
+    """A logarithmic axis if the distances span more than one decade; it leaves out filters that did not move."""
     shifted = distances[distances > 0]
     if len(shifted) and shifted.max() > 10 * shifted.min():
         axes.set_yscale("log", nonpositive="clip")
@@ -243,9 +243,9 @@ def _share(filters: pd.DataFrame) -> float:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write <name>.svg and <name>.png (150 dots an inch), the same bytes whenever the figure is the same."""
+    """Write <name>.svg and <name>.png (150 dpi); the same figure gives the same bytes."""
     with matplotlib.rc_context(RC):
-        # The layout is settled once: it is not a fixed point, and another drawing would move it by a fraction.
+        # Computed again, the constrained layout would differ by a fraction of a pixel.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from delta.report.embedding import CSS_DPI, Picture, embedded
-from delta.report.names import concept, display, features
+from delta.report.inline_pictures import CSS_DPI, Picture, inline_picture
+from delta.report.names import concept, display, network_label
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A network's best unit for a concept; where there is none, a picture is missing and the caption says so."""
+    """A network's best unit for a concept; None for the picture, and a caption that says so, if it has none."""
 
     network: str
     caption: str
@@ -31,65 +31,64 @@ class Concept:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """The gallery of one data set and backbone."""
+class Gallery:
+    """The pictures of one data set and backbone."""
 
     title: str
     concepts: Sequence[Concept]
     classes: Sequence[Picture]
 
 
-def shelves(figures: Path, gallery: pd.DataFrame | None, classes: pd.DataFrame | None) -> list[Shelf]:
-    """The gallery of each data set and backbone that has one.
+def galleries(figures: Path, units: pd.DataFrame | None, classes: pd.DataFrame | None) -> list[Gallery]:
+    """The gallery of each data set and backbone that has pictures.
 
     Args:
         figures: the folder of the pictures.
-        gallery, classes: `reports/plots/gallery.csv` and `map_classes.csv`.
+        units, classes: `reports/plots/gallery.csv` and `map_classes.csv`.
     """
-    tables = {"concepts": gallery, "classes": classes}
     pairs: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
-    for name, table in tables.items():
+    for name, table in {"units": units, "classes": classes}.items():
         if table is not None:
             for pair, rows in table.groupby(["dataset", "backbone"], sort=False):
                 pairs.setdefault(pair, {})[name] = rows
     return [
-        Shelf(
+        Gallery(
             ", ".join(map(display, pair)),
-            _concepts(figures / "units", found["concepts"]) if "concepts" in found else [],
-            _classes(figures / "classes", found["classes"]) if "classes" in found else [],
+            _concepts(figures / "units", tables["units"]) if "units" in tables else [],
+            _classes(figures / "classes", tables["classes"]) if "classes" in tables else [],
         )
-        for pair, found in pairs.items()
+        for pair, tables in pairs.items()
     ]
 
 
 def _concepts(folder: Path, rows: pd.DataFrame) -> list[Concept]:
-    """All methods' concepts, the one with the highest IoU of any method first."""
-    sizes = rows["method"].value_counts(sort=False)
+    """The concepts of all methods, the one with the highest IoU of any method first."""
+    counts = rows["method"].value_counts(sort=False)
     ranked = rows.sort_values(["iou", "label"], ascending=[False, True], kind="stable")
     concepts = []
     for (label, category), block in ranked.groupby(["label", "category"], sort=False):
         best = block.drop_duplicates("method").set_index("method")
         units = [
-            _unit(folder, method, label, best.loc[method]) if method in best.index else _none(method, sizes[method])
-            for method in sizes.index
+            _unit(folder, method, label, best.loc[method]) if method in best.index else _no_unit(method, count)
+            for method, count in counts.items()
         ]
         concepts.append(Concept(concept(label), category, units))
     return concepts
 
 
 def _unit(folder: Path, method: str, label: str, row: pd.Series) -> Unit:
-    caption = f"unit {row['unit']}, IoU {row['iou']:.3f}"
-    title = f"{concept(label)}: the images on which {features(method)}'s unit {row['unit']} is most active"
-    return Unit(features(method), caption, embedded(folder, Path(row["file"]).stem, title, caption, CSS_DPI))
+    network, caption = network_label(method), f"unit {row['unit']}, IoU {row['iou']:.3f}"
+    title = f"{concept(label)}: the images on which {network}'s unit {row['unit']} is most active"
+    return Unit(network, caption, inline_picture(folder, Path(row["file"]).stem, title, caption, CSS_DPI))
 
 
-def _none(method: str, shown: int) -> Unit:
-    return Unit(features(method), f"not among its {shown} best", None)
+def _no_unit(method: str, shown_concepts: int) -> Unit:
+    return Unit(network_label(method), f"not among its {shown_concepts} best", None)
 
 
 def _classes(folder: Path, rows: pd.DataFrame) -> list[Picture]:
-    found = [
-        embedded(folder, Path(row.file).stem, f"{row.label}", f"Test image {Path(row.path).name}.")
+    pictures = [
+        inline_picture(folder, Path(row.file).stem, f"{row.label}", f"Test image {Path(row.path).name}.")
         for row in rows.itertuples()
     ]
-    return [picture for picture in found if picture]
+    return [picture for picture in pictures if picture]

@@ -1,4 +1,4 @@
-"""The two panels of Figure 4: accuracy over β, a line an α, and the map of the cells."""
+"""The two panels of Figure 4: accuracy over β with a line for each α, and the heat map of the cells."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ WHITE_EDGE = [withStroke(linewidth=4, foreground="white")]
 
 
 def grid_lines(axes: Axes, means: pd.DataFrame) -> list[Line2D]:
-    """A line an α over the places of β, with a cross on the axis for a failed cell; the lines, for a legend.
+    """Draw a line for each α over β, with a cross on the axis for a failed cell, and return the lines for a legend.
 
     Args:
-        means: percent, a row an α, a column a β; NaN where the cell failed.
+        means: percent, a row for each α, a column for each β; NaN where the cell failed.
     """
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(means)))
     lines = []
@@ -26,7 +26,7 @@ def grid_lines(axes: Axes, means: pd.DataFrame) -> list[Line2D]:
         style = {"color": colours[number], "marker": "osD^vP<>"[number % 8]}
         places = np.arange(len(line))
         lines += axes.plot(places, line, linestyle=["-", "--", "-.", ":"][number % 4], label=f"α = {alpha:g}", **style)
-        # On the axis, side by side where several values of α failed with the same β.
+        # Crosses on the axis, side by side if several values of α failed with the same β.
         for place in places[line.isna()]:
             x = place + 0.09 * (number - (len(means) - 1) / 2)
             on_axis = axes.get_xaxis_transform()
@@ -39,7 +39,7 @@ def grid_lines(axes: Axes, means: pd.DataFrame) -> list[Line2D]:
 
 
 def grid_map(axes: Axes, means: pd.DataFrame) -> None:
-    """The cells in colours that also read in grey, their numbers written in; failed cells are hatched."""
+    """Draw the cells in colours that can also be told apart in grey, with their numbers; failed cells are hatched."""
     colours = matplotlib.colormaps["cividis"]
     image = axes.imshow(np.ma.masked_invalid(means), cmap=colours, aspect="auto", origin="lower")
     axes.set_yticks(range(len(means)), [f"{alpha:g}" for alpha in means.index])
@@ -67,16 +67,16 @@ def grid_marks(
     held: tuple[int, int] | None,
     fixed: tuple[float, float],
 ) -> list[Line2D]:
-    """Mark the winner with a star and the fixed pair with a ring, in the map in the upper corners of a framed cell.
+    """Mark the best pair with a star and the fixed pair with a ring; in the heat map their cells are framed.
 
     Args:
-        left, right: where `grid_lines` and `grid_map` drew `means`.
-        winner, held: row and column of the winner and of the fixed pair; None without a winner, or for a pair that
+        left, right: the panels that `grid_lines` and `grid_map` drew `means` into.
+        winner, held: row and column of the best and of the fixed pair; None if every cell failed, or the fixed pair
             is not in the grid.
         fixed: α and β of the fixed pair.
 
     Returns:
-        The marks, for a legend that names both pairs.
+        The marks, labelled for a legend.
     """
 
     def mark(cell: tuple[int, int], side: int, marker: str, size: int, **style: object) -> Line2D:

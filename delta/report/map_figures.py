@@ -1,4 +1,4 @@
-"""Activation maps as pictures: Figure 1, Figures 6 and 7, and one picture a class."""
+"""Activation maps drawn: Figure 1, Figures 6 and 7, and a figure for each class."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from delta.analysis.map_files import NETWORK, ActivationMaps, spread
+from delta.analysis.map_files import NETWORK, ActivationMaps, evenly_spaced
 from delta.report.figure_style import RC, pair_title, wrapped
-from delta.report.names import features
+from delta.report.names import network_label
 
 EXAMPLES = 3  # images a filter in Figure 6
-PICTURE = 0.3  # how much of the image shows through its map
+IMAGE_OPACITY = 0.3  # of the grey image below its map
 COLOURS = matplotlib.colormaps["inferno"]
 
-# The lay-out, in inches.
+# The layout, in inches.
 _TILE, _GAP, _GROUP_GAP, _LEFT, _RIGHT, _HEADER, _LINE, _FOOTER = 1.0, 0.04, 0.12, 1.0, 0.1, 0.35, 0.2, 0.58
 
 
 class _Row(NamedTuple):
-    """One image and the methods' maps of one kind: the places of both, and what stands to their left."""
+    """A row of tiles: the numbers of the image and of the map, the text to their left."""
 
     image: int
     map: int
     name: str
-    opens: bool = False  # a group, set off from the rows above
+    starts_group: bool = False  # has a gap above it
 
 
 def write_map_pictures(out: Path, shown: ActivationMaps, dataset: str, backbone: str) -> None:
     """Write the pictures of one data set and backbone into the folder `out`.
 
-    `figure1-<data set>-<backbone>.jpg`, `figure6-…` and, in the folder `classes`, one a shown image, named as
-    `class_picture` says.
+    `figure1-<data set>-<backbone>.jpg`, `figure6-…` and, in the folder `classes`, one for each image, with the name
+    `class_picture`.
     """
     pair = f"{dataset}-{backbone}.jpg"
     _save(figure1(shown, dataset, backbone), out / f"figure1-{pair}")
@@ -46,19 +46,19 @@ def write_map_pictures(out: Path, shown: ActivationMaps, dataset: str, backbone:
 
 
 def class_picture(dataset: str, backbone: str, image: int) -> str:
-    """The file name of the picture of one shown image."""
+    """The file name of the figure of one image."""
     return f"{dataset}-{backbone}-class_{image:03d}.jpg"
 
 
 def figure1(shown: ActivationMaps, dataset: str, backbone: str) -> Figure:
-    """Figure 1: a row an image, with every network's map of it."""
+    """Figure 1: a row for each image, with every network's map of it."""
     rows = [_Row(image, 0, wrapped(name, 16)) for image, name in enumerate(shown.images["label"])]
     return _figure(shown, rows, pair_title(dataset, backbone))
 
 
 def figure6(shown: ActivationMaps, dataset: str, backbone: str) -> Figure:
-    """Figures 6 and 7: for each filter a few of the images, a row each, with every network's map of them."""
-    images = spread(len(shown.images), EXAMPLES)
+    """Figures 6 and 7: rows of a few images for each filter, with every network's map of them."""
+    images = evenly_spaced(len(shown.images), EXAMPLES)
     rows = [
         _Row(image, number, _map_name(name) if place == len(images) // 2 else "", place == 0)
         for number, name in enumerate(shown.names)
@@ -69,7 +69,7 @@ def figure6(shown: ActivationMaps, dataset: str, backbone: str) -> Figure:
 
 
 def class_figure(shown: ActivationMaps, image: int, dataset: str, backbone: str) -> Figure:
-    """One image: a row for every network's map of it, and a row a filter."""
+    """One image: a row with every network's map over all filters, and a row for each single filter."""
     rows = [_Row(image, number, _map_name(name), number == 1) for number, name in enumerate(shown.names)]
     return _figure(shown, rows, f"{wrapped(shown.images['label'][image], 64)}\n{pair_title(dataset, backbone)}")
 
@@ -80,11 +80,11 @@ def _map_name(name: str) -> str:
 
 @matplotlib.rc_context(RC)
 def _figure(shown: ActivationMaps, rows: list[_Row], title: str) -> Figure:
-    """A picture of tiles: in each row an image and, over it, every method's map."""
+    """A figure of tiles: in each row an image, then every method's map drawn over it."""
     columns = 1 + len(shown.maps)
     width = _LEFT + columns * (_TILE + _GAP) - _GAP + _RIGHT
     top = _HEADER + _LINE * (1 + title.count("\n"))
-    height = top + len(rows) * (_TILE + _GAP) + _GROUP_GAP * sum(row.opens for row in rows[1:]) + _FOOTER
+    height = top + len(rows) * (_TILE + _GAP) + _GROUP_GAP * sum(row.starts_group for row in rows[1:]) + _FOOTER
     figure = Figure(figsize=(width, height), layout="none")
     middle = (_LEFT + width - _RIGHT) / 2 / width
     figure.text(
@@ -92,7 +92,7 @@ def _figure(shown: ActivationMaps, rows: list[_Row], title: str) -> Figure:
     )
     lower = height - top
     for number, row in enumerate(rows):
-        lower -= _TILE + (_GROUP_GAP if number and row.opens else 0)
+        lower -= _TILE + (_GROUP_GAP if number and row.starts_group else 0)
         middle = (lower + _TILE / 2) / height
         figure.text((_LEFT - 0.08) / width, middle, row.name, ha="right", va="center")
         maps = [each[row.image, row.map] for each in shown.maps.values()]
@@ -113,11 +113,11 @@ def _figure(shown: ActivationMaps, rows: list[_Row], title: str) -> Figure:
 
 
 def _headings(shown: ActivationMaps) -> list[str]:
-    return ["image", *map(features, shown.maps)]
+    return ["image", *map(network_label, shown.maps)]
 
 
 def over(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A map's colours over the image in grey.
+    """A map in colours over the image in grey.
 
     Args:
         pixels: the image, uint8 [h, w, 3].
@@ -127,16 +127,16 @@ def over(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
         float [h, w, 3] in [0, 1].
     """
     grey = np.asarray(Image.fromarray(pixels).convert("L"))[..., None] / 255
-    return (1 - PICTURE) * COLOURS(values)[..., :3] + PICTURE * grey
+    return (1 - IMAGE_OPACITY) * COLOURS(values)[..., :3] + IMAGE_OPACITY * grey
 
 
 def _scale(axes: matplotlib.axes.Axes) -> None:
-    """The colours of a map over an image of middle grey."""
+    """Draw the colour scale, over an image of middle grey."""
     values = np.linspace(0, 1, 256)
     grey = np.full((1, 256, 3), 128, np.uint8)
     axes.imshow(over(grey, values[None]), aspect="auto", extent=(0, 1, 0, 1))
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.set(yticks=[], xlabel="activation, from each map's least to its greatest")
+    axes.set(yticks=[], xlabel="activation, from each map's minimum to its maximum")
     axes.tick_params(length=2, pad=2)
     axes.grid(visible=False)
 

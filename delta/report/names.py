@@ -1,20 +1,16 @@
-"""Data sets, networks and methods by the names that the paper prints."""
+"""The printed names of data sets, networks, methods and concepts."""
 
-from delta.methods import method_class
+from delta.methods.registry import method_class
+from delta.report import paper
 
 NAMES = {
-    "mit_indoors_67": "MIT Indoors 67",
-    "stanford_dogs_120": "Stanford Dogs 120",
-    "caltech256_30": "Caltech 256-30",
-    "caltech256_60": "Caltech 256-60",
-    "cub_200_2011": "CUB-200-2011",
-    "food_101": "Food-101",
-    "resnet101": "ResNet-101",
+    **paper.DATASET_NAMES,
+    **paper.BACKBONE_NAMES,
     "resnet50": "ResNet-50",
     "resnet50_places365": "ResNet-50 (Places365)",
-    "inception_v3": "Inception-V3",
     "efficientnet_lite0": "EfficientNet-Lite0",
 }
+SOURCE_LABEL = "SRC"  # the source network, whose features L2-FE leaves as they are
 
 
 def display(key: str) -> str:
@@ -23,15 +19,15 @@ def display(key: str) -> str:
 
 
 def label(method: str) -> str:
-    """A method's printed name."""
+    """The printed name of a method. Where its runs have been read, use the `label` of their results."""
     return method_class(method).label
 
 
-def features(method: str) -> str:
-    """The printed name of a method's features: L2-FE's are the source network's own, SRC in Table 3."""
-    return "SRC" if method == "l2_fe" else label(method)
+def network_label(method: str) -> str:
+    """The printed name of a method's network in the experiments that look at features; L2-FE's is SRC."""
+    return SOURCE_LABEL if method == "l2_fe" else label(method)
 
 
 def concept(key: str) -> str:
-    """A concept of Broden's as it is printed: without the mark of a color or scene, "red-c" or "house-s"."""
+    """The printed name of one of Broden's concepts: "red-c" is "red", "dining_room-s" is "dining room"."""
     return key.removesuffix("-c").removesuffix("-s").replace("_", " ")

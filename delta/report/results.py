@@ -1,74 +1,48 @@
-"""Every run's result as one table, and as the nested metrics that DVC compares."""
+"""The results of runs as one table, CSV files of analyses as one table, and the nested metrics that DVC compares."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from delta.io.errors import UserError
+from delta.training.result import RunResult
 
-TEXTS = dict.fromkeys(["dataset", "backbone", "method", "part", "label", "category", "map", "layer"], str)
+KEYS = ["dataset", "backbone", "method"]
+TEXTS = dict.fromkeys([*KEYS, "method_label", "part", "label", "category", "map", "layer"], str)
+RUN_COLUMNS = [*KEYS, "seed", "method_label", "top1", "source_network", "device", "iterations_per_epoch", "run"]
+
+Metrics: TypeAlias = dict[str, Any]  # data set > backbone > method > values
 
 
-def read_results(
-    runs: Path,
-    datasets: Iterable[str],
-    backbones: Iterable[str],
-    methods: Iterable[str],
-    seeds: Iterable[int],
-    variant: str = "",
-) -> pd.DataFrame:
-    """One row a run, in the order given: dataset, backbone, method, seed, top1 (percent), source_network and device as
-    texts, and run, its folder.
+def read_results(runs: Iterable[tuple[str, str, str, int, Path]]) -> pd.DataFrame:
+    """One row per run, in the order given, with the columns RUN_COLUMNS: top1 is percent, run the run's folder.
 
     Args:
-        variant: what follows the method in a run folder's path: nothing for Table 1, or a setting such as `-improved`.
+        runs: dataset, backbone, method, seed and the run's folder.
 
     Raises:
         UserError: naming the first run that is missing or unreadable.
     """
     rows = []
-    for dataset, backbone, method, seed in product(datasets, backbones, methods, seeds):
-        run = runs / dataset / backbone / f"{method}{variant}" / str(seed)
-        top1, source_network, device = (read_result(run, name) for name in ("top1", "source_network", "device"))
-        rows.append((dataset, backbone, method, seed, float(top1), source_network, device, run))
-    columns = ["dataset", "backbone", "method", "seed", "top1", "source_network", "device", "run"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def read_result(run: Path, name: str) -> Any:
-    """One entry of a run's result.json.
-
-    Raises:
-        UserError: the run is missing or unreadable.
-    """
-    file = run / "result.json"
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))[name]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{file}: no result of a run ({error}): run `dvc repro`") from None
-
-
-def left_out(runs: Path, results: Iterable[pd.DataFrame]) -> list[Path]:
-    """The run folders below `runs` that are in none of `results`: of parameters that are no longer there."""
-    return sorted(
-        {file.parent for file in runs.glob("*/*/*/*/result.json")}.difference(*(each["run"] for each in results))
-    )
+    for *keys, run in runs:
+        result = RunResult.read(run)
+        values = (result.label, result.top1, result.source_network, result.device, result.iterations_per_epoch)
+        rows.append((*keys, *values, run))
+    return pd.DataFrame(rows, columns=RUN_COLUMNS)
 
 
 def read_table(file: Path) -> pd.DataFrame | None:
-    """A table of the report, None if it is not there; a key is a text, even where it reads like a number or nothing.
+    """A table of the report, None if there is no such file; names stay text, even "7" and "null".
 
     Raises:
         UserError: the file is no table.
     """
     try:
-        return pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""])
+        return _read_csv(file)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -79,9 +53,9 @@ def gather(files: Iterable[tuple[Any, ...]], keys: Sequence[str], columns: Seque
     """The rows of several CSV files as one table with the columns `keys` and `columns`; empty for no file.
 
     Args:
-        files: each one's keys and path.
-        columns: those that are taken of each file.
-        what: stands in the file, for the error.
+        files: the values of `keys`, followed by the file's path.
+        columns: the columns to take of each file.
+        what: the content of the files, for error messages.
 
     Raises:
         UserError: a file is missing, is no table or lacks a column.
@@ -89,44 +63,31 @@ def gather(files: Iterable[tuple[Any, ...]], keys: Sequence[str], columns: Seque
     tables = [pd.DataFrame(columns=[*keys, *columns])]
     for *values, file in files:
         try:
-            rows = pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""])[list(columns)]
+            rows = _read_csv(file)[list(columns)]
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{file}: no {what} ({error}): run `dvc repro`") from None
         tables.append(rows.assign(**dict(zip(keys, values, strict=True)))[[*keys, *columns]])
     return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
 
 
-def summarize(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation over seeds: dataset, backbone, method, source_network, mean, std (NaN for one
-    seed), seeds."""
-    groups = results.groupby(["dataset", "backbone", "method", "source_network"], sort=False)["top1"]
-    return groups.agg(mean="mean", std="std", seeds="size").reset_index()
+def _read_csv(file: Path) -> pd.DataFrame:
+    return pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""])
 
 
-def metrics(results: pd.DataFrame) -> str:
-    """JSON nested data set > backbone > method > top1_mean, top1_std, per_seed; percent; no top1_std for one seed."""
-
-    def entry(runs: pd.DataFrame) -> dict[str, Any]:
-        top1 = runs.set_index("seed")["top1"]
-        return over_seeds("top1", top1) | {"per_seed": per_seed(top1)}
-
-    return nested(results, entry)
+def nested_metrics(rows: pd.DataFrame, entry: Callable[[pd.DataFrame], dict[str, Any]]) -> Metrics:
+    """Metrics nested data set > backbone > method > `entry(the rows of these three)`."""
+    tree: Metrics = {}
+    for (dataset, backbone, method), group in rows.groupby(KEYS, sort=False):
+        tree.setdefault(dataset, {}).setdefault(backbone, {})[method] = entry(group)
+    return tree
 
 
-def nested(results: pd.DataFrame, entry: Callable[[pd.DataFrame], dict[str, Any]]) -> str:
-    """JSON nested data set > backbone > method > the `entry` of its rows."""
-    tree: dict = {}
-    for (dataset, backbone, method), rows in results.groupby(["dataset", "backbone", "method"], sort=False):
-        tree.setdefault(dataset, {}).setdefault(backbone, {})[method] = entry(rows)
-    return json.dumps(tree, indent=2) + "\n"
-
-
-def over_seeds(name: str, values: pd.Series) -> dict[str, float]:
-    """`name`_mean and `name`_std, the sample standard deviation that one seed has not."""
+def mean_and_std(name: str, values: pd.Series) -> dict[str, float]:
+    """`<name>_mean` and `<name>_std`, the sample standard deviation; the mean alone for one seed."""
     found = {f"{name}_mean": round(values.mean(), 4)}
     return found | ({f"{name}_std": round(values.std(), 4)} if len(values) > 1 else {})
 
 
 def per_seed(values: pd.Series) -> dict[str, float]:
-    """Values by seed, which is the series' index, as JSON has them."""
+    """Values by seed, the series' index, with keys that JSON can have."""
     return {str(seed): round(value, 4) for seed, value in values.items()}

@@ -1,44 +1,40 @@
-"""Which data sets start from another source network than their backbone's block of a table makes one think."""
+"""Source networks that a reader must be told, as the backbone's name does not say them."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from delta.report import paper
 from delta.report.names import display
 
 
-def paper_source(dataset: str, backbone: str) -> str:
-    """The source network of the paper's own values (section 4.1)."""
-    return f"{display(backbone)}, {'Places365' if dataset == 'mit_indoors_67' else 'ImageNet'}"
+def unusual_sources(table: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """The source networks that differ from most of their backbone's, or from the paper's, by data set and backbone.
 
-
-def exceptions(table: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """The source networks that a reader must be told, by data set and backbone.
-
-    They are those that most of the backbone's data sets do not have, and those that are not the paper's where a value
-    of the paper's stands beside them.
+    Only where the table has a value of the paper's is its source network compared with the paper's.
 
     Args:
-        table: dataset, backbone, source_network (one a data set and backbone), paper_mean (may be NaN).
+        table: dataset, backbone, source_network (one per data set and backbone), paper_mean (may be NaN).
     """
     found = {}
     for backbone, block in table.groupby("backbone", sort=False):
         rows = block.groupby("dataset", sort=False)[["source_network", "paper_mean"]].first()
         shares = rows["source_network"].value_counts(normalize=True)
-        for dataset, source, paper in rows.itertuples():
-            if shares[source] <= 0.5 or (pd.notna(paper) and source != paper_source(dataset, backbone)):
+        for dataset, source, paper_mean in rows.itertuples():
+            differs = pd.notna(paper_mean) and source != paper.source_network(dataset, backbone)
+            if differs or shares[source] <= 0.5:
                 found[dataset, backbone] = source
     return found
 
 
-def named(dataset: str, source: str | None) -> str:
-    """A data set's printed name, followed by the source network that `exceptions` has for it, if any."""
+def name_with_source(dataset: str, source: str | None) -> str:
+    """A data set's printed name, with its source network in brackets if there is one in `unusual_sources`."""
     return f"{display(dataset)} ({source})" if source else display(dataset)
 
 
 def source_note(table: pd.DataFrame) -> str:
-    """What a table's `exceptions` mean, in sentences that begin with a space; nothing where it has none."""
-    found = exceptions(table)
+    """Sentences that explain a table's `unusual_sources`, beginning with a space; empty if it has none."""
+    found = unusual_sources(table)
     if not found:
         return ""
     text = (

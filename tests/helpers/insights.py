@@ -1,11 +1,11 @@
-"""A project whose runs are made up, in the exact form in which the stages leave them, and its report."""
+"""A project with made-up runs and analyses, in the files that the stages write, and its report."""
 
 from __future__ import annotations
 
-import json
 from contextlib import chdir
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 from PIL import Image
@@ -13,11 +13,15 @@ from PIL import Image
 import stages.figures
 import stages.page
 import stages.tables
+from delta.analysis.map_files import METHODS, NETWORK
+from delta.methods.registry import method_class
+from delta.report.inputs import Inputs
+from delta.training.result import RunResult, TestView
+from stages.common import paths
 from stages.common.params import load_params
 
 ROOT = Path(__file__).parents[2]
 DATASETS = ["cub_200_2011", "ants"]
-FIVE = ["l2_fe", "l2", "l2_sp", "delta_wo_att", "delta"]
 PARTS = {"wing": (40, 0.5), "tail": (25, 0.25), "antenna": (0, None)}  # images where it is visible, activation there
 SUMS = {"l2_fe": [1.5], "l2": [1.25, 1.75], "l2_sp": [2.0, 2.5], "delta_wo_att": [2.0, 2.25], "delta": [2.5, 3.0]}
 # Of each seed, every unit's best concept. 0.04 is not above 0.04; two units detect the dog.
@@ -40,11 +44,11 @@ UNITS = {
     ],
 }
 AREAS = {"l2_fe": 40.0, "l2": 30.0, "l2_sp": 20.0, "delta_wo_att": 20.0, "delta": 10.0}
-LIKENESS = {"l2_fe": 0.25, "l2": 0.5, "l2_sp": 1.0, "delta_wo_att": 0.75, "delta": 0.5}
+CORRELATIONS = {"l2_fe": 0.25, "l2": 0.5, "l2_sp": 1.0, "delta_wo_att": 0.75, "delta": 0.5}
 
 
-def write_project(root: Path, datasets: list[str] = DATASETS, asked_for: bool = True) -> Path:
-    """Two data sets of runs of two seeds, looked into unless that is not asked for."""
+def write_project(root: Path, datasets: list[str] = DATASETS, with_analyses: bool = True) -> Path:
+    """Runs of two seeds on each data set, with the analyses of Tables 3 and 4 and Figures 1, 6 and 7 if asked for."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     drawn = next(iter(values["datasets"].values()))
     published = {"format": "cub_200_2011", "source": "delta/datasets/cub_200_2011.py"}
@@ -54,15 +58,15 @@ def write_project(root: Path, datasets: list[str] = DATASETS, asked_for: bool = 
     for name in ("improved_view", "learning_curves", "filter_distances", "grid"):
         values[name] |= {"datasets": [], "backbones": []}
     for name in ("part_activation", "dissection", "activation_maps"):
-        values[name] |= {"datasets": datasets if asked_for else [], "backbones": ["resnet101"]}
+        values[name] |= {"datasets": datasets if with_analyses else [], "backbones": ["resnet101"]}
     root.mkdir(parents=True)
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     for dataset in datasets:
         folder = root / "runs" / dataset / "resnet101"
         for method in ("l2_fe", *values["methods"]):
             for seed in (0, 1):
-                _write_run(folder / method / str(seed))
-        for method in FIVE:
+                write_run(folder / method / str(seed), method)
+        for method in METHODS:
             _write_parts(folder / "part_activation" / f"{method}.csv", method)
         for method, seeds in UNITS.items():
             for seed, units in enumerate(seeds):
@@ -71,8 +75,13 @@ def write_project(root: Path, datasets: list[str] = DATASETS, asked_for: bool = 
     return root
 
 
+def inputs(root: Path) -> Inputs:
+    """What a project's report is made from; to be used in its folder."""
+    return Inputs(load_params(root / "params.yaml"), paths)
+
+
 def report(root: Path) -> Path:
-    """The report of a project: its folder."""
+    """Make the report of a project; its folder."""
     with chdir(root):
         params = load_params(Path("params.yaml"))
         for stage in (stages.tables, stages.figures, stages.page):
@@ -80,11 +89,21 @@ def report(root: Path) -> Path:
     return root / "reports"
 
 
-def _write_run(run: Path) -> None:
+def write_run(run: Path, method: str, top1: float = 80.0, source: str = "ResNet-101, ImageNet") -> None:
+    """A run of two iterations an epoch, which was tested once."""
     curves = run / "curves" / "plots" / "metrics"
     curves.mkdir(parents=True)
-    entries = {"top1": 80.0, "iterations_per_epoch": 2, "source_network": "ResNet-101, ImageNet", "device": "cpu"}
-    (run / "result.json").write_text(json.dumps(entries))
+    RunResult(
+        label=method_class(method).label,
+        top1=top1,
+        alpha=0.01,
+        beta=0.01,
+        iterations_per_epoch=2,
+        source_network=source,
+        device="cpu",
+        classes=["a", "b"],
+        view=TestView(resize=256, crop=224, crops=1),
+    ).write(run)
     for name in ("test_top1", "cross_entropy"):
         (curves / f"{name}.tsv").write_text(f"step\t{name}\n2\t50.0\n")
 
@@ -111,22 +130,23 @@ def _write_dissection(folder: Path, units: list[tuple[str, str, float]]) -> None
 
 
 def _write_maps(folder: Path) -> None:
-    """Two filters and the whole network on one image of each of three classes; the source network's second is dead."""
+    """The network's and two filters' maps of an image of each of three classes; L2-FE's last one is constant."""
     folder.mkdir(parents=True)
     images = [(f"class {number}", f"{number}/image.jpg") for number in range(3)]
     rows = []
     for image in images:
-        for name, factor in (("network", 1.0), ("7", 0.5), ("300", 0.5)):
-            for method in FIVE:
-                dead = (name, method) == ("300", "l2_fe")
-                values = (0.0, None) if dead else (factor * AREAS[method], LIKENESS[method])
+        for name, factor in ((NETWORK, 1.0), ("7", 0.5), ("300", 0.5)):
+            for method in METHODS:
+                constant = (name, method) == ("300", "l2_fe")
+                values = (0.0, None) if constant else (factor * AREAS[method], CORRELATIONS[method])
                 rows.append((*image, name, method, *values))
     columns = ["label", "path", "map", "method", "area", "correlation"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "maps.csv", index=False)
     filters = [(7, 0.01, 0.4, 204, 2048, "layer4.2.conv3"), (300, 0.0, 0.2, 204, 2048, "layer4.2.conv3")]
     columns = ["filter", "source_mean", "tuned_mean", "considered", "filters", "layer"]
     pd.DataFrame(filters, columns=columns).to_csv(folder / "filters.csv", index=False)
-    files = [(*image, f"class_{number:03d}.jpg") for number, image in enumerate(images)]
-    pd.DataFrame(files, columns=["label", "path", "file"]).to_csv(folder / "classes.csv", index=False)
-    for name in ("figure1.jpg", "figure6.jpg", *(file for *_, file in files)):
-        Image.new("RGB", (1200, 900), "white").save(folder / name)
+    pd.DataFrame(images, columns=["label", "path"]).to_csv(folder / "images.csv", index=False)
+    np.save(folder / "pixels.npy", np.full((3, 8, 8, 3), 128, np.uint8))
+    ramp = np.broadcast_to(np.linspace(0, 1, 8, dtype=np.float32), (3, 3, 8, 8))
+    for method in METHODS:
+        np.save(folder / f"{method}.npy", ramp)

@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image
 from scipy.io import savemat
 
-from delta.datasets.published import Published
+from delta.datasets.published import PublishedDataset
 
 TRAIN, TEST = 4, 2  # images a class; Caltech 256 has both together and leaves the choice to its user
 PARTS = ["back", "beak", "left eye"]
@@ -42,7 +42,7 @@ def write(format: str, folder: Path) -> pd.DataFrame:
     return table.drop(columns="split") if format == "caltech256" else table
 
 
-def facts(format: str, folder: Path | None = None) -> Published:
+def facts(format: str, folder: Path | None = None) -> PublishedDataset:
     """The publisher's URLs with the miniature's counts; its checksums too (MD5) where `write`'s folder is given."""
     published = _published(format)
     files = tuple(
@@ -50,7 +50,7 @@ def facts(format: str, folder: Path | None = None) -> Published:
         for file in published.files
     )
     splits = {} if published.train is None else {"train": 3 * TRAIN, "test": 3 * TEST}
-    return Published(files, classes=3, **splits)
+    return PublishedDataset(files, classes=3, **splits)
 
 
 def part_location(image: int, part: int) -> tuple[float, float, int]:
@@ -198,5 +198,5 @@ def _pack(archive: Path, *members: Path) -> None:
             tar.add(member, member.name)
 
 
-def _published(format: str) -> Published:
+def _published(format: str) -> PublishedDataset:
     return import_module(f"delta.datasets.{format}").PUBLISHED

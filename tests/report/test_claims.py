@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from delta.report.claims import judge
-from delta.report.judgement import Claim
-from delta.report.statistics import signed
-from delta.report.tables import paper_numbers
+from delta.report import paper
+from delta.report.claims import check_claims
+from delta.report.statistics import format_difference
+from delta.report.verdicts import Claim
 
 NAN = float("nan")
 MEANS = {"l2_fe": 72.3, "l2": 75.0, "l2_sp": 76.0, "l2_sp_att": 75.5, "delta_wo_att": 78.7, "delta": 79.2}
@@ -87,11 +87,11 @@ def only(claim: Claim) -> tuple[bool, str]:
 
 
 def on_table1(number: int, **means: float) -> tuple[bool, str]:
-    return only(judge(table(**means), None, None, None, None)[number])
+    return only(check_claims(table(**means))[number])
 
 
 def test_what_holds_in_table_1_reads_as_written_out():
-    claims = judge(table(), None, None, None, None)
+    claims = check_claims(table())
     assert [only(claim) for claim in claims[BEATS_L2_SP : BEST + 1]] == [
         (True, "79.2 against 76.0, +3.2 [+1.9, +4.5], excludes 0"),
         (True, "79.2 against 78.7, +0.5"),
@@ -135,50 +135,50 @@ def test_equal_means_are_at_least_as_good(number, means):
 
 @pytest.mark.parametrize(("seeds", "words"), [(1, "one seed"), (2, "two seeds")])
 def test_few_seeds_give_no_interval(seeds, words):
-    claim = judge(table(seeds=seeds), None, None, None, None)[BEATS_L2_SP]
+    claim = check_claims(table(seeds=seeds))[BEATS_L2_SP]
     assert only(claim) == (True, f"79.2 against 76.0, +3.2; {words} give{'s' if seeds == 1 else ''} no interval")
 
 
 def test_the_paper_s_own_numbers_stand_beside():
     rows = table()
     rows["paper_mean"] = [61.5, 78.4, 79.5, 77.8, 78.9, 80.5]
-    claims = judge(rows, None, None, None, None)
+    claims = check_claims(rows)
     assert only(claims[ATTENTION])[1] == "79.2 against 78.7, +0.5; in the paper 80.5 against 78.9"
 
 
 def test_one_failure_among_several_is_counted():
     rows = pd.concat([table("birds"), table("dogs", delta=70.0), table("cars")])
-    claim = judge(rows, None, None, None, None)[BEATS_L2_SP]
+    claim = check_claims(rows)[BEATS_L2_SP]
     assert [(verdict.dataset, verdict.holds) for verdict in claim.verdicts] == [
         ("birds", True),
         ("dogs", False),
         ("cars", True),
     ]
-    assert (claim.judged, claim.holds, claim.count) == (True, False, "holds in 2 of 3")
+    assert (claim.checked, claim.holds, claim.count) == (True, False, "holds in 2 of 3")
 
 
 def test_a_method_that_was_not_run_is_named():
     rows = table()
-    claims = judge(rows[~rows["method"].isin(["delta_wo_att", "delta"])], None, None, None, None)
+    claims = check_claims(rows[~rows["method"].isin(["delta_wo_att", "delta"])])
     assert claims[BEATS_L2_SP].missing == "no DELTA in this run"
     assert claims[ATTENTION].missing == "no DELTA and no DELTA(w/o ATT) in this run"
     assert only(claims[START])[0]
-    assert judge(rows[rows["method"] == "delta"], None, None, None, None)[BEST].missing == "no other method than DELTA"
+    assert check_claims(rows[rows["method"] == "delta"])[BEST].missing == "no other method than DELTA"
 
 
 def test_an_unjudged_pair_beside_judged_ones_is_named():
     dogs = table("stanford_dogs_120")
-    claim = judge(pd.concat([table(), dogs[dogs["method"] != "l2"]]), None, None, None, None)[START]
+    claim = check_claims(pd.concat([table(), dogs[dogs["method"] != "l2"]]))[START]
     assert claim.count == "holds in 1 of 1"
     assert claim.missing == "Stanford Dogs 120, net: no L2 in this run"
 
 
 @pytest.mark.parametrize("frame", [None, pd.DataFrame(columns=["dataset", "backbone"])])
 def test_without_data_nothing_is_judged_and_nothing_holds(frame):
-    claims = judge(*[frame] * 8)
+    claims = check_claims(*[frame] * 8)
     assert len(claims) == 18
     assert {claim.count for claim in claims} == {"not judged"}
-    assert not any(claim.judged or claim.holds for claim in claims)
+    assert not any(claim.checked or claim.holds for claim in claims)
     shown = (BEST, IMPROVES, BEST_IMPROVED, SMOOTH, GRID, FARTHER, PARTS, DETECTORS, KINDS, TEXTURES, CHANGED)
     assert [claims[number].missing for number in shown] == [
         "no Table 1 in this run",
@@ -199,7 +199,7 @@ def improved(**means: float) -> pd.DataFrame:
 
 
 def test_the_improved_view():
-    claims = judge(table(), improved(), None, None, None)
+    claims = check_claims(table(), improved())
     assert only(claims[IMPROVES]) == (
         True,
         "L2 75.0 → 76.0 (+1.0), L2-SP 76.0 → 76.5 (+0.5), L2-SP(ATT) 75.5 → 77.0 (+1.5), DELTA 79.2 → 80.0 (+0.8)",
@@ -208,11 +208,11 @@ def test_the_improved_view():
 
 
 def test_the_improved_view_can_fail():
-    same = judge(table(), improved(l2_sp=76.0), None, None, None)
+    same = check_claims(table(), improved(l2_sp=76.0))
     assert not same[IMPROVES].holds  # an equal mean is no improvement
-    assert not judge(table(), improved(l2=80.1), None, None, None)[BEST_IMPROVED].holds
+    assert not check_claims(table(), improved(l2=80.1))[BEST_IMPROVED].holds
     rows = improved()
-    fewer = judge(table(), rows[rows["method"] != "l2_sp_att"], None, None, None)
+    fewer = check_claims(table(), rows[rows["method"] != "l2_sp_att"])
     assert fewer[IMPROVES].missing == "no L2-SP(ATT) in this run"
     assert fewer[BEST_IMPROVED].holds
 
@@ -220,9 +220,9 @@ def test_the_improved_view_can_fail():
 def test_the_area_counts_a_shorter_epoch_for_its_length():
     # DELTA: (60 + 70)/2 over one epoch and (70 + 80)/2 over half of one, by 1.5: 68.33. A plain mean would be 70.
     rows = curves([60, 70, 80], [69, 69, 69], epochs=[1, 2, 2.5])
-    assert only(judge(None, None, rows, None, None)[STEP]) == (False, "68.3 against 69.0, −0.7")
+    assert only(check_claims(curves=rows)[STEP]) == (False, "68.3 against 69.0, −0.7")
     assert (
-        judge(None, None, rows, None, None)[EXPONENTIAL].missing
+        check_claims(curves=rows)[EXPONENTIAL].missing
         == "no learning curves of both L2-SP and DELTA under ExponentialLR"
     )
 
@@ -235,27 +235,27 @@ def test_convergence_is_judged_for_each_schedule_over_all_seeds():
             curves([61, 70], [60, 70], "ExponentialLR"),
         ]
     )
-    claims = judge(None, None, rows, None, None)
+    claims = check_claims(curves=rows)
     assert only(claims[STEP]) == (False, "65.0 against 65.0, 0.0")  # (75 + 55)/2 is not more than 65
     assert only(claims[EXPONENTIAL]) == (True, "65.5 against 65.0, +0.5")
 
 
 def test_a_curve_of_one_point_is_its_value():
-    assert only(judge(None, None, curves([71], [70]), None, None)[STEP]) == (True, "71.0 against 70.0, +1.0")
+    assert only(check_claims(curves=curves([71], [70]))[STEP]) == (True, "71.0 against 70.0, +1.0")
 
 
 def test_smoothness_is_the_second_difference_over_whole_epochs():
     # Second differences of DELTA: 0, −1; of L2-SP: −4, 4. What follows the last whole epoch does not count.
     rows = curves([60, 62, 64, 65, 5], [60, 64, 64, 68, 68], epochs=[1, 2, 3, 4, 4.4])
-    assert only(judge(None, None, rows, None, None)[SMOOTH]) == (True, "StepLR 0.50 against 4.00")
+    assert only(check_claims(curves=rows)[SMOOTH]) == (True, "StepLR 0.50 against 4.00")
     rougher = curves([60, 64, 64, 68], [60, 62, 64, 65], "ExponentialLR")
-    both = judge(None, None, pd.concat([rows, rougher]), None, None)[SMOOTH]
+    both = check_claims(curves=pd.concat([rows, rougher]))[SMOOTH]
     assert only(both) == (False, "StepLR 0.50 against 4.00, ExponentialLR 4.00 against 0.50")
 
 
 def test_three_epochs_show_no_smoothness():
-    claim = judge(None, None, curves([60, 62, 64], [60, 64, 64]), None, None)[SMOOTH]
-    assert (claim.judged, claim.missing) == (
+    claim = check_claims(curves=curves([60, 62, 64], [60, 64, 64]))[SMOOTH]
+    assert (claim.checked, claim.missing) == (
         False,
         "no schedule with learning curves of both L2-SP and DELTA over four whole epochs",
     )
@@ -290,7 +290,7 @@ def test_three_epochs_show_no_smoothness():
     ],
 )
 def test_the_paper_s_cell_of_the_grid(cells, expected):
-    assert only(judge(None, None, None, grid(cells), None)[GRID]) == expected
+    assert only(check_claims(grid=grid(cells))[GRID]) == expected
 
 
 def test_a_grid_without_the_paper_s_cell_or_any_other_is_not_judged():
@@ -298,13 +298,13 @@ def test_a_grid_without_the_paper_s_cell_or_any_other_is_not_judged():
         ({(0.1, 0.01): [88.0]}, "the grid has no cell α = β = 0.01"),
         ({(0.01, 0.01): [88.0]}, "the grid has no other cell than α = β = 0.01"),
     ]:
-        claim = judge(None, None, None, grid(cells), None)[GRID]
-        assert (claim.judged, claim.missing) == (False, missing)
+        claim = check_claims(grid=grid(cells))[GRID]
+        assert (claim.checked, claim.missing) == (False, missing)
 
 
 @pytest.mark.parametrize(("share", "holds"), [(79.9, False), (80.0, True), (91.3, True), (100.0, True)])
 def test_about_ninety_percent_of_the_filters(share, holds):
-    assert only(judge(None, None, None, None, shares(share))[FARTHER]) == (holds, f"{share} % of 12,000 filters")
+    assert only(check_claims(shares=shares(share))[FARTHER]) == (holds, f"{share} % of 12,000 filters")
 
 
 FIVE = {"l2_fe": 1.5, "l2": 1.75, "l2_sp": 2.0, "delta_wo_att": 2.25, "delta": 2.5}
@@ -316,21 +316,21 @@ def at_parts(paper: dict[str, float] | None = None, **means: float) -> pd.DataFr
 
 
 def test_the_highest_activation_at_the_parts():
-    claim = judge(table3=at_parts())[PARTS]
+    claim = check_claims(table3=at_parts())[PARTS]
     assert only(claim) == (True, "DELTA 2.500, the best of the others DELTA(w/o ATT) 2.250")
-    assert only(judge(table3=at_parts(l2_fe=2.5))[PARTS])[0]  # an equal mean is not larger
-    assert only(judge(table3=at_parts(l2_sp_att=2.6))[PARTS]) == (
+    assert only(check_claims(table3=at_parts(l2_fe=2.5))[PARTS])[0]  # an equal mean is not larger
+    assert only(check_claims(table3=at_parts(l2_sp_att=2.6))[PARTS]) == (
         False,
         "DELTA 2.500, the best of the others L2-SP(ATT) 2.600",
     )
     rows = at_parts()
-    assert judge(table3=rows[rows["method"] != "l2"])[PARTS].missing == "no L2 in this run"
+    assert check_claims(table3=rows[rows["method"] != "l2"])[PARTS].missing == "no L2 in this run"
 
 
 def test_the_paper_s_table_3_bears_its_claim_out():
-    paper = paper_numbers(3).replace({"method": {"source": "l2_fe"}}).set_index("method")["mean"].to_dict()
-    assert len(paper) == 5
-    assert only(judge(table3=at_parts(paper, **paper))[PARTS]) == (
+    means = paper.numbers(3).set_index("method")["mean"].to_dict()
+    assert len(means) == 5
+    assert only(check_claims(table3=at_parts(means, **means))[PARTS]) == (
         True,
         "DELTA 6.367, the best of the others L2-SP 6.258; in the paper DELTA 6.367, the best of the others L2-SP 6.258",
     )
@@ -348,9 +348,12 @@ def detected(paper: float = NAN, **delta: float) -> pd.DataFrame:
 
 
 def test_more_unique_detectors():
-    assert only(judge(table4=detected(sum=23.3))[DETECTORS]) == (True, "23.3 against 23")
-    assert only(judge(table4=detected(sum=23))[DETECTORS]) == (False, "23 against 23")
-    assert only(judge(table4=detected(paper=7.0, sum=24))[DETECTORS])[1] == "24 against 23; in the paper 7 against 7"
+    assert only(check_claims(table4=detected(sum=23.3))[DETECTORS]) == (True, "23.3 against 23")
+    assert only(check_claims(table4=detected(sum=23))[DETECTORS]) == (False, "23 against 23")
+    assert (
+        only(check_claims(table4=detected(paper=7.0, sum=24))[DETECTORS])[1]
+        == "24 against 23; in the paper 7 against 7"
+    )
 
 
 @pytest.mark.parametrize(
@@ -364,7 +367,7 @@ def test_more_unique_detectors():
     ],
 )
 def test_more_of_most_kinds(delta, holds):
-    found, evidence = only(judge(table4=detected(**delta))[KINDS])
+    found, evidence = only(check_claims(table4=detected(**delta))[KINDS])
     assert found == holds
     assert evidence.startswith(f"objects {delta['objects']} against 5, scenes {delta['scenes']} against 4, parts ")
 
@@ -372,34 +375,34 @@ def test_more_of_most_kinds(delta, holds):
 @pytest.mark.parametrize(("textures", "holds"), [(8, True), (12, True), (7.9, False), (12.1, False)])
 def test_comparably_many_textures(textures, holds):
     number = f"{textures:g}"
-    assert only(judge(table4=detected(textures=textures))[TEXTURES]) == (holds, f"{number} against 10")
+    assert only(check_claims(table4=detected(textures=textures))[TEXTURES]) == (holds, f"{number} against 10")
 
 
 def test_detectors_of_one_method_are_not_judged():
     rows = detected()
-    claims = judge(table4=rows[rows["method"] == "delta"])
+    claims = check_claims(table4=rows[rows["method"] == "delta"])
     assert {claims[number].missing for number in (DETECTORS, KINDS, TEXTURES)} == {"no L2-SP in this run"}
 
 
 def test_the_paper_s_table_4_bears_its_claims_out_on_all_four_data_sets():
-    rows = paper_numbers(4).assign(metric=lambda table: table["metric"].str.removeprefix("unique_detectors_"))
+    rows = paper.numbers(4).assign(metric=lambda table: table["metric"].str.removeprefix("unique_detectors_"))
     rows["paper_mean"] = rows["mean"]
-    claims = judge(table4=rows)
+    claims = check_claims(table4=rows)
     for number in (DETECTORS, KINDS, TEXTURES):
         assert claims[number].count == "holds in 4 of 4"
     assert claims[TEXTURES].verdicts[0].evidence == "32 against 39; in the paper 32 against 39"
 
 
 AREAS = {"l2_fe": 40.0, "l2": 30.0, "l2_sp": 20.0, "delta_wo_att": 20.0, "delta": 10.0}
-LIKENESS = {"l2_sp": 1.0, "delta_wo_att": 0.9, "delta": 0.5}
+CORRELATIONS = {"l2_sp": 1.0, "delta_wo_att": 0.9, "delta": 0.5}
 
 
-def seen(
-    name: str = "7", areas: dict[str, float] | None = None, likeness: dict[str, float] | None = None
+def activation_maps(
+    name: str = "7", areas: dict[str, float] | None = None, correlations: dict[str, float] | None = None
 ) -> pd.DataFrame:
-    """One map of every network."""
-    areas, likeness = AREAS | (areas or {}), LIKENESS | (likeness or {})
-    rows = [("birds", "net", "a", "a.jpg", name, key, area, likeness.get(key, NAN)) for key, area in areas.items()]
+    """A map of every network."""
+    areas, correlations = AREAS | (areas or {}), CORRELATIONS | (correlations or {})
+    rows = [("birds", "net", "a", "a.jpg", name, key, area, correlations.get(key, NAN)) for key, area in areas.items()]
     columns = ["dataset", "backbone", "label", "path", "map", "method", "area", "correlation"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -408,36 +411,41 @@ def test_attention_changes_the_maps():
     # 0.9 and 0.3, 0.5 and 0.1; of the third map, which is constant with DELTA, no number counts.
     rows = pd.concat(
         [
-            seen(),
-            seen("8", likeness={"delta_wo_att": 0.3, "delta": 0.1}),
-            seen("9", likeness={"delta_wo_att": -1.0, "delta": NAN}),
-            seen("network", likeness={"delta_wo_att": -1.0, "delta": 1.0}),
+            activation_maps(),
+            activation_maps("8", correlations={"delta_wo_att": 0.3, "delta": 0.1}),
+            activation_maps("9", correlations={"delta_wo_att": -1.0, "delta": NAN}),
+            activation_maps("network", correlations={"delta_wo_att": -1.0, "delta": 1.0}),
         ]
     )
-    assert only(judge(maps=rows)[CHANGED]) == (True, "DELTA(w/o ATT) 0.60, DELTA 0.30")
-    assert not judge(maps=seen(likeness={"delta": 0.9}))[CHANGED].holds  # an equal mean is not larger
-    negative = seen(likeness={"delta_wo_att": -0.004, "delta": -0.2})
-    assert only(judge(maps=negative)[CHANGED]) == (True, "DELTA(w/o ATT) 0.00, DELTA −0.20")
-    constant = judge(maps=seen(likeness={"delta": NAN}))[CHANGED]
+    assert only(check_claims(maps=rows)[CHANGED]) == (True, "DELTA(w/o ATT) 0.60, DELTA 0.30")
+    assert not check_claims(maps=activation_maps(correlations={"delta": 0.9}))[
+        CHANGED
+    ].holds  # an equal mean is not larger
+    negative = activation_maps(correlations={"delta_wo_att": -0.004, "delta": -0.2})
+    assert only(check_claims(maps=negative)[CHANGED]) == (True, "DELTA(w/o ATT) 0.00, DELTA −0.20")
+    constant = check_claims(maps=activation_maps(correlations={"delta": NAN}))[CHANGED]
     assert constant.missing == "no filter's map that has contrast with all of L2-SP, DELTA(w/o ATT) and DELTA"
-    rows = seen()
-    assert judge(maps=rows[rows["method"] != "delta"])[CHANGED].missing == "no DELTA in this run"
+    rows = activation_maps()
+    assert check_claims(maps=rows[rows["method"] != "delta"])[CHANGED].missing == "no DELTA in this run"
 
 
 def test_maps_are_more_concentrated():
     # The whole network's map does not count, nor does one without contrast, which is above half of nothing.
     rows = pd.concat(
         [
-            seen(),
-            seen("8", {"l2_fe": 0.0, "delta": 20.0}),
-            seen("network", {"delta": 99.0}),
+            activation_maps(),
+            activation_maps("8", {"l2_fe": 0.0, "delta": 20.0}),
+            activation_maps("network", {"delta": 99.0}),
         ]
     )
     evidence = "SRC 40.0 %, L2 30.0 %, L2-SP 20.0 %, DELTA(w/o ATT) 20.0 %, DELTA 15.0 %"
-    assert only(judge(maps=rows)[CONCENTRATED]) == (True, f"{evidence}; without contrast and left out: 1 of SRC's 2")
-    assert not judge(maps=seen(areas={"delta": 20.1}))[CONCENTRATED].holds
-    dead = judge(maps=seen(areas={"delta": 0.0, "l2": 0.0}))[CONCENTRATED]
-    assert dead.missing == "no filter's map of L2 and DELTA has any contrast"
+    assert only(check_claims(maps=rows)[CONCENTRATED]) == (
+        True,
+        f"{evidence}; without contrast and left out: 1 of SRC's 2",
+    )
+    assert not check_claims(maps=activation_maps(areas={"delta": 20.1}))[CONCENTRATED].holds
+    constant = check_claims(maps=activation_maps(areas={"delta": 0.0, "l2": 0.0}))[CONCENTRATED]
+    assert constant.missing == "no filter's map of L2 and DELTA has any contrast"
 
 
 @pytest.mark.parametrize(
@@ -445,4 +453,4 @@ def test_maps_are_more_concentrated():
     [(3.24, "+3.2"), (-0.36, "−0.4"), (-0.04, "−0.04"), (0.001, "0.0"), (-0.001, "0.0"), (0.0, "0.0")],
 )
 def test_a_difference_keeps_its_sign(points, text):
-    assert signed(points) == text
+    assert format_difference(points) == text

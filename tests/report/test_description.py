@@ -7,13 +7,17 @@ import os
 from importlib import metadata
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
-from tests.helpers.clone import ROOT, Clone
 
 from delta.report.description import commit, describe, deviations, read_wall_times
+from tests.helpers.clone import ROOT, Clone
 
-LISTED = {"dataset": ["d"], "seed": [0, 1], "setting": ["default", "improved"], "concepts": ["broden1_224"]}
+TABLE1 = pd.DataFrame(
+    {"method_label": ["L2-FE", "L2", "DELTA", "DELTA"], "device": ["cpu", "NVIDIA A100", "cpu", "cpu"]}
+)
+OPTIONS = {"dataset": ["d"], "seed": [0, 1], "setting": ["default", "improved"], "concepts": ["broden1_224"]}
 
 
 @pytest.fixture
@@ -36,13 +40,13 @@ def times(tmp_path) -> Path:
 
 
 def test_wall_times_are_summed_by_stage_without_items_of_other_parameters(times):
-    assert read_wall_times(times, LISTED) == [
+    assert read_wall_times(times, OPTIONS) == [
         ("split", 1, 2.5),
         ("train", 2, 30.0),
         ("train_improved", 1, 5.0),
         ("download_concepts", 1, 7.0),
     ]
-    assert read_wall_times(times / "nowhere", LISTED) == []
+    assert read_wall_times(times / "nowhere", OPTIONS) == []
 
 
 def paper() -> dict:
@@ -87,13 +91,13 @@ def test_every_deviation_is_said():
         "MIT Indoors 67 starts from Inception-V3 without the paper's Places365 weights.",
         "40 iterations of training instead of the paper's 9,000.",
         "Batches of 32 images instead of 64.",
-        "Crops of 80 pixels instead of 224 (Inception-V3: 299).",
-        "2 seeds a method instead of five.",
+        "Crops of 80 pixels instead of the paper's (ResNet-101: 224, Inception-V3: 299).",
+        "2 seeds per method instead of 5.",
         "The gradient of the shared weights is clipped to a norm of 20.",
         "Training computes the networks in bfloat16, by autocast, instead of float32.",
         "A grid of 2 × 1 values of α and β instead of 5 × 5.",
-        "2 folds instead of five.",
-        "20 iterations of training a cell of the grid.",
+        "2 folds instead of 5.",
+        "20 iterations of training for each cell of the grid.",
         "Networks are dissected on the annotated images in /my/concepts instead of Broden's.",
         "The units of layer layer3.22 are dissected instead of the last stage's.",
     ]
@@ -103,9 +107,9 @@ def test_every_deviation_is_said():
 
 def test_a_run_is_described_by_its_parameters_and_this_machine(times):
     text = (ROOT / "params.yaml").read_text()
-    run = describe(text, (0.01, 0.02), "abc", times, LISTED, ["cpu", "NVIDIA A100", "cpu"])
+    run = describe(text, (0.01, 0.02), "abc", times, OPTIONS, TABLE1)
     assert run.profile == "embedded slice"
-    assert run.methods == ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
+    assert run.methods == ["L2-FE", "L2", "DELTA"]
     assert (run.parameters, run.fixed, run.commit) == (text, (0.01, 0.02), "abc")
     assert run.versions["torch"] == metadata.version("torch")
     assert run.machine["Cores"] == str(os.cpu_count())
@@ -129,7 +133,7 @@ def test_parameters_read_as_the_page_prints_them(times):
         },
     }
     values["backbones"]["tiny"] = {"network": "timm:resnet18", "crop": 64, "mean": [0.5, 0.5, 0.4], "checkpoint": None}
-    run = describe(yaml.safe_dump(values, sort_keys=False), (0.01, 0.02), "abc", times, LISTED, ["cpu"])
+    run = describe(yaml.safe_dump(values, sort_keys=False), (0.01, 0.02), "abc", times, OPTIONS, TABLE1)
     assert run.datasets == {
         "stanford_dogs_120": {"format": "stanford_dogs", "source": "dogs.py", "classes": 3},
         "mit_indoors_67": {

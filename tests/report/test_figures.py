@@ -13,7 +13,6 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 import pytest
-from tests.helpers.clone import ROOT, Clone
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -23,6 +22,7 @@ from matplotlib.text import Text
 from delta.report.figure_style import LOOKS, looks, wrapped
 from delta.report.figures import accuracy, filter_distances, grid_search, learning_curves, save
 from delta.report.names import display
+from tests.helpers.clone import ROOT, Clone
 
 DATASETS = ["mit_indoors_67", "stanford_dogs_120", "caltech256_30", "caltech256_60", "cub_200_2011", "food_101"]
 BACKBONES = ["resnet101", "inception_v3"]

@@ -1,26 +1,35 @@
-"""Tables 3 and 4, their metrics and the gathered pictures of made-up runs, against what they must read."""
+"""Tables 3 and 4, their metrics and the pictures of made-up runs, against what they must read."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.helpers.insights import report, write_project
 from PIL import Image
 
 from delta.io.errors import UserError
 from delta.report import captions
-from delta.report.detector_tables import best_concepts, detector_table, detectors, read_units
-from delta.report.embedding import LARGEST_SVG, embedded
-from delta.report.part_tables import part_table, read_parts
-from delta.report.pictures import copy_pictures, read_gallery, read_maps
+from delta.report.figure_files import write_figures
+from delta.report.inline_pictures import LARGEST_SVG, inline_picture
 from delta.report.results import read_table
+from delta.report.tables import detectors, parts, registry
+from delta.report.tables.registry import write_tables
+from tests.helpers.insights import inputs, report, write_project
 
 NAN = float("nan")
-CUB = ("cub_200_2011", "resnet101")
+PAIRS = [("cub_200_2011", "resnet101"), ("ants", "resnet101"), ("a", "b")]
+
+
+class MadeUpInputs:
+    """The runs of the data sets in PAIRS as far as Tables 3 and 4 ask for them."""
+
+    network_labels = {"l2_fe": "SRC", "l2": "L2", "l2_sp": "L2-SP", "delta": "DELTA"}
+    sources = pd.DataFrame([(*pair, "ResNet-50, Places365") for pair in PAIRS], columns=["dataset", "backbone", "x"])
+    sources.columns = ["dataset", "backbone", "source_network"]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +65,7 @@ def test_table_3_reads_as_written_out(reports):
     assert table.loc[("cub_200_2011", "l2_fe")].to_dict() == pytest.approx(
         {
             "backbone": "resnet101",
+            "method_label": "SRC",
             "source_network": "ResNet-101, ImageNet",
             "mean": 1.5,
             "std": NAN,
@@ -87,7 +97,7 @@ def test_table_4_reads_as_written_out(reports):
     # 6 and 2: 4/√2. Paper, Table 4, CUB-200-2011: DELTA 49 51 18 44 1, L2-SP 46 40 15 42 1.
     half, none = "0.5 ± 0.7", "0.0 ± 0.0"
     assert body(reports / "tables/table4.md") == [
-        "| ResNet-101 | Network | Objects | Scenes | Parts | Textures | Colors | Sum | Detecting units |",
+        "| Data set | Network | Objects | Scenes | Parts | Textures | Colors | Sum | Units |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         f"| CUB-200-2011 | L2-SP | 1.5 ± 0.7 (46) | {half} (40) | {none} (15) | {half} (42) | {half} (1) "
         "| 3.0 ± 1.4 (144) | 4.0 ± 2.8 |",
@@ -98,7 +108,8 @@ def test_table_4_reads_as_written_out(reports):
     ]
     rows = (reports / "tables/table4.tex").read_text(encoding="utf-8").splitlines()
     assert rows[0] == r"\begin{tabular}{llrrrrrrr}"
-    assert rows[5] == r"\quad paper &  & $46$ & $40$ & $15$ & $42$ & $1$ & $144$ &  \\"
+    assert rows[2] == r"\multicolumn{9}{l}{ResNet-101} \\"
+    assert rows[6] == r"\quad paper &  & $46$ & $40$ & $15$ & $42$ & $1$ & $144$ &  \\"
     table = pd.read_csv(reports / "tables/table4.csv")
     assert list(table["metric"][:8]) == [
         "objects",
@@ -115,10 +126,20 @@ def test_table_4_reads_as_written_out(reports):
     assert table.loc[("cub_200_2011", "delta", "scenes")]["paper_mean"] == 51
 
 
+def units(*rows: tuple) -> pd.DataFrame:
+    columns = ["dataset", "backbone", "method", "seed", "unit", "label", "category", "iou", "detects"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def table_4(table: pd.DataFrame) -> str:
+    return detectors.detector_table(detectors.detector_frame(detectors.detectors(table), MadeUpInputs)).markdown()
+
+
 def test_one_seed_counts_in_whole_numbers(project):
-    units = read_units([(*CUB, "delta", 0, project / "runs/cub_200_2011/resnet101/dissection/delta/0")])
-    sources = pd.DataFrame([(*CUB, "ResNet-50, Places365")], columns=["dataset", "backbone", "source_network"])
-    text = detector_table(detectors(units), sources)["md"]
+    with chdir(project):
+        found = detectors.read_units(inputs(project))
+    first = found.query("dataset == 'cub_200_2011' and method == 'delta' and seed == 0")
+    text = table_4(first)
     row = "| CUB-200-2011 (ResNet-50, Places365) | DELTA | 1 (49) | 0 (51) | 2 (18) | 1 (44) | 0 (1) | 4 (163) | 4 |"
     assert row in text
     assert "seeds" not in text
@@ -127,13 +148,13 @@ def test_one_seed_counts_in_whole_numbers(project):
 
 def test_the_best_concepts_are_the_first_seed_s(reports):
     assert body(reports / "tables/table4_concepts.md")[:7] == [
-        "| Concept | Category | Best unit | IoU | Units that detect it |",
-        "| --- | --- | ---: | ---: | ---: |",
-        "| house | scene | 4 | 0.500 | 1 |",
-        "| dog | object | 1 | 0.250 | 2 |",
-        "| red | color | 2 | 0.062 | 1 |",
-        "| striped | texture | 5 | 0.062 | 1 |",
-        "| wood | material | 6 | 0.062 | 1 |",
+        "| Network | Concept | Category | Best unit | IoU | Units that detect it |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+        "| L2-SP | house | scene | 4 | 0.500 | 1 |",
+        "| L2-SP | dog | object | 1 | 0.250 | 2 |",
+        "| L2-SP | red | color | 2 | 0.062 | 1 |",
+        "| L2-SP | striped | texture | 5 | 0.062 | 1 |",
+        "| L2-SP | wood | material | 6 | 0.062 | 1 |",
     ]
     table = read_table(reports / "tables/table4_concepts.csv")
     assert list(table[table["method"] == "delta"]["label"])[:4] == ["dog", "head", "null", "striped"]
@@ -141,12 +162,8 @@ def test_the_best_concepts_are_the_first_seed_s(reports):
 
 def test_ten_concepts_a_network_at_most():
     rows = [("a", "b", "delta", 3, unit, f"thing {unit:02d}", "object", 0.5, True) for unit in range(12)]
-    rows += [
-        ("a", "b", "l2_sp", 3, 0, "thing 00", "object", 0.1, True),
-        ("a", "b", "l2", 3, 0, "x", "object", 0, False),
-    ]
-    columns = ["dataset", "backbone", "method", "seed", "unit", "label", "category", "iou", "detects"]
-    best = best_concepts(pd.DataFrame(rows, columns=columns))
+    others = ("a", "b", "l2_sp", 3, 0, "thing 00", "object", 0.1, True), ("a", "b", "l2", 3, 0, "x", "object", 0, False)
+    best = detectors.concept_frame(units(*rows, *others), MadeUpInputs)
     assert list(best["method"]) == ["delta"] * 10 + ["l2_sp"]
     assert list(best["label"][:10]) == [f"thing {unit:02d}" for unit in range(10)]
 
@@ -168,7 +185,7 @@ def test_metrics_are_nested(reports):
     }
 
 
-def test_pictures_and_their_tables_are_gathered_under_names_of_their_own(project, reports):
+def test_pictures_have_unique_names_which_the_tables_list(project, reports):
     gallery = read_table(reports / "plots/gallery.csv")
     assert list(gallery.columns) == ["dataset", "backbone", "method", "label", "category", "unit", "iou", "file"]
     assert len(gallery) == 2 * (5 + 4)
@@ -179,17 +196,17 @@ def test_pictures_and_their_tables_are_gathered_under_names_of_their_own(project
     assert list(classes.columns) == ["dataset", "backbone", "label", "path", "file"]
     assert {file.name for file in (reports / "figures/classes").iterdir()} == set(classes["file"])
     assert "cub_200_2011-resnet101-class_002.jpg" in set(classes["file"])
+    copy = reports / "figures/units/ants-resnet101-delta-unit_0000.jpg"
+    assert copy.read_bytes() == (project / "runs/ants/resnet101/dissection/delta/0/unit_0000.jpg").read_bytes()
     for number in (1, 6):
-        copy = reports / f"figures/figure{number}-ants-resnet101.jpg"
-        original = project / f"runs/ants/resnet101/activation_maps/figure{number}.jpg"
-        assert copy.read_bytes() == original.read_bytes()
+        assert (reports / f"figures/figure{number}-ants-resnet101.jpg").exists()
     assert len(read_table(reports / "plots/part_activation.csv")) == 2 * (1 + 4 * 2) * 4
     assert len(read_table(reports / "plots/activation_maps.csv")) == 2 * 3 * 3 * 5
     assert list(read_table(reports / "plots/map_filters.csv")["filter"]) == [7, 300] * 2
 
 
-def test_what_is_not_asked_for_is_nowhere(tmp_path):
-    reports = report(write_project(tmp_path / "project", ["ants"], asked_for=False))
+def test_experiments_without_data_sets_leave_nothing(tmp_path):
+    reports = report(write_project(tmp_path / "project", ["ants"], with_analyses=False))
     assert {file.stem for file in (reports / "tables").iterdir()} == {"table1"}
     assert {file.name for file in (reports / "figures").iterdir()} == {"accuracy.png", "accuracy.svg"}
     plots = {"learning_curves", "training", "grid", "filter_distances", "filter_shares"}
@@ -203,45 +220,72 @@ def test_what_is_not_asked_for_is_nowhere(tmp_path):
     assert "Networks are dissected" not in page
 
 
-def test_what_is_missing_or_broken_is_named(project, tmp_path):
-    shutil.copytree(project / "runs/ants/resnet101", tmp_path / "runs")
-    parts, units = tmp_path / "runs/part_activation/delta.csv", tmp_path / "runs/dissection/delta/1"
-    parts.write_text("seed,part\n0,all\n")
-    with pytest.raises(UserError, match=r"delta\.csv: no part activation \(.*activation.*\): run `dvc repro`$"):
-        read_parts([("ants", "resnet101", "delta", parts)])
-    (units / "units.csv").write_text("")
-    with pytest.raises(UserError, match=r"1/units\.csv: no dissection \(.*\): run `dvc repro`$"):
-        read_units([("ants", "resnet101", "delta", 1, units)])
-    (units / "gallery.csv").unlink()
-    with pytest.raises(UserError, match=r"1/gallery\.csv: no gallery of units \(.*\): run `dvc repro`$"):
-        read_gallery([("ants", "resnet101", "delta", units)])
-    (tmp_path / "runs/activation_maps/filters.csv").unlink()
-    with pytest.raises(UserError, match=r"filters\.csv: no activation maps \(.*\): run `dvc repro`$"):
-        read_maps([("ants", "resnet101", tmp_path / "runs/activation_maps")])
-    with pytest.raises(UserError, match=r"nowhere\.jpg: no picture \(.*\): run `dvc repro`$"):
-        copy_pictures([(tmp_path / "nowhere.jpg", "a.jpg")], tmp_path / "out")
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("part_activation/delta.csv", "seed,part\n0,all\n", r"delta\.csv: no part activation \(.*activation.*\)"),
+        ("dissection/delta/1/units.csv", "", r"1/units\.csv: no dissection \(.*\)"),
+        ("dissection/delta/0/gallery.csv", None, r"0/gallery\.csv: no dissection \(.*\)"),
+        ("dissection/delta/0/unit_0000.jpg", None, r"0/unit_0000\.jpg: no picture \(.*\)"),
+        ("activation_maps/filters.csv", None, r"filters\.csv: no activation maps \(.*\)"),
+        ("activation_maps/delta.npy", "", r"activation_maps: no activation maps \(.*\)"),
+    ],
+)
+def test_a_missing_or_broken_file_is_named(tmp_path, file, content, message):
+    root = write_project(tmp_path / "project", ["ants"])
+    path = root / "runs/ants/resnet101" / file
+    path.unlink() if content is None else path.write_text(content)
+    with chdir(root), pytest.raises(UserError, match=rf"{message}: run `dvc repro`$"):
+        write_tables(Path("reports"), inputs(root))
+        write_figures(Path("reports"), inputs(root))
 
 
 def test_no_detector_at_all_is_a_row_of_zeros():
-    rows = [("a", "b", "delta", 0, 0, "dog", "object", 0.01, False)]
-    columns = ["dataset", "backbone", "method", "seed", "unit", "label", "category", "iou", "detects"]
-    units = pd.DataFrame(rows, columns=columns)
-    sources = pd.DataFrame([("a", "b", "net")], columns=["dataset", "backbone", "source_network"])
-    assert "| a | DELTA | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in detector_table(detectors(units), sources)["md"]
-    assert best_concepts(units).empty
+    nothing = units(("a", "b", "delta", 0, 0, "dog", "object", 0.01, False))
+    assert "| a | DELTA | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in table_4(nothing)
+    assert detectors.concept_frame(nothing, MadeUpInputs).empty
 
 
 def test_a_method_of_one_seed_stands_beside_those_of_several():
-    rows = [
-        ("a", "b", method, seed, "all", 1.0 + seed, 9)
-        for method, seeds in (("l2_fe", 1), ("l2", 2))
-        for seed in range(seeds)
-    ]
+    rows = [("a", "b", method, seed, "all", 1.0 + seed, 9) for method, seed in (("l2_fe", 0), ("l2", 0), ("l2", 1))]
     columns = ["dataset", "backbone", "method", "seed", "part", "activation", "images"]
-    sources = pd.DataFrame([("a", "b", "net")], columns=["dataset", "backbone", "source_network"])
-    table = part_table(pd.DataFrame(rows, columns=columns), sources)
-    assert "| a | 1.000 | 1.500 ± 0.707 |" in table["md"]
-    assert "paper" not in table["md"] + table["tex"]
+    table = parts.paper_layout(parts.part_frame(pd.DataFrame(rows, columns=columns), MadeUpInputs))
+    assert "| a | 1.000 | 1.500 ± 0.707 |" in table.markdown()
+    assert "paper" not in table.markdown() + table.latex()
+
+
+ROBUSTNESS = """
+from delta.report.table import Block, Cell, Column, Row, Table
+from delta.report.tables.base import Collected, Section, Shown
+
+ORDER = 5
+
+def collect(inputs):
+    rows = inputs.read("part_activation", "part_activation/{method}.csv", ["images"])
+    frame = rows.groupby("method")["images"].sum().reset_index()
+    return Collected({"robustness": frame}, {"metrics_robustness": {"images": int(frame["images"].sum())}})
+
+def show(frames):
+    rows = [Row([Cell(row.method), Cell(str(row.images), row.images)]) for row in frames["robustness"].itertuples()]
+    block = Block([Column("Method"), Column("Images", "number")], rows)
+    table = Table("Robustness", "All images.", [block], frames["robustness"])
+    return Shown({"robustness": table}, {"robustness": Section("Robustness", table)})
+"""
+
+
+def test_a_module_in_the_folder_of_tables_is_enough_for_one_more(tmp_path, monkeypatch):
+    (tmp_path / "robustness.py").write_text(ROBUSTNESS)
+    monkeypatch.setattr(registry.tables, "__path__", [*registry.tables.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "delta.report.tables.robustness", raising=False)
+    reports = report(write_project(tmp_path / "project", ["ants"]))
+    # Of each seed, 50 images with any part and 40 + 25 + 0 by part.
+    assert json.loads((reports / "metrics_robustness.json").read_text()) == {"images": 115 * (1 + 4 * 2)}
+    assert body(reports / "tables/robustness.md")[2] == "| delta | 230 |"
+    assert "delta & $230$" in (reports / "tables/robustness.tex").read_text()
+    assert read_table(reports / "tables/robustness.csv")["images"][0] == 230
+    page = (reports / "index.html").read_text(encoding="utf-8")
+    assert '<section id="robustness">' in page.partition('<section id="table4">')[2]
+    assert '<a href="#robustness">Robustness</a>' in page
 
 
 def maps(area: dict[str, float], like: dict[str, float], name: str = "7") -> pd.DataFrame:
@@ -252,7 +296,7 @@ def maps(area: dict[str, float], like: dict[str, float], name: str = "7") -> pd.
 def test_captions_of_the_maps_are_computed(reports):
     filters = read_table(reports / "plots/map_filters.csv").query("dataset == 'ants'")
     rows = read_table(reports / "plots/activation_maps.csv").query("dataset == 'ants'")
-    # The source's dead filter is one of the two on each of three images.
+    # L2-FE's map of filter 300 is constant on each of the three images.
     assert captions.filter_maps(rows, filters) == (
         "Filters 7 and 300: of the 204 of 2,048 filters of layer4.2.conv3 that the source network activates least, "
         "the 2 that the four fine-tuned networks together activate most. Over 3 images, a map is above half of its "
@@ -273,15 +317,15 @@ def test_captions_of_the_maps_are_computed(reports):
 
 
 def test_a_picture_is_held_at_its_size(tmp_path):
-    assert embedded(tmp_path, "a", "", "") is None
+    assert inline_picture(tmp_path, "a", "", "") is None
     Image.new("RGB", (448, 112)).save(tmp_path / "a.jpg")
-    strip = embedded(tmp_path, "a", "", "", dpi=96)
+    strip = inline_picture(tmp_path, "a", "", "", dpi=96)
     assert (strip.width, strip.height) == (448, 112)
     assert strip.source.startswith("data:image/jpeg;base64,/9j/")
     Image.new("RGB", (300, 150)).save(tmp_path / "b.png")
-    figure = embedded(tmp_path, "b", "", "")
+    figure = inline_picture(tmp_path, "b", "", "")
     assert (figure.width, figure.height, figure.source[:15]) == (192, 96, "data:image/png;")
     (tmp_path / "b.svg").write_text("<svg/>")
-    assert embedded(tmp_path, "b", "", "").source.startswith("data:image/svg+xml;")
+    assert inline_picture(tmp_path, "b", "", "").source.startswith("data:image/svg+xml;")
     (tmp_path / "b.svg").write_text("<svg/>" + " " * LARGEST_SVG)
-    assert embedded(tmp_path, "b", "", "").source.startswith("data:image/png;")
+    assert inline_picture(tmp_path, "b", "", "").source.startswith("data:image/png;")

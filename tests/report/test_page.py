@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.helpers.insights import report, write_project
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -22,8 +21,9 @@ from selenium.webdriver.common.keys import Keys
 
 from delta.io.errors import UserError
 from delta.report import captions
-from delta.report.embedding import LARGEST_SVG
+from delta.report.inline_pictures import LARGEST_SVG
 from delta.report.page import Run, write_page
+from tests.helpers.insights import report, write_project
 
 METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 LABELS = dict(zip(METHODS, ["L2-FE", "L2", "L2-SP", "L2-SP(ATT)", "DELTA(w/o ATT)", "DELTA"], strict=True))
@@ -43,6 +43,7 @@ TABLE = [
     "dataset",
     "backbone",
     "method",
+    "method_label",
     "source_network",
     "mean",
     "std",
@@ -75,7 +76,7 @@ def a_run(datasets: list[str], backbones: list[str], seeds: int) -> Run:
         profile="made up",
         datasets={key: {"format": "folder", "train_per_class": 30} for key in datasets},
         backbones={key: {"resize": 256, "crop": 224} for key in backbones},
-        methods=METHODS,
+        methods=list(LABELS.values()),
         seeds=range(seeds),
         fixed=(0.01, 0.01),
         parameters=f"seeds: [0]  # {ATTACK}\n",
@@ -121,7 +122,7 @@ def write_small(reports: Path, seeds: int = 3) -> Path:
     rows = []
     for method, (mean, std, difference, low, high) in SMALL.items():
         interval = (low, high) if seeds > 2 else (NAN, NAN)
-        keys = ("drawn_30", "efficientnet_lite0", method, "EfficientNet-Lite0, ImageNet")
+        keys = ("drawn_30", "efficientnet_lite0", method, LABELS[method], "EfficientNet-Lite0, ImageNet")
         rows.append((*keys, mean, std, seeds, NAN, NAN, difference, *interval))
     pd.DataFrame(rows, columns=TABLE).to_csv(folders(reports) / "tables" / "table1.csv", index=False)
     write_plots(reports, [("drawn_30", "efficientnet_lite0")])
@@ -142,7 +143,7 @@ def write_full(reports: Path) -> Path:
                     change = [NAN] * 3 if method == "l2_sp" else [difference, difference - 1, difference + 1]
                     paper = [NAN, NAN] if dataset == "my_birds" else [round(number.uniform(60, 95), 1), 0.2]
                     source = OF_MIT[backbone] if dataset == "mit_indoors_67" else f"{NAMES[backbone]}, ImageNet"
-                    rows.append((dataset, backbone, method, source, mean, 0.3, 5, *paper, *change))
+                    rows.append((dataset, backbone, method, LABELS[method], source, mean, 0.3, 5, *paper, *change))
         (reports if table == 2 else folders(reports)).joinpath("tables").mkdir(exist_ok=True)
         pd.DataFrame(rows, columns=TABLE).to_csv(reports / "tables" / f"table{table}.csv", index=False)
     write_plots(reports, [(dataset, backbone) for dataset in datasets for backbone in backbones])

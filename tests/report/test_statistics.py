@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from delta.report.statistics import excludes_zero, paired_differences
+from delta.report.statistics import is_significant, paired_differences
 
 
 def results(**top1: list[float]) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def test_two_seeds_give_no_interval():
     assert row["difference"] == 2.5
     assert math.isnan(row["low"])
     assert math.isnan(row["high"])
-    assert not excludes_zero(row["low"], row["high"])
+    assert not is_significant(row["low"], row["high"])
 
 
 def test_pairs_are_seeds_that_both_have():
@@ -56,5 +56,5 @@ def test_without_l2_sp_there_is_nothing_to_compare():
 @pytest.mark.parametrize(
     ("low", "high", "verdict"), [(0.1, 2, True), (-2, -0.1, True), (-0.1, 2, False), (0, 2, False)]
 )
-def test_an_interval_on_one_side_of_zero_excludes_it(low, high, verdict):
-    assert excludes_zero(low, high) == verdict
+def test_an_interval_on_one_side_of_zero_is_significant(low, high, verdict):
+    assert is_significant(low, high) == verdict

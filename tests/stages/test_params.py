@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from delta.io.errors import UserError
-from delta.methods import method_class
-from delta.report.tables import paper_numbers
+from delta.methods.registry import method_class
+from delta.report import paper
 from stages.common.params import load_params
 
 ROOT = Path(__file__).parents[2]
@@ -26,11 +26,11 @@ def test_profiles_are_valid(path):
 
 def test_the_paper_s_profile_is_the_paper_s_protocol():
     """Section 4.2, and the six data sets and two networks of its tables."""
-    params, numbers = load_params(ROOT / "profiles/paper.yaml"), paper_numbers(1)
+    params, numbers = load_params(ROOT / "profiles/paper.yaml"), paper.numbers(1)
     assert set(params.datasets) == set(numbers["dataset"])
     assert set(params.backbones) == set(numbers["backbone"])
     assert {*params.methods, "l2_fe"} == set(numbers["method"])
-    assert set(params.improved_view.methods) == set(paper_numbers(2)["method"])
+    assert set(params.improved_view.methods) == set(paper.numbers(2)["method"])
     training, grid = params.training, params.grid
     assert (training.iterations, training.batch_size, training.decay_after, training.momentum) == (9000, 64, 6000, 0.9)
     assert (training.decay_factor, training.clip_norm, training.precision, len(params.seeds)) == (0.1, None, "fp32", 5)
@@ -38,14 +38,15 @@ def test_the_paper_s_profile_is_the_paper_s_protocol():
     assert views == {"resnet101": (256, 224, 0.01), "inception_v3": (320, 299, 0.001)}
     assert grid.alpha == grid.beta == [0.0001, 0.001, 0.01, 0.1, 0.2]
     assert (grid.datasets, grid.iterations, len(grid.folds)) == (["caltech256_60"], 9000, 5)
-    assert set(params.part_activation.datasets) == set(paper_numbers(3)["dataset"])
-    assert {m.replace("l2_fe", "source") for m in params.part_activation.methods} == set(paper_numbers(3)["method"])
-    assert set(params.dissection.datasets) == set(paper_numbers(4)["dataset"])
-    assert set(params.dissection.methods) == set(paper_numbers(4)["method"])
+    assert set(params.part_activation.datasets) == set(paper.numbers(3)["dataset"])
+    assert set(params.part_activation.methods) == set(paper.numbers(3)["method"])
+    assert set(params.dissection.datasets) == set(paper.numbers(4)["dataset"])
+    assert set(params.dissection.methods) == set(paper.numbers(4)["method"])
     assert params.activation_maps.datasets == ["stanford_dogs_120", "cub_200_2011"]
     assert (params.delta.scale, params.delta.alpha, params.delta.beta) == ("sum", 0.01, 0.01)
-    assert params.source_network("mit_indoors_67", "resnet101").network == "resnet50_places365"
-    assert params.source_network("food_101", "resnet101").network == "resnet101"
+    assert params.datasets["mit_indoors_67"].networks["resnet101"].network == "resnet50_places365"
+    assert not any(dataset.networks for name, dataset in params.datasets.items() if name != "mit_indoors_67")
+    assert params.grid.select == "fixed"
 
 
 def test_the_paper_s_choices_are_the_defaults():
@@ -70,7 +71,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("methods", ["l2", "foo"], "methods: 'foo' is no method; there are delta, delta_wo_att, l2, l2_sp"),
         ("methods", ["l2_fe"], "methods: 'l2_fe' is always trained"),
         ("methods", [], "methods: "),
-        ("methods", ["l2", "l2"], "methods: l2 stands there more than once"),
+        ("methods", ["l2", "l2"], "methods: listed more than once: l2"),
         ("backbones.efficientnet_lite0.network", "vgg", "network: 'vgg' is none of resnet101, .*nor timm:"),
         ("backbones.efficientnet_lite0.feature_layers", [], "feature_layers: "),
         ("backbones.efficientnet_lite0.mean", [0.5, 0.5], "mean"),
@@ -112,7 +113,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("delta.gamma", 1, "delta.gamma: unknown parameter"),
         ("detla", {"alpha": 1}, "detla: unknown parameter"),
         ("seeds", [], "seeds: "),
-        ("seeds", [0, 1, 0], "seeds: 0 stands there more than once"),
+        ("seeds", [0, 1, 0], "seeds: listed more than once: 0"),
         ("seeds", 3, "seeds: .*list"),
         ("seeds", [1.0], r"seeds.0: .*integer \(got 1.0\)"),
         ("seeds", ["1"], "seeds.0: .*integer"),
@@ -121,11 +122,11 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("training.iterations", 10**12, "training.iterations: .*less than or equal to 1000000000"),
         ("downloads.folder", "a\0b", "not readable as YAML: a value with a NUL"),
         ("downloads.folder", "a" * 9999, "or of more than 3000 characters"),
-        ("device", [["a"] * 99] * 99, "device: BackboneConfig should be a valid string$"),
+        ("device", [["a"] * 99] * 99, "device: Input should be a valid string$"),
         ("backbones.efficientnet_lite0.crop", 200, r"crop \(200\) is larger than resize \(96\)"),
         ("grid.alpha", [], "grid.alpha: the grid is empty"),
         ("grid.beta", [0.1, -0.1], r"grid.beta.1: .*greater than or equal to 0 \(got -0.1\)"),
-        ("grid.beta", [0.1, 0.1], "grid.beta: 0.1 stands there more than once"),
+        ("grid.beta", [0.1, 0.1], "grid.beta: listed more than once: 0.1"),
         ("grid.folds", [0], "grid.folds: cross-validation takes two folds at least"),
         ("grid.folds", [0, 2, 3], r"grid.folds: number the folds from 0 without a gap: \[0, 1, 2\]"),
         (
@@ -135,9 +136,10 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ),
         ("grid.datasets", ["cub"], "grid.datasets: 'cub' is none of datasets"),
         ("learning_curves.methods", ["delta", "half"], "Figure 3.* asks for half, which is not trained"),
-        ("methods", ["l2", "delta"], "Figure 3.* asks for l2_sp, which is not trained"),
+        ("methods", ["l2", "delta"], r"improved_view \(Table 2\) asks for l2_sp, l2_sp_att, which is not trained"),
         ("improved_view.methods", ["l2_fe"], "improved_view.methods: 'l2_fe' is no method to fine-tune with"),
-        ("delta.select", "best", "delta.select: .*'fixed' or 'grid'"),
+        ("grid.select", "grid", "grid.select: .*'fixed' or 'best'"),
+        ("delta.select", "fixed", "delta.select: unknown parameter"),
         ("device", "gpu", "device"),
         ("threads", 0, "threads: "),
         ("threads", "two", "threads: "),
@@ -155,8 +157,8 @@ def test_wrong_values_are_named_in_one_line(tmp_path, place, value, message):
     ("text", "message"),
     [
         ("seeds: [0", "not readable as YAML"),
-        ("seeds: [0]\nseeds: [1]\n", "the key 'seeds' stands twice"),
-        ("", "params.yaml: BackboneConfig should be a valid dictionary"),
+        ("seeds: [0]\nseeds: [1]\n", 'found duplicate key "seeds"'),
+        ("", "params.yaml: Input should be a valid dictionary"),
         ("? [a]\n: 1\n", "params.yaml: "),
         ("\x00", "not readable as YAML"),
         ("[" * 9999, "not readable as YAML: maximum recursion depth"),
@@ -167,7 +169,7 @@ def test_wrong_values_are_named_in_one_line(tmp_path, place, value, message):
         ('"a\\nb": 1', "; a b: unknown parameter"),
     ],
 )
-def test_what_is_no_parameter_file(tmp_path, text, message):
+def test_files_that_hold_no_parameters_are_one_error_line(tmp_path, text, message):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=message) as error:
         load_params(tmp_path / "params.yaml")
@@ -179,21 +181,76 @@ def test_a_missing_file(tmp_path):
         load_params(tmp_path / "nowhere.yaml")
 
 
-def test_a_missing_section(tmp_path):
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+def written(tmp_path: Path, values: dict) -> Path:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return tmp_path / "params.yaml"
+
+
+def slice_values() -> dict:
+    return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("section", ["training", "grid", "checkpoints"])
+def test_a_missing_section(section, tmp_path):
+    values = slice_values()
+    del values[section]
+    with pytest.raises(UserError, match=f"{section}: missing"):
+        load_params(written(tmp_path, values))
+
+
+def test_methods_that_are_not_used_need_no_section(tmp_path):
+    values = slice_values()
+    values["methods"] = ["l2_sp"]
+    for section in ("improved_view", "learning_curves", "part_activation", "dissection"):
+        values[section] |= {"datasets": [], "methods": ["l2_sp"]}
+    for section in ("filter_distances", "activation_maps", "grid"):
+        values[section]["datasets"] = []
+    for method in ("l2", "l2_sp_att", "delta_wo_att", "delta"):
+        del values[method]
+    params = load_params(written(tmp_path, values))
+    assert params.delta is None
+    assert params.method("l2_sp").alpha == 0.01
+    assert params.method("l2_fe").weight_decay == 0.0001
+
+
+@pytest.mark.parametrize("method", ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
+def test_a_method_that_is_used_needs_its_section(method, tmp_path):
+    values = slice_values()
+    del values[method]
+    with pytest.raises(UserError, match=f"params.yaml: {method}: missing: a method that is used needs") as error:
+        load_params(written(tmp_path, values))
+    assert "\n" not in str(error.value)
+
+
+def test_the_grid_needs_delta_s_section_even_where_delta_is_not_trained(tmp_path):
+    values = slice_values()
+    values["methods"] = ["l2_sp"]
+    for section in ("improved_view", "learning_curves", "part_activation", "dissection"):
+        values[section] |= {"datasets": [], "methods": ["l2_sp"]}
+    for section in ("filter_distances", "activation_maps"):
+        values[section]["datasets"] = []
     del values["delta"]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    with pytest.raises(UserError, match="delta: missing"):
-        load_params(tmp_path / "params.yaml")
+    with pytest.raises(UserError, match="delta: missing: a method that is used needs"):
+        load_params(written(tmp_path, values))
 
 
-def test_the_grid_s_winner_needs_a_grid(tmp_path):
-    values = yaml.safe_load(changed(tmp_path, "delta.select", "grid").read_text())
-    assert load_params(tmp_path / "params.yaml").delta.select == "grid"
-    values["grid"]["datasets"] = []
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    with pytest.raises(UserError, match="delta.select: grid needs a grid of drawn_30"):
-        load_params(tmp_path / "params.yaml")
+@pytest.mark.parametrize("what", ["datasets", "backbones"])
+def test_the_grid_s_best_needs_a_grid_of_everything(what, tmp_path):
+    values = slice_values()
+    values["grid"]["select"] = "best"
+    assert load_params(written(tmp_path, values)).grid.select == "best"
+    added = "more"
+    values[what] = values[what] | {added: next(iter(values[what].values()))}
+    with pytest.raises(UserError, match=f"grid.select: best needs a grid of more: add it to grid.{what}"):
+        load_params(written(tmp_path, values))
+
+
+def test_keys_given_twice_are_refused_at_any_depth(tmp_path):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for twice in ("  alpha: 0.01\n", "  beta: 0.01\n"):
+        (tmp_path / "params.yaml").write_text(text.replace(twice, 2 * twice, 1), encoding="utf-8")
+        with pytest.raises(UserError, match=f'not readable as YAML: .*found duplicate key "{twice.strip()[:-6]}"'):
+            load_params(tmp_path / "params.yaml")
 
 
 def test_a_cell_decays_at_the_same_share_of_its_iterations():

@@ -1,4 +1,4 @@
-"""Pictures as the page holds them: data URIs with their size."""
+"""Pictures inside the page's HTML, as data URIs, so that the page is one file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from PIL import Image
 
-LARGEST_SVG = 300_000  # bytes; beyond it the picture of an SVG is slow to draw, and the PNG is taken
+LARGEST_SVG = 300_000  # bytes; browsers draw a larger SVG slowly, so the PNG is taken
 FIGURE_DPI = 150
 CSS_DPI = 96
-KINDS = {".jpg": "jpeg", ".png": "png", ".svg": "svg+xml"}
+MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the page holds it; width and height in CSS pixels."""
+    """A picture with its description; source is a data URI, width and height are CSS pixels."""
 
     title: str
     caption: str
@@ -25,8 +25,8 @@ class Picture:
     height: int
 
 
-def embedded(folder: Path, name: str, title: str, caption: str, dpi: int = FIGURE_DPI) -> Picture | None:
-    """The picture `name` of a folder, a JPEG or a PNG that may have an SVG beside it; None where there is none.
+def inline_picture(folder: Path, name: str, title: str, caption: str, dpi: int = FIGURE_DPI) -> Picture | None:
+    """The picture `name` of a folder, a JPEG or PNG; None if there is none. An SVG beside it is preferred.
 
     Args:
         name: without its suffix.
@@ -39,5 +39,5 @@ def embedded(folder: Path, name: str, title: str, caption: str, dpi: int = FIGUR
         width, height = (round(length * CSS_DPI / dpi) for length in image.size)
     vector = folder / f"{name}.svg"
     file = vector if vector.exists() and vector.stat().st_size <= LARGEST_SVG else pixels
-    source = f"data:image/{KINDS[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
+    source = f"data:{MEDIA_TYPES[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
     return Picture(title, caption, source, width, height)

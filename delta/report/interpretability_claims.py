@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from delta.report.judgement import Claim, Judgement, empty, judged, lacking
-from delta.report.map_measures import concentration, likeness
-from delta.report.names import features
-from delta.report.part_tables import DIGITS
-from delta.report.statistics import correlation, count
+from delta.report import paper
+from delta.report.map_statistics import correlations_with_l2_sp, mean_areas
+from delta.report.names import network_label
+from delta.report.statistics import format_correlation, format_count
+from delta.report.tables.parts import DIGITS
+from delta.report.verdicts import Claim, Outcome, check_claim, is_empty, missing_methods
 
-FIVE = ("l2_fe", "l2", "l2_sp", "delta_wo_att", "delta")  # the columns of Table 3 and of Figures 1, 6 and 7
 RISING = ("objects", "scenes", "parts", "colors")
 LEAST_RISES = 3
 COMPARABLE = 0.2  # of L2-SP's textures: the paper's own numbers differ by up to 18 %
 
 
 def part_claim(table3: pd.DataFrame | None) -> Claim:
-    return judged(
+    return check_claim(
         "DELTA has the highest activation at the parts of all five networks.",
         "Section 4.4, Table 3",
         "No other network in the table has a larger mean over the seeds.",
@@ -48,68 +48,70 @@ def detector_claims(table4: pd.DataFrame | None) -> list[Claim]:
             _comparable_textures,
         ),
     ]
-    nothing = "no data set of this run has its networks dissected"
-    return [judged(text, "Section 4.4, Table 4", rule, table4, nothing, rest) for text, rule, rest in claims]
+    no_data = "no data set of this run has its networks dissected"
+    return [check_claim(text, "Section 4.4, Table 4", rule, table4, no_data, check) for text, rule, check in claims]
 
 
 def map_claims(maps: pd.DataFrame | None) -> list[Claim]:
-    source, nothing = "Section 4.4, Figures 6 and 7", "no activation maps in this run"
-    maps = None if empty(maps) else maps[maps["map"] != "network"]
+    source, no_data = "Section 4.4, Figures 6 and 7", "no activation maps in this run"
+    maps = None if is_empty(maps) else maps[maps["map"] != "network"]
     return [
-        judged(
+        check_claim(
             "Without attention DELTA's activation maps are more or less L2-SP's; attention changes them.",
             source,
             "Averaged over the shown images and filters, the correlation with L2-SP's map is larger for DELTA(w/o ATT) "
             "than for DELTA; a map without any contrast has none and is left out.",
             maps,
-            nothing,
+            no_data,
             _attention_changes_maps,
         ),
-        judged(
+        check_claim(
             "With attention the maps are more concentrated.",
             source,
             "The share of the image on which a map is above half of its range, averaged over the shown images and "
             "filters, is the smallest of the five networks for DELTA; a map without any contrast is left out.",
             maps,
-            nothing,
+            no_data,
             _maps_are_concentrated,
         ),
     ]
 
 
-def _highest_at_the_parts(rows: pd.DataFrame) -> Judgement:
+def _highest_at_the_parts(rows: pd.DataFrame) -> Outcome:
     table = rows.set_index("method")
-    if absent := lacking(table.index, *FIVE):
-        return absent
-    evidence = _first_and_next(table["mean"])
-    if table["paper_mean"][list(FIVE)].notna().all():
-        evidence += f"; in the paper {_first_and_next(table['paper_mean'].dropna())}"
+    if missing := missing_methods(table.index, *paper.INTERPRETED_METHODS):
+        return missing
+    evidence = _delta_and_next_best(table["mean"])
+    if table["paper_mean"][list(paper.INTERPRETED_METHODS)].notna().all():
+        evidence += f"; in the paper {_delta_and_next_best(table['paper_mean'].dropna())}"
     return bool(table["mean"]["delta"] >= table["mean"].max()), evidence
 
 
-def _first_and_next(means: pd.Series) -> str:
+def _delta_and_next_best(means: pd.Series) -> str:
+    """DELTA's mean part activation and the best of the others."""
     others = means.drop("delta")
     best = others.idxmax()
-    return f"DELTA {means['delta']:.{DIGITS}f}, the best of the others {features(best)} {others[best]:.{DIGITS}f}"
+    delta, next_best = f"{means['delta']:.{DIGITS}f}", f"{others[best]:.{DIGITS}f}"
+    return f"DELTA {delta}, the best of the others {network_label(best)} {next_best}"
 
 
-def _more_detectors(rows: pd.DataFrame) -> Judgement:
-    if absent := lacking(rows["method"].unique(), "delta", "l2_sp"):
-        return absent
+def _more_detectors(rows: pd.DataFrame) -> Outcome:
+    if missing := missing_methods(rows["method"].unique(), "delta", "l2_sp"):
+        return missing
     delta, l2_sp = (_means(rows, method)["sum"] for method in ("delta", "l2_sp"))
     return bool(delta > l2_sp), _against(rows, ["sum"])
 
 
-def _more_of_most_kinds(rows: pd.DataFrame) -> Judgement:
-    if absent := lacking(rows["method"].unique(), "delta", "l2_sp"):
-        return absent
+def _more_of_most_kinds(rows: pd.DataFrame) -> Outcome:
+    if missing := missing_methods(rows["method"].unique(), "delta", "l2_sp"):
+        return missing
     gains = (_means(rows, "delta") - _means(rows, "l2_sp"))[list(RISING)]
     return bool((gains >= 0).all() and (gains > 0).sum() >= LEAST_RISES), _against(rows, RISING)
 
 
-def _comparable_textures(rows: pd.DataFrame) -> Judgement:
-    if absent := lacking(rows["method"].unique(), "delta", "l2_sp"):
-        return absent
+def _comparable_textures(rows: pd.DataFrame) -> Outcome:
+    if missing := missing_methods(rows["method"].unique(), "delta", "l2_sp"):
+        return missing
     delta, l2_sp = (_means(rows, method)["textures"] for method in ("delta", "l2_sp"))
     return bool(abs(delta - l2_sp) <= COMPARABLE * l2_sp), _against(rows, ["textures"])
 
@@ -119,7 +121,7 @@ def _means(rows: pd.DataFrame, method: str, column: str = "mean") -> pd.Series:
 
 
 def _against(rows: pd.DataFrame, metrics: Sequence[str]) -> str:
-    """DELTA's numbers against L2-SP's, and the paper's where it has them."""
+    """DELTA's counts against L2-SP's, and the paper's if it has them."""
     sentences = []
     for column, start in (("mean", ""), ("paper_mean", "in the paper ")):
         delta, l2_sp = (_means(rows, method, column)[list(metrics)] for method in ("delta", "l2_sp"))
@@ -132,24 +134,24 @@ def _against(rows: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 
 def _number(mean: float) -> str:
-    return count(mean, float("nan")) if mean == round(mean) else f"{mean:.1f}"
+    return format_count(mean, float("nan")) if mean == round(mean) else f"{mean:.1f}"
 
 
-def _attention_changes_maps(rows: pd.DataFrame) -> Judgement:
-    if absent := lacking(rows["method"].unique(), "delta_wo_att", "delta"):
-        return absent
-    found = likeness(rows)
+def _attention_changes_maps(rows: pd.DataFrame) -> Outcome:
+    if missing := missing_methods(rows["method"].unique(), "delta_wo_att", "delta"):
+        return missing
+    found = correlations_with_l2_sp(rows)
     if found.empty:
         return "no filter's map that has contrast with all of L2-SP, DELTA(w/o ATT) and DELTA"
-    evidence = ", ".join(f"{features(method)} {correlation(value)}" for method, value in found.items())
+    evidence = ", ".join(f"{network_label(method)} {format_correlation(value)}" for method, value in found.items())
     return bool(found["delta_wo_att"] > found["delta"]), evidence
 
 
-def _maps_are_concentrated(rows: pd.DataFrame) -> Judgement:
-    if absent := lacking(rows["method"].unique(), *FIVE):
-        return absent
-    areas, flat = concentration(rows[rows["method"].isin(FIVE)])
-    if dead := [features(method) for method in FIVE if method not in areas]:
-        return f"no filter's map of {' and '.join(dead)} has any contrast"
-    evidence = ", ".join(f"{features(method)} {areas[method]:.1f} %" for method in FIVE)
-    return bool(areas["delta"] <= areas.min()), evidence + flat
+def _maps_are_concentrated(rows: pd.DataFrame) -> Outcome:
+    if missing := missing_methods(rows["method"].unique(), *paper.INTERPRETED_METHODS):
+        return missing
+    areas, left_out = mean_areas(rows[rows["method"].isin(paper.INTERPRETED_METHODS)])
+    if constant := [network_label(method) for method in paper.INTERPRETED_METHODS if method not in areas]:
+        return f"no filter's map of {' and '.join(constant)} has any contrast"
+    evidence = ", ".join(f"{network_label(method)} {areas[method]:.1f} %" for method in paper.INTERPRETED_METHODS)
+    return bool(areas["delta"] <= areas.min()), evidence + left_out

@@ -1,0 +1,49 @@
+"""All of the report's figures and their data, as files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from delta.analysis.map_files import read_maps
+from delta.io.errors import UserError
+from delta.io.files import atomic_folder
+from delta.report import figures
+from delta.report.inputs import Inputs
+from delta.report.map_figures import write_map_pictures
+from delta.report.plot_data import PAIR, plot_tables, read_distances, unit_pictures
+from delta.report.results import read_table
+
+
+def write_figures(reports: Path, inputs: Inputs) -> None:
+    """Write the figures' data, `plots/<name>.csv`, then the figures; Tables 1 and 2 must be there.
+
+    Raises:
+        UserError: a run or an analysis's output is missing or unreadable.
+    """
+    tables = plot_tables(inputs)
+    with atomic_folder(reports / "plots") as out:
+        for name, table in tables.items():
+            table.round(6).to_csv(out / f"{name}.csv", index=False)
+
+    table1, table2 = (read_table(reports / "tables" / f"table{number}.csv") for number in (1, 2))
+    with atomic_folder(reports / "figures") as out:
+        figures.save(figures.accuracy(table1, table2), out, "accuracy")
+        for pair, rows in tables["learning_curves"].groupby(PAIR, sort=False):
+            figures.save(figures.learning_curves(rows), out, "-".join(["figure3", *pair]))
+        for pair, rows in tables["grid"].groupby(PAIR, sort=False):
+            figures.save(figures.grid_search(rows, inputs.fixed), out, "-".join(["figure4", *pair]))
+        for pair, rows in read_distances(inputs).groupby(PAIR, sort=False):
+            figures.save(figures.filter_distances(rows), out, "-".join(["figure5", *pair]))
+        for dataset, backbone, folder in inputs.outputs("activation_maps", "activation_maps"):
+            write_map_pictures(out, read_maps(folder), dataset, backbone)
+        _copy_pictures(unit_pictures(inputs), out / "units")
+
+
+def _copy_pictures(pictures: list[tuple[Path, str]], out: Path) -> None:
+    for original, name in pictures:
+        out.mkdir(exist_ok=True)
+        try:
+            shutil.copyfile(original, out / name)
+        except OSError as error:
+            raise UserError(f"{original}: no picture ({error}): run `dvc repro`") from None

@@ -1,0 +1,112 @@
+"""What the report is made from: the runs' results and the analyses' outputs that params.yaml asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from delta.report.names import SOURCE_LABEL
+from delta.report.results import gather, read_results
+
+# The settings that a run is trained in, with the section of params.yaml that asks for them.
+SECTIONS = {"improved": "improved_view", "exponential": "learning_curves"}
+
+
+class Paths(Protocol):
+    """Where the pipeline keeps its files, see `stages.common.paths`."""
+
+    def run_folder(self, dataset: str, backbone: str, method: str, seed: int, setting: str = "default") -> Path: ...
+
+    def analysis_output(self, dataset: str, backbone: str, name: str) -> Path: ...
+
+    def fold_file(self, dataset: str, backbone: str, fold: int) -> Path: ...
+
+
+class Inputs:
+    """What the runs and the analyses left, as data frames.
+
+    Attributes:
+        params: the validated params.yaml; its sections are attributes.
+    """
+
+    def __init__(self, params: Any, paths: Paths):
+        self.params = params
+        self._paths = paths
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """The runs of Table 1, one per row, see `delta.report.results.read_results`."""
+        return self.runs_with("default")
+
+    def runs_with(self, setting: str, section: str | None = None) -> pd.DataFrame:
+        """The runs of one setting, `default`, `improved` or `exponential`, one per row; empty for none.
+
+        Args:
+            section: of params.yaml, which lists their datasets, backbones and methods; left out, it is the one that
+                asks for the setting, and for `default` all of params.yaml.
+
+        Raises:
+            UserError: naming the first run that is missing or unreadable.
+        """
+        if section := section or SECTIONS.get(setting):
+            chosen = getattr(self.params, section)
+            names = (chosen.datasets, chosen.backbones, chosen.methods)
+        else:
+            names = (self.params.datasets, self.params.backbones, ["l2_fe", *self.params.methods])
+        keys = product(*names, self.params.seeds)
+        return read_results((*key, self._paths.run_folder(*key, setting)) for key in keys)
+
+    def unused_runs(self, root: Path) -> list[Path]:
+        """The run folders below `root` that params.yaml does not name."""
+        used = {run for setting in ("default", *SECTIONS) for run in self.runs_with(setting)["run"]}
+        return sorted({file.parent for file in root.glob("*/*/*/*/result.json")} - used)
+
+    @property
+    def network_labels(self) -> dict[str, str]:
+        """The printed name of each method's network in the experiments that look at features; L2-FE's is SRC."""
+        return dict(zip(self.runs["method"], self.runs["method_label"], strict=True)) | {"l2_fe": SOURCE_LABEL}
+
+    @property
+    def sources(self) -> pd.DataFrame:
+        """The source network of each data set and backbone: dataset, backbone, source_network."""
+        return self.runs[["dataset", "backbone", "source_network"]].drop_duplicates(["dataset", "backbone"])
+
+    @property
+    def fixed(self) -> tuple[float, float] | None:
+        """DELTA's α and β outside the grid search; None for params.yaml without DELTA, which has no grid either."""
+        delta = self.params.delta
+        return (delta.alpha, delta.beta) if delta else None
+
+    def outputs(self, section: str, name: str) -> Iterator[tuple[Any, ...]]:
+        """An analysis's outputs: dataset, backbone, then method and seed where `name` has them, then the path.
+
+        Args:
+            section: the analysis's section of params.yaml, which lists its datasets, backbones and methods.
+            name: of the output, below the folder of a data set and backbone; `{method}` and `{seed}` stand for each
+                of the section's methods and of the seeds.
+        """
+        chosen = getattr(self.params, section)
+        methods = chosen.methods if "{method}" in name else [None]
+        seeds = self.params.seeds if "{seed}" in name else [None]
+        for dataset, backbone, method, seed in product(chosen.datasets, chosen.backbones, methods, seeds):
+            path = self._paths.analysis_output(dataset, backbone, name.format(method=method, seed=seed))
+            yield (dataset, backbone, *(key for key in (method, seed) if key is not None), path)
+
+    def read(self, section: str, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        """An analysis's CSV files as one table: dataset, backbone, method and seed as in `outputs`, then `columns`.
+
+        Raises:
+            UserError: a file is missing, is no table or lacks a column.
+        """
+        keys = ["dataset", "backbone", *(key for key in ("method", "seed") if f"{{{key}}}" in name)]
+        return gather(self.outputs(section, name), keys, columns, section.replace("_", " "))
+
+    def fold_files(self) -> list[Path]:
+        """The files of the grid search, one for each data set, backbone and fold."""
+        grid = self.params.grid
+        return [self._paths.fold_file(*key) for key in product(grid.datasets, grid.backbones, grid.folds)]

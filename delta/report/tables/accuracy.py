@@ -1,0 +1,172 @@
+"""Tables 1 and 2: top-1 accuracy by data set, backbone and method, in the default and in the improved view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from delta.report import paper
+from delta.report.inputs import Inputs
+from delta.report.names import display, label
+from delta.report.results import KEYS, Metrics, mean_and_std, nested_metrics, per_seed
+from delta.report.sources import source_note, unusual_sources
+from delta.report.statistics import (
+    LEAST_SEEDS,
+    REFERENCE,
+    format_interval,
+    format_mean,
+    is_significant,
+    paired_differences,
+)
+from delta.report.table import Block, Cell, Column, Row, Table, sort_value
+from delta.report.tables.base import Collected, Section, Shown
+
+ORDER = 1
+
+SETTINGS = {"table1": "default", "table2": "improved"}
+METRICS = {"table1": "metrics", "table2": "metrics_improved"}
+TITLES = {
+    "table1": "Table 1: top-1 accuracy (%)",
+    "table2": "Table 2: top-1 accuracy (%) with the improved view",
+}
+IMPROVED_VIEW = "Images keep their aspect ratio, and the logits of ten crops of a test image are averaged. "
+
+
+def collect(inputs: Inputs) -> Collected:
+    """The accuracies of all runs, and the metrics `metrics` and `metrics_improved`."""
+    runs = {name: inputs.runs if name == "table1" else inputs.runs_with(SETTINGS[name]) for name in SETTINGS}
+    return Collected(
+        frames={name: accuracy_frame(int(name[-1]), rows) for name, rows in runs.items() if not rows.empty},
+        metrics={METRICS[name]: accuracy_metrics(rows) for name, rows in runs.items()},
+    )
+
+
+def show(frames: Mapping[str, pd.DataFrame]) -> Shown:
+    """Tables 1 and 2 as the paper lays them out, one column per method, and for the page with one row per method."""
+    found = {name: frames[name] for name in SETTINGS if name in frames}
+    return Shown(
+        tables={name: paper_layout(name, frame) for name, frame in found.items()},
+        sections={name: Section(f"Table {name[-1]}", page_layout(name, frame)) for name, frame in found.items()},
+    )
+
+
+def accuracy_metrics(runs: pd.DataFrame) -> Metrics:
+    """By data set, backbone and method: top1_mean, top1_std (not for one seed) and per_seed, percent."""
+
+    def entry(rows: pd.DataFrame) -> dict[str, Any]:
+        top1 = rows.set_index("seed")["top1"]
+        return mean_and_std("top1", top1) | {"per_seed": per_seed(top1)}
+
+    return nested_metrics(runs, entry)
+
+
+def accuracy_frame(number: int, runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per data set, backbone and method: method_label, source_network, mean, std, seeds, the paper's
+    paper_mean and paper_std, the difference to L2-SP with its confidence interval low and high, and device.
+
+    The difference is paired by seed, see `delta.report.statistics.paired_differences`. What does not exist is NaN, such
+    as the deviation of one seed or the paper's value for a user's own data set.
+
+    Args:
+        number: of the paper's table to compare with, 1 or 2.
+        runs: see `delta.report.results.read_results`.
+    """
+    groups = runs.groupby([*KEYS, "method_label", "source_network"], sort=False)["top1"]
+    summary = groups.agg(mean="mean", std="std", seeds="size").reset_index()
+    numbers = paper.numbers(number).drop(columns="metric")
+    summary = summary.merge(numbers.rename(columns={"mean": "paper_mean", "std": "paper_std"}), how="left", on=KEYS)
+    summary = summary.merge(paired_differences(runs), how="left", on=KEYS)
+    devices = runs.groupby(KEYS, sort=False)["device"].agg(lambda each: ", ".join(each.unique()))
+    return summary.merge(devices.reset_index(), on=KEYS)
+
+
+def paper_layout(name: str, frame: pd.DataFrame) -> Table:
+    """The table as the paper has it: one row per data set, one column per method, one block per backbone.
+
+    Args:
+        name: `table1` or `table2`.
+        frame: see `accuracy_frame`.
+    """
+    labels, sources, blocks = dict(zip(frame["method"], frame["method_label"], strict=True)), unusual_sources(frame), []
+    for backbone, block in frame.groupby("backbone", sort=False):
+        columns = [Column(display(backbone)), *(Column(text, "number") for text in labels.values())]
+        rows = []
+        for dataset, cells in block.groupby("dataset", sort=False):
+            source = sources.get((dataset, backbone), "")
+            first, numbers = Cell(display(dataset), qualifier=source), [_accuracy(cell) for cell in cells.itertuples()]
+            rows.append(Row([first, *numbers], paper_source=paper.source_network(dataset, backbone) if source else ""))
+        blocks.append(Block(columns, rows))
+    legend = _paper_layout_legend(frame) + source_note(frame)
+    return Table(TITLES[name], legend, blocks, frame, below_heading=f"minus {label(REFERENCE)}")
+
+
+def page_layout(name: str, frame: pd.DataFrame) -> Table:
+    """The table as the page has it: one row per data set and method, one block per backbone.
+
+    Args:
+        name: `table1` or `table2`.
+        frame: see `accuracy_frame`.
+    """
+    sources, blocks = unusual_sources(frame), []
+    for backbone, block in frame.groupby("backbone", sort=False):
+        has_paper, has_difference = (block[column].notna().any() for column in ("paper_mean", "difference"))
+        columns = [Column("Data set"), Column("Method"), Column("Top-1 (%)", "number")]
+        columns += [Column("Paper (%)", "number")] if has_paper else []
+        difference = Column(f"Difference to {label(REFERENCE)} (points)", "number", marked=True)
+        columns += [difference] if has_difference else []
+        rows = []
+        for dataset, group in block.groupby("dataset", sort=False):
+            name_cell = Cell(display(dataset), qualifier=sources.get((dataset, backbone), ""))
+            for number, row in enumerate(group.itertuples()):
+                top1 = Cell(format_mean(row.mean, row.std), row.mean, best=row.mean == group["mean"].max())
+                cells = [name_cell, Cell(row.method_label), top1]
+                theirs = Cell(format_mean(row.paper_mean, row.paper_std), sort_value(row.paper_mean))
+                cells += [theirs] if has_paper else []
+                cells += [_difference(row)] if has_difference else []
+                rows.append(Row(cells, starts_group=number == 0))
+        blocks.append(Block(columns, rows, display(backbone)))
+    legend = (IMPROVED_VIEW if name == "table2" else "") + _page_legend(frame) + source_note(frame)
+    return Table(TITLES[name], legend, blocks, frame)
+
+
+def _accuracy(row: Any) -> Cell:
+    """The mean, the paper's mean in brackets, and below it the difference to L2-SP."""
+    difference = _difference(row)
+    return Cell(
+        format_mean(row.mean, row.std),
+        row.mean,
+        paper=format_mean(row.paper_mean, row.paper_std),
+        below=difference if difference.text else None,
+    )
+
+
+def _difference(row: Any) -> Cell:
+    """The difference to L2-SP with its interval; empty for L2-SP itself."""
+    mark = ("above" if row.low > 0 else "below") if is_significant(row.low, row.high) else ""
+    return Cell(format_interval(row.difference, row.low, row.high), sort_value(row.difference), mark=mark)
+
+
+def _paper_layout_legend(frame: pd.DataFrame) -> str:
+    seeds = int(frame["seeds"].iloc[0])
+    text = f"Mean ± sample standard deviation over {'one seed' if seeds == 1 else f'{seeds} seeds'}; in brackets the "
+    text += "paper's value, where it has one."
+    if frame["difference"].notna().any():
+        text += f" Below: the mean difference to {label(REFERENCE)}, paired by seed"
+        if frame["low"].notna().any():
+            text += ", and its 95 % confidence interval, with * where that excludes 0."
+        else:
+            text += f"; a confidence interval takes at least {LEAST_SEEDS} seeds."
+    return text
+
+
+def _page_legend(frame: pd.DataFrame) -> str:
+    seeds = int(frame["seeds"].max())
+    text = "Top-1 of one seed." if seeds == 1 else f"Mean top-1 ± sample standard deviation over {seeds} seeds."
+    if frame["difference"].isna().all():
+        return f"{text} There is nothing to compare with {label(REFERENCE)}."
+    text += f" The difference to {label(REFERENCE)} is paired by seed"
+    if frame["low"].isna().all():
+        return f"{text}; {'one seed gives' if seeds == 1 else 'two seeds give'} no interval."
+    return f"{text}, with its 95 % confidence interval, marked ▲ or ▼ where that excludes 0."

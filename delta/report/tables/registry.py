@@ -1,0 +1,57 @@
+"""Every module of tables, found by its presence, and what the stages do with all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import pandas as pd
+
+from delta.io.files import atomic_file, atomic_folder
+from delta.report import tables
+from delta.report.inputs import Inputs
+from delta.report.results import read_table
+from delta.report.tables.base import ReportTables, Section
+
+
+def report_tables() -> list[ReportTables]:
+    """The modules of this folder, in their order on the page."""
+    names = [module.name for module in iter_modules(tables.__path__) if module.name not in ("base", "registry")]
+    return sorted((import_module(f"{tables.__name__}.{name}") for name in names), key=lambda module: module.ORDER)
+
+
+def write_tables(reports: Path, inputs: Inputs) -> None:
+    """Write every metrics file, `<name>.json`, and every table, `tables/<name>.md`, `.tex` and `.csv`.
+
+    Raises:
+        UserError: a run or an analysis's output is missing or unreadable.
+    """
+    modules = report_tables()
+    collected = [module.collect(inputs) for module in modules]
+    for found in collected:
+        for name, values in found.metrics.items():
+            with atomic_file(reports / f"{name}.json") as scratch:
+                scratch.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with atomic_folder(reports / "tables") as out:
+        for module, found in zip(modules, collected, strict=True):
+            shown = module.show({name: frame for name, frame in found.frames.items() if not frame.empty})
+            for name, table in shown.tables.items():
+                for suffix, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
+                    (out / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+
+
+def read_tables(reports: Path) -> dict[str, pd.DataFrame]:
+    """The frames of all tables that `write_tables` wrote, by name.
+
+    Raises:
+        UserError: a file is no table.
+    """
+    return {file.stem: read_table(file) for file in sorted((reports / "tables").glob("*.csv"))}
+
+
+def page_sections(frames: Mapping[str, pd.DataFrame]) -> dict[str, Section]:
+    """The page's sections by their anchors, in order."""
+    return {name: section for module in report_tables() for name, section in module.show(frames).sections.items()}
