@@ -1,7 +1,7 @@
-"""Draw docs/your-own-data.svg from docs/your-own-data.csv, the test top-1 of every run: `python -m docs.your_own_data`.
+"""Draw docs/own-data.svg from docs/own-data.csv: `python -m docs.own_data`.
 
-The table has a row a run, all in the default view but for the methods that end in -improved: photographs a class to
-train on, method, alpha (none for L2-FE and L2), seed and top1 (percent).
+The table has one row per run: training photographs per class, method, alpha (none for L2-FE and L2), seed and test
+top-1 (percent). Runs are in the default view, except those of methods that end in -improved.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from delta.report.figure_style import LOOKS, RC
 DOCS = Path(__file__).parent
 NAMES = {"l2_fe": "L2-FE", "l2": "L2", "l2_sp": "L2-SP", "delta": "DELTA"}
 
-runs = pd.read_csv(DOCS / "your-own-data.csv")
+runs = pd.read_csv(DOCS / "own-data.csv")
 cells = runs.groupby(["train_per_class", "method", "alpha"], dropna=False)["top1"].agg(["mean", "std"]).reset_index()
 most = cells["train_per_class"].max()
 with plt.rc_context(RC):
@@ -48,4 +48,4 @@ with plt.rc_context(RC):
     by_number.minorticks_off()
     by_number.set_title("α = 0.01")
     by_number.legend(loc="lower right")
-    figure.savefig(DOCS / "your-own-data.svg", metadata={"Date": None})
+    figure.savefig(DOCS / "own-data.svg", metadata={"Date": None})

@@ -1,0 +1,91 @@
+"""docs/own-data.md: what it tells a reader to write and to run is written and run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from delta import export
+from delta.predict import command
+from tests.helpers.clone import ROOT, Clone
+from tests.helpers.guides import blocks, commands, merged
+from tests.helpers.small_slice import SMALL
+
+GUIDE = ROOT / "docs/own-data.md"
+PROFILE = yaml.safe_load((ROOT / "profiles/folder.yaml").read_text(encoding="utf-8"))
+
+
+def test_every_block_is_of_a_kind_that_is_tried():
+    assert {(block.language, block.file) for block in blocks(GUIDE)} == {
+        ("", ""),  # what a command prints, or a list of files
+        ("sh", ""),
+        ("yaml", "params.yaml"),
+        ("python", ""),
+    }
+
+
+@pytest.mark.parametrize("words", commands(GUIDE), ids=" ".join)
+def test_every_command_exists(words):
+    """Its options, parameters and files; what it does is for the test of the whole guide."""
+    match words:
+        case ["python", "-m", "delta.predict", *arguments]:
+            command.parser().parse_args(arguments)
+        case ["python", "-m", "delta.export", *arguments]:
+            export.parser().parse_args(arguments)
+        case ["dvc", "exp", "run", *options]:
+            for name in (option.partition("=")[0] for option in options if "=" in option):
+                section, _, key = name.partition(".")
+                assert key in PROFILE[section]
+        case ["cp", source, "params.yaml"]:
+            assert (ROOT / source).is_file()
+        case _:
+            assert words[0] == "export" or words in (["dvc", "repro"], ["dvc", "exp", "show"])
+
+
+def shrunk(values: dict) -> dict:
+    """The same parameters for a run of seconds a stage."""
+    small = {name: SMALL[name] for name in ("backbones", "seeds", "training")}
+    small["datasets"] = {"photographs": {"train_per_class": 3, "test_per_class": 2}}
+    small["grid"] = {"alpha": [0.001, 0.1], "beta": [0.1], "folds": [0, 1], "iterations": 2}
+    small["improved_view"] = {"methods": ["delta"]}
+    small["learning_curves"] = small["filter_distances"] = small["activation_maps"] = {"datasets": []}
+    small["methods"] = ["l2", "delta"]
+    return merged(values, small)
+
+
+@pytest.mark.slice
+def test_the_whole_guide(tmp_path):
+    """Its blocks one after the other, as a reader would take them, with parameters that take seconds."""
+    clone = Clone.of_project(tmp_path / "clone")
+    noise = np.random.default_rng(0)
+    for place, label in enumerate(("cat", "dog")):
+        for folder, count in ((f"photographs/{label}", 5), ("new", 1)):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                pixels = noise.integers(120 * place, 120 * place + 90, (50, 60, 3), dtype=np.uint8)
+                name = f"{number + 1}.jpg" if count > 1 else f"{label}.jpg"
+                Image.fromarray(pixels).save(tmp_path / folder / name)
+    params, printed = clone.root / "params.yaml", []
+    for block in blocks(GUIDE):
+        if block.language == "yaml":
+            values = merged(yaml.safe_load(params.read_text()), yaml.safe_load(block.text))
+            params.write_text(yaml.safe_dump(shrunk(values), sort_keys=False))
+        elif block.language:
+            shell = ["bash", "-euc"] if block.language == "sh" else ["python", "-c"]
+            printed.append((block.text, clone.run(*shell, block.text)))
+    (predicted,) = (json.loads(out) for text, out in printed if "--json" in text)
+    assert [entry["image"] for entry in predicted] == ["../new/cat.jpg", "../new/dog.jpg"]
+    best = {entry["image"]: entry["predictions"][0]["class"] for entry in predicted}
+    (library,) = (out for text, out in printed if "Classifier.open" in text)
+    assert library.splitlines() == [f"{image} {name}" for image, name in best.items()]
+    (onnx,) = (out for text, out in printed if "onnxruntime" in text)
+    exported = "runs/photographs/efficientnet_lite0/delta/0"
+    table = clone.run("python", "-m", "delta.predict", exported, "../new/cat.jpg", "--top", "1")
+    assert onnx.strip() == table.splitlines()[1].split()[1]
+    assert "| L2-FE | L2 | DELTA |" in clone.read("reports/tables/table1.md")
+    chosen = json.loads(clone.read("data/selected/photographs/efficientnet_lite0/delta.json"))
+    assert chosen["beta"] == 0.1  # of the grid, not the section's 0.01
