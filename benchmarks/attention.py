@@ -1,10 +1,10 @@
-"""What filter importance costs and how good its estimate is: removed filter by filter, exactly, and by `fisher`.
+"""Speed and quality of filter importance: brute force, the estimator `exact` and the estimator `fisher`.
 
     OMP_NUM_THREADS=2 python -m benchmarks.attention > benchmarks/attention.md
 
-Brute force sets one filter's weights to zero and passes all images through the whole network, once a filter. Speed is
-measured on a few filters of each layer, side by side; quality on the slice's own L2-FE network, and on another run that
-`--run` and `--packed` name.
+Brute force sets one filter's weights to zero and runs a full forward pass of all images, for each filter. Speed is
+measured on a few filters of each layer, alternating between the implementations; quality on the embedded slice's L2-FE
+network, and on further runs given by `--run` and `--packed`. The slice must have been reproduced.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from delta.attention.fisher import estimated_rises
+from delta.attention.fisher import estimate_loss_increases
 from delta.attention.importance import filter_importance
-from delta.attention.removal import Removal, folded, inputs_of
+from delta.attention.normalization import attention
+from delta.attention.removal import FilterRemoval, fold_batch_norms, step_inputs
 from delta.data.packed.views import DefaultViewData
-from delta.methods import method_class
-from delta.methods.channel_weights import normalized
+from delta.methods.registry import method_class
 from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
 from delta.networks.network import Network, trained_network
-from delta.sources.weights import described, published_network
+from delta.sources.catalogue import SourceNetwork
+from delta.sources.weights import describe, published_network
+from delta.training.config import Recipe, Training
 from delta.training.loop import fine_tune
-from stages.common.params import BackboneConfig, SourceNetwork, Training
 
 SPEED = (("efficientnet_lite0", 80, 32, 4), ("resnet50", 128, 4, 32), ("resnet101", 224, 1, 48))
 ROUNDS = 2
@@ -44,17 +45,17 @@ SLICE = (
 
 
 def random_network(name: str, crop: int, device: torch.device) -> Network:
-    """An architecture with random weights, whose batch norms know the scale of its maps."""
+    """An architecture with random weights, whose batch norms have the running statistics of a random batch."""
     published = published_network(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         backbone = timm.create_model(published.architecture, num_classes=0).eval()
-        spec = described(backbone, published, SourceNetwork(network=name), name)
+        spec = describe(backbone, published, SourceNetwork(network=name), name)
         network = Network(spec, 10)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                nn.init.uniform_(module.weight, 0.5, 1.5)  # timm starts a block's last one at 0, which removes it
-                module.momentum = 1.0  # its statistics are those of the batch below
+                nn.init.uniform_(module.weight, 0.5, 1.5)  # timm sets a block's last one to 0
+                module.momentum = 1.0  # take the statistics of the batch below
         with torch.no_grad():
             network.train()(torch.randn(8, 3, crop, crop))
     return network.eval().to(device, memory_format=torch.channels_last)
@@ -69,7 +70,7 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
 
 
 def brute(network: Network, layer: str, filters: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The summed loss without each of some filters, a whole pass each."""
+    """The summed loss without each of some filters, by a full forward pass for each."""
     convolution, found = network.backbone.get_submodule(layer), []
     for j in filters:
         kept = convolution.weight.data[j].clone()
@@ -80,13 +81,13 @@ def brute(network: Network, layer: str, filters: Tensor, x: Tensor, y: Tensor) -
 
 
 def difference(network: Network, x: Tensor, y: Tensor) -> float:
-    """The largest one of a rise of the loss, as a share of the layer's largest; of four filters a layer."""
+    """The maximum error of the loss increase of four filters per layer, relative to the layer's largest increase."""
     shares = []
     with torch.no_grad():
-        inputs, logits = inputs_of(network, x)
-        rest, base = folded(network, x), cross_entropy(logits, y, reduction="sum")
+        inputs, logits = step_inputs(network, x)
+        rest, base = fold_batch_norms(network, x), cross_entropy(logits, y, reduction="sum")
         for layer in network.spec.feature_layers:
-            removal = Removal(network, rest, layer, inputs)
+            removal = FilterRemoval(network, rest, layer, inputs)
             filters = torch.linspace(0, removal.filters - 1, 4, device=x.device).long()
             meant = brute(network, layer, filters, x, y) - base
             found = removal.losses(inputs[removal.start], y, filters) - base
@@ -95,16 +96,21 @@ def difference(network: Network, x: Tensor, y: Tensor) -> float:
 
 
 def speed(name: str, crop: int, images: int, every: int, device: torch.device, note: str = "") -> str:
-    """A row of the table of speeds; `every` so many filters is tried. The note ends the row's name."""
+    """A row of the table of speeds.
+
+    Args:
+        every: measure every n-th filter.
+        note: appended to the row's name.
+    """
     network = random_network(name, crop, device)
     x = torch.randn(images, 3, crop, crop, device=device).to(memory_format=torch.channels_last)
     y = torch.arange(images, device=device) % 10
     slow, fast, fisher, count = 0.0, 0.0, [], 0
     with torch.no_grad():
         started = time.perf_counter()
-        inputs, _ = inputs_of(network, x)
-        rest = folded(network, x)
-        removals = [Removal(network, rest, layer, inputs) for layer in network.spec.feature_layers]
+        inputs, _ = step_inputs(network, x)
+        rest = fold_batch_norms(network, x)
+        removals = [FilterRemoval(network, rest, layer, inputs) for layer in network.spec.feature_layers]
         once = time.perf_counter() - started
         network(x)
         for removal in removals:
@@ -120,7 +126,7 @@ def speed(name: str, crop: int, images: int, every: int, device: torch.device, n
             share = removal.filters / len(filters)
             slow, fast, count = slow + share * there, fast + share * here, count + removal.filters
     for _ in range(ROUNDS):
-        fisher.append(timed(lambda: estimated_rises(network, x, y))[0])
+        fisher.append(timed(lambda: estimate_loss_increases(network, x, y))[0])
     cells = [
         f"{network.spec.name}, {crop} px, {images} images{note}",
         f"{count:,}",
@@ -135,23 +141,22 @@ def speed(name: str, crop: int, images: int, every: int, device: torch.device, n
     return f"| {' | '.join(cells)} |"
 
 
-def headed(data: DefaultViewData, crop: int, device: torch.device) -> Network:
-    """A ResNet-50 of random weights, as its published ones are not at hand, with a classifier trained on top."""
+def with_trained_head(data: DefaultViewData, crop: int, device: torch.device) -> Network:
+    """A ResNet-50 with random weights, so that nothing is downloaded, and a classifier trained on top."""
     network, source = (random_network("resnet50", crop, device) for _ in range(2))
-    view = BackboneConfig(network="resnet50", resize=crop, crop=crop, learning_rate=0.01)
     options = {"momentum": 0.9, "decay_after": 100, "decay_factor": 0.1, "clip_norm": None, "precision": "fp32"}
-    schedule = Training(iterations=60, batch_size=16, **options)
-    fine_tune(network, source, data, method_class("l2_fe")(weight_decay=1e-4), {}, schedule, view, seed=0)
+    training, method = Training(iterations=60, batch_size=16, **options), method_class("l2_fe")(weight_decay=1e-4)
+    fine_tune(network, source, data, Recipe(method, training, 0.01, crop, seed=0), {})
     return network
 
 
 def quality(name: str, network: Network, data: DefaultViewData) -> list[str]:
-    """A row a layer: how close the estimate comes to the exact importance."""
+    """One row per layer: how close the estimate is to the exact importance."""
     exact, estimate = (filter_importance(network, data, estimator, progress=True) for estimator in ("exact", "fisher"))
     rows = []
     for layer, scores in exact.items():
         true, found = scores.numpy(), estimate[layer].numpy()
-        distance = np.abs(normalized(true, "standardized") - normalized(found, "standardized")).sum() / 2
+        distance = np.abs(attention(true, "standardized") - attention(found, "standardized")).sum() / 2
         cells = [
             name,
             layer,
@@ -166,7 +171,7 @@ def quality(name: str, network: Network, data: DefaultViewData) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, action="append", default=[], help="the folder of an L2-FE run")
-    parser.add_argument("--packed", type=Path, action="append", default=[], help="the packed data set that it is of")
+    parser.add_argument("--packed", type=Path, action="append", default=[], help="the packed data set of that run")
     arguments = parser.parse_args()
     device = pick_device("auto")
     threads = torch.get_num_threads()
@@ -174,10 +179,11 @@ def main() -> None:
     command = f"OMP_NUM_THREADS={threads} python -m benchmarks.attention"
     print(f"`{command}`, on {device_name(device)}, {os.cpu_count()} cores, PyTorch {torch.__version__}.\n")
     print(
-        "## Speed\n\nSeconds for all filters; the better of two rounds, brute force and ours in turn. Random weights. "
-        "Which filters share what is found once for all of a data set's batches: its seconds stand apart. The largest "
-        "difference of a rise of the loss is in float64, as a share of the layer's largest rise. In the last row the "
-        "process keeps the memory that tensors free, as training does: brute force gains from that, `exact` does not.\n"
+        "## Speed\n\nSeconds for all filters; the better of two rounds, brute force and ours alternating. Random "
+        "weights. `exact` first determines what filters can share, once for all batches of a data set; these seconds "
+        "are listed separately. The largest difference is the error of the increase of the loss in float64, relative "
+        "to the layer's largest increase. In the last row, the process keeps freed memory as in training, from which "
+        "brute force benefits and `exact` does not.\n"
     )
     print(
         "| | filters | brute force | `exact` | times as fast | once | largest difference | `fisher` | of brute force |"
@@ -198,10 +204,10 @@ def main() -> None:
             name = f"{network.spec.name}, {packed.parent.name}, {len(data.rows('train'))} images"
             print("\n".join(quality(name, network, data)), flush=True)
         data = DefaultViewData.open(SLICE[1])
-        network = headed(data, data.test_view.shape[1], device)
+        network = with_trained_head(data, data.test_view.shape[1], device)
         count = len(data.rows("train"))
-        few = data.hold_out(np.setdiff1d(np.arange(count), np.arange(0, count, count // FEW)))
-        print("\n".join(quality(f"ResNet-50, random weights, {FEW} images of the slice", network, few)), flush=True)
+        subset = data.hold_out(np.setdiff1d(np.arange(count), np.arange(0, count, count // FEW)))
+        print("\n".join(quality(f"ResNet-50, random weights, {FEW} images of the slice", network, subset)), flush=True)
 
 
 if __name__ == "__main__":

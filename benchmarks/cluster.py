@@ -1,16 +1,16 @@
-"""What running the DAG on a cluster costs and gives, a section a part.
+"""Overhead and benefit of running the DAG on a cluster, in three parts.
 
     python -m benchmarks.cluster > benchmarks/cluster.md        (25 minutes on 2 cores)
 
     --part overhead            (2 minutes)
-    --part busy                (20 minutes: 2,000 stages of 30 s on 64 CPUs that Ray is told of)
+    --part busy                (20 minutes: 2,000 stages of 30 s on 64 simulated CPUs)
     --part paper               (2 minutes)
 
-`overhead` is the time from the end of a stage's command to the start of the next one's, along a chain of stages that
-depend on 20 files each, as this project's do. `busy` runs commands that sleep, so that 64 of them fit on any machine:
-their sleep over the time from the first one's start to the last one's end, on 64 CPUs. `paper` lays out the stages of
-profiles/paper.yaml on GPUs, as Ray does in the order in which they may run, each stage taking its FLOPs over a rate
-(see benchmarks/cost.py) and the others no time. What a cluster makes of the slice is benchmarks/slice.py's.
+`overhead` is the time from the end of a stage's command to the start of the next one's, in a chain of stages with 20
+dependencies each. `busy` is the utilisation of 64 CPUs by stages that only sleep, so that 64 of them fit on a machine:
+their total sleep, divided by the time between the start of the first and the end of the last. `paper` simulates the
+schedule of profiles/paper.yaml on GPUs: a stage takes its FLOPs divided by a rate (see benchmarks/cost.py), and stages
+that do not compute take no time. For the speed of the embedded slice on a cluster, see benchmarks/slice.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.cost import SUSTAINED, Costs, spec_of
-from cluster.project import opened
+from cluster.project import open_project
 from stages.common.params import load_params
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ GPUS = (1, 8, 64)
 
 
 def run(folder: Path, *command: str, **variables: str) -> float:
-    """Seconds that a command takes which must succeed."""
+    """Run a command that must succeed, and return its seconds."""
     started = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1"} | variables
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -68,7 +68,7 @@ def ray_nodes(number: int, cpus: int) -> Iterator[str]:
 
 
 def make_project(folder: Path, stages: dict[str, dict], files: int) -> None:
-    """A DVC project of these stages, which depend on so many files more and write when they start and end."""
+    """Create a DVC project of stages that also depend on `files` files and log their start and end times."""
     folder.mkdir(parents=True)
     names = [f"file{number}" for number in range(files)]
     for name in names:
@@ -90,7 +90,7 @@ def make_project(folder: Path, stages: dict[str, dict], files: int) -> None:
 
 
 def stamps(folder: Path) -> dict[str, list[float]]:
-    """When each command started and ended, in seconds."""
+    """The start and end time of each command, in seconds."""
     return {file.name: [*map(float, file.read_text().split())] for file in (folder / "stamps").iterdir()}
 
 
@@ -111,7 +111,7 @@ def overhead(work: Path, length: int = 40) -> None:
 
 
 def busy(work: Path, groups: int = 100, nodes: int = 8, cpus: int = 8, seconds: int = 30) -> None:
-    """Groups of 20 stages in the shape of this project's: two that prepare, 17 runs and one that gathers them."""
+    """Groups of 20 stages like this project's: two that prepare, 17 runs and one that collects their results."""
     stages = {}
     for group in range(groups):
         stages[f"pack-{group}"] = []
@@ -132,7 +132,7 @@ def busy(work: Path, groups: int = 100, nodes: int = 8, cpus: int = 8, seconds: 
 
 
 def stage_hours(costs: Costs, names: list[str], rate: float) -> dict[str, float]:
-    """GPU-hours of each stage at a rate in TFLOP/s; stages that compute nothing, or too little to count, have none."""
+    """GPU-hours of each stage at a rate in TFLOP/s; 0 for stages that compute little or nothing."""
     flops = dict.fromkeys(names, 0.0)
     for name in names:
         stage, _, item = name.partition("@")
@@ -151,7 +151,7 @@ def stage_hours(costs: Costs, names: list[str], rate: float) -> dict[str, float]
 
 
 def schedule(plan: dict[str, list[str]], hours: dict[str, float], gpus: float) -> dict[str, float]:
-    """When each stage ends, in hours, if those that take time hold a GPU and run in the order in which they may."""
+    """The hour at which each stage ends, if stages that take time occupy a GPU and run first come, first served."""
     waiting = {name: set(upstream) for name, upstream in plan.items()}
     downstream = {name: [other for other in plan if name in waiting[other]] for name in plan}
     queue, running, ends = deque(), [], {}
@@ -182,7 +182,7 @@ def schedule(plan: dict[str, list[str]], hours: dict[str, float], gpus: float) -
 
 
 def longest_chain(plan: dict[str, list[str]], hours: dict[str, float], ends: dict[str, float]) -> list[str]:
-    """What the last stage waits for, and so on, those that take time."""
+    """The critical path: the stages with a duration that the last stage waits for, directly or indirectly."""
     name, chain = max(ends, key=ends.__getitem__), []
     while True:
         if hours[name]:
@@ -199,7 +199,7 @@ def paper(work: Path) -> None:
     shutil.copy(PAPER, folder / "params.yaml")
     for command in ("git init -q", "dvc init -q"):
         run(folder, *command.split())
-    with contextlib.chdir(folder), opened(folder) as project:
+    with contextlib.chdir(folder), open_project(folder) as project:
         plan = project.plan([])
     params = load_params(PAPER)
     costs = Costs(params, {name: spec_of(view) for name, view in params.backbones.items()})
@@ -217,7 +217,7 @@ def paper(work: Path) -> None:
 def main() -> None:
     parts = {"overhead": overhead, "busy": busy, "paper": paper}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=parts, action="append", help="one of them, or several (default: all)")
+    parser.add_argument("--part", choices=parts, action="append", help="may be repeated (default: all)")
     chosen = parser.parse_args().part or [*parts]
     options = "" if chosen == [*parts] else "".join(f" --part {part}" for part in chosen)
     print(f"# The DAG on a cluster\n\n`python -m benchmarks.cluster{options}`, {os.cpu_count()} cores.")

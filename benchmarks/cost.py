@@ -1,9 +1,9 @@
-"""What a profile costs: FLOPs counted, GPU-hours and disk estimated from them, and an iteration measured here.
+"""The cost of a profile: counted FLOPs, GPU-hours and disk space estimated from them, and a measured iteration.
 
     python -m benchmarks.cost profiles/paper.yaml --batch 16 > benchmarks/cost.md      (about 10 minutes on 2 cores)
 
-FLOPs are PyTorch's count of convolutions and matrix products, two for a multiply-add. An iteration is measured at the
-profile's own crop with random weights, in a process of its own; the least of two after one more.
+FLOPs are PyTorch's count for convolutions and matrix products, where a multiply-add is two. An iteration is measured at
+the profile's crop with random weights, in a separate process; the faster of two after a warm-up.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from delta.attention.removal import Removal, folded, inputs_of
-from delta.methods import method_class
+from delta.attention.removal import FilterRemoval, fold_batch_norms, step_inputs
+from delta.datasets import is_split_by_publisher
+from delta.methods.base import Method
+from delta.methods.registry import method_class
 from delta.networks.devices import deterministic, device_name, pick_device
 from delta.networks.network import Network
 from delta.networks.spec import BackboneSpec
-from delta.sources.weights import described, published_network
+from delta.sources.catalogue import SourceNetwork
+from delta.sources.weights import describe, published_network
 from delta.training.loop import objective
-from stages.common.params import Params, SourceNetwork, load_params
+from stages.common.params import Params, load_params
 
-SUSTAINED = {"fp32": 20, "bf16": 55}  # TFLOP/s that training a ResNet reaches on an A100, about
+SUSTAINED = {"fp32": 20, "bf16": 55}  # TFLOP/s that training a ResNet achieves on an A100, approximately
 CALTECH_CLASSES = 256
 
 
@@ -38,10 +41,10 @@ def spec_of(source: SourceNetwork) -> BackboneSpec:
     """The network's description, without its weights."""
     published = published_network(source.network)
     backbone = timm.create_model(published.architecture, num_classes=0).eval()
-    return described(backbone, published, source, published.name)
+    return describe(backbone, published, source, published.name)
 
 
-def random_pair(spec: BackboneSpec, device: torch.device, method) -> tuple[Network, Network]:
+def random_pair(spec: BackboneSpec, device: torch.device, method: Method) -> tuple[Network, Network]:
     network, source = (Network(spec, 100).to(device, memory_format=torch.channels_last) for _ in range(2))
     network.train()
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
@@ -58,13 +61,13 @@ def ones(network: Network) -> dict[str, torch.Tensor]:
     device = next(network.parameters()).device
     find = network.backbone.get_submodule
     return {
-        layer: torch.ones(sum(find(maker).out_channels for maker in makers), device=device)
-        for layer, makers in network.spec.feature_layers.items()
+        layer: torch.ones(sum(find(name).out_channels for name in convolutions), device=device)
+        for layer, convolutions in network.spec.feature_layers.items()
     }
 
 
 def iteration_flops(spec: BackboneSpec, crop: int, key: str) -> float:
-    """Of one image in one iteration: both networks' passes, there and back."""
+    """FLOPs per image of a training iteration: the forward and backward passes of both networks."""
     method = method_class(key)()
     network, source = random_pair(spec, torch.device("cpu"), method)
     with FlopCounterMode(display=False) as counter:
@@ -74,20 +77,20 @@ def iteration_flops(spec: BackboneSpec, crop: int, key: str) -> float:
 
 
 def attention_flops(spec: BackboneSpec, crop: int) -> float:
-    """Of one image in the exact importance of all filters, counted for one and for two of each layer."""
+    """FLOPs per image of the exact importance of all filters, extrapolated from one and two filters per layer."""
     network, total = Network(spec, 100).eval(), 0.0
     x, y = batch_of(1, crop, torch.device("cpu"))
     with torch.no_grad():
-        inputs, _ = inputs_of(network, x)
-        rest = folded(network, x)
+        inputs, _ = step_inputs(network, x)
+        rest = fold_batch_norms(network, x)
         for layer in spec.feature_layers:
-            removal = Removal(network, rest, layer, inputs)
+            removal = FilterRemoval(network, rest, layer, inputs)
             one, two = (_flops(removal, inputs, y, torch.arange(count)) for count in (1, 2))
             total += one + (removal.filters - 1) * (two - one)
     return total
 
 
-def _flops(removal: Removal, inputs: dict[int, torch.Tensor], y: torch.Tensor, filters: torch.Tensor) -> float:
+def _flops(removal: FilterRemoval, inputs: dict[int, torch.Tensor], y: torch.Tensor, filters: torch.Tensor) -> float:
     with FlopCounterMode(display=False) as counter:
         removal.losses(inputs[removal.start], y, filters)
     return counter.get_total_flops()
@@ -128,7 +131,7 @@ def image_counts(params: Params) -> dict[str, tuple[int, int]]:
     """Training and test images of each data set."""
     counts = {}
     for name, dataset in params.datasets.items():
-        if dataset.split_by_publisher:
+        if is_split_by_publisher(dataset.format):
             published = import_module(f"delta.datasets.{dataset.format}").PUBLISHED
             counts[name] = published.train, published.test
         else:
@@ -147,11 +150,11 @@ class Costs:
         self.iteration = {(b, key): iteration_flops(specs[b], crops[b], key) for b, key in product(specs, keys)}
         self._importance = {
             "exact": {b: attention_flops(spec, crops[b]) for b, spec in specs.items()},
-            "fisher": {b: 7 * self.iteration[b, "l2_fe"] for b in specs},  # one pass there and three back
+            "fisher": {b: 7 * self.iteration[b, "l2_fe"] for b in specs},  # one forward pass and three backward passes
         }
 
     def training(self, dataset: str, backbone: str, key: str, crops: int = 1) -> float:
-        """Of a run and its tests: after every epoch, but with ten crops an image only at the end."""
+        """FLOPs of a run with its tests: after every epoch, but with ten crops per image only at the end."""
         (train, test), images = self.counts[dataset], self.params.training.iterations * self.params.training.batch_size
         tests = math.ceil(images / train) if crops == 1 else 1
         return self.iteration[backbone, key] * images + self.iteration[backbone, "l2_fe"] * tests * crops * test
@@ -160,16 +163,16 @@ class Costs:
         return self._importance[self.params.attention.estimator][backbone] * self.counts[dataset][0]
 
     def fold(self, dataset: str, backbone: str) -> float:
-        """Of one fold of the grid search: a run a cell, and L2-FE and attention on the fold's own training part."""
+        """FLOPs of one fold of the grid search: a run per cell, and L2-FE and attention on the fold's training part."""
         grid = self.params.grid
         cells, share = len(grid.alpha) * len(grid.beta), 1 - 1 / len(grid.folds)
-        an_image = cells * self.iteration[backbone, "delta"] + self.iteration[backbone, "l2_fe"]
-        runs = an_image * grid.iterations * self.params.training.batch_size
+        flops_per_image = cells * self.iteration[backbone, "delta"] + self.iteration[backbone, "l2_fe"]
+        runs = flops_per_image * grid.iterations * self.params.training.batch_size
         return runs + share * self.counts[dataset][0] * self._importance[grid.estimator][backbone]
 
 
 def estimate(costs: Costs, specs: dict[str, BackboneSpec]) -> None:
-    """Print runs, FLOPs and GPU-hours by experiment, and the disk that results and packed images take."""
+    """Print runs, FLOPs and GPU-hours by experiment, and the disk space of results and packed images."""
     params, counts, seeds = costs.params, costs.counts, len(costs.params.seeds)
     rows = {}
     for name, methods, section, crops in (
@@ -198,15 +201,15 @@ def estimate(costs: Costs, specs: dict[str, BackboneSpec]) -> None:
         for d, view in product(params.datasets, params.backbones.values())
     )
     whole = sum(
-        4 * sum(counts[d]) * params.backbones[b].resize ** 2  # 3 bytes a pixel, the longer edge a third longer
+        4 * sum(counts[d]) * params.backbones[b].resize ** 2  # 3 bytes per pixel, the longer edge a third longer
         for d, b in product(params.improved_view.datasets, params.improved_view.backbones)
     )
     trained = rows["All"][0] - rows["Attention"][0] - rows.get("Figure 4, grid search", (0,))[0]
     size = sum(4 * sum(p.numel() for p in Network(s, 100).parameters()) for s in specs.values()) / len(specs)
     print(
         f"\nDisk: {packed / 1e9:.0f} GB of images packed for the default view, about {whole / 1e9:.0f} GB for the "
-        f"improved one, {trained * size / 1e9:.0f} GB of trained networks, beside the archives and what they hold. "
-        "DVC keeps all but the archives in its cache as well, which costs nothing more on a file system with "
+        f"improved one, {trained * size / 1e9:.0f} GB of trained networks, plus the archives and their contents. DVC's "
+        "cache has another copy of everything but the archives, which takes no additional space on a file system with "
         "reflinks (or with `dvc config cache.type hardlink,symlink`)."
     )
 
@@ -214,7 +217,7 @@ def estimate(costs: Costs, specs: dict[str, BackboneSpec]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profile", type=Path)
-    parser.add_argument("--batch", type=int, required=True, help="images in the iteration that is measured here")
+    parser.add_argument("--batch", type=int, required=True, help="batch size of the measured iteration")
     arguments = parser.parse_args()
     params = load_params(arguments.profile)
     keys = ["l2_fe", *params.methods]
@@ -222,14 +225,12 @@ def main() -> None:
     crops = {name: view.crop for name, view in params.backbones.items()}
     costs = Costs(params, specs)
     size, precision = arguments.batch, params.training.precision
-    print(
-        f"# What {arguments.profile} costs\n\n`python -m benchmarks.cost {arguments.profile} --batch {arguments.batch}`"
-    )
+    print(f"# Cost of {arguments.profile}\n\n`python -m benchmarks.cost {arguments.profile} --batch {arguments.batch}`")
     estimate(costs, specs)
     device = pick_device("auto")
     where = f"{device_name(device)}, {torch.get_num_threads()} threads" if device.type == "cpu" else device_name(device)
     print(f"\nOne iteration: a batch of {size}, {precision}; measured on {where}.\n")
-    print("| | method | GFLOP an image | seconds | peak memory (GB) |\n| --- | --- | ---: | ---: | ---: |")
+    print("| | method | GFLOP per image | seconds | peak memory (GB) |\n| --- | --- | ---: | ---: | ---: |")
     for b, key in product(specs, keys):
         name = f"{specs[b].name}, {crops[b]} pixels"
         seconds, peak = measured(specs[b], crops[b], size, key, precision)

@@ -1,8 +1,8 @@
-"""How fast and how large network dissection is: against a loop over units, and at the size of Broden.
+"""Speed and memory of network dissection, compared with a loop over units, and at the size of Broden.
 
     OMP_NUM_THREADS=1 python -m benchmarks.dissection > benchmarks/dissection.md        (2 minutes on 2 cores)
 
-Everything but the network's forward passes is measured, the reading of the annotations included.
+The network's forward passes are not measured; reading the annotations is.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from delta.analysis.concepts import Annotation, Concepts
-from delta.analysis.dissection import LargestValues, Tallies, TopImages, exceeding, stream_maps
-from delta.analysis.layer_maps import last_stage, upsampled
-from delta.data.images import in_order
+from delta.analysis.dissection import IoUCounts, StreamingTopK, TopImages, exceeding_positions, iterate_maps
+from delta.analysis.layer_maps import last_stage, upsample
+from delta.data.images import map_in_order
 from delta.datasets.drawn import draw
 from delta.io.downloads import Downloads
 from delta.networks.devices import deterministic, device_name, pick_device
 from delta.networks.network import Network
+from delta.sources.catalogue import SourceNetwork
 from delta.sources.weights import source_weights
-from stages.common.params import SourceNetwork
 
-SLICE_IMAGES, LOOP_IMAGES, SLICE_CROP = 500, 30, 80  # of the slice: all, those of the comparison, the slice's crop
+SLICE_IMAGES, LOOP_IMAGES, SLICE_CROP = 500, 30, 80  # the slice's images, those of the comparison, and the slice's crop
 IMAGES, UNITS, MAP, SIDE, LABELS = 63_305, 2048, 7, 112, 1197  # Broden, and the last stage of a ResNet-101
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 BATCH, THRESHOLD_IMAGES, TALLY_IMAGES = 32, 4096, 512
 
 
 def annotations(concepts: Concepts, rows: list[int]) -> Iterator[Annotation]:
-    """Read as `stream_maps` reads them: by threads, ahead of who uses them."""
-    return in_order(lambda place: concepts.annotation(rows[place]), len(rows), os.cpu_count() or 1)
+    """Read annotations like `iterate_maps`, in threads ahead of the consumer."""
+    return map_in_order(lambda index: concepts.annotation(rows[index]), len(rows), os.cpu_count() or 1)
 
 
 def thresholds_of(maps: Tensor) -> Tensor:
-    largest = LargestValues(exceeding(maps[:, 0].numel()) + 1)
+    largest = StreamingTopK(exceeding_positions(maps[:, 0].numel()) + 1)
     for batch in maps.split(BATCH):
         largest.add(batch.transpose(0, 1).flatten(1))
-    return largest.least()
+    return largest.smallest()
 
 
 def tallied(maps: Tensor, concepts: Concepts, thresholds: Tensor) -> np.ndarray:
-    tallies = Tallies(thresholds, len(concepts.labels), concepts.category_of)
+    tallies = IoUCounts(thresholds, len(concepts.labels), concepts.category_of)
     for image, annotation in zip(maps, annotations(concepts, list(range(len(maps)))), strict=True):
         tallies.add(image, annotation)
     return tallies.iou().cpu().numpy()
 
 
 def looped(maps: Tensor, concepts: Concepts, thresholds: Tensor) -> np.ndarray:
-    """The same, a unit of an image at a time."""
+    """The same as `tallied`, with a loop over images and units."""
     units, labels = len(thresholds), len(concepts.labels)
     both, label_area = np.zeros((units, labels)), np.zeros(labels)
     unit_area = np.zeros((units, len(concepts.categories)))
@@ -67,7 +67,7 @@ def looped(maps: Tensor, concepts: Concepts, thresholds: Tensor) -> np.ndarray:
         for label, there in zip(annotation.labels, annotation.masks, strict=True):
             label_area[label] += np.count_nonzero(there)
         for unit in range(units):
-            up = upsampled(image[None, unit : unit + 1].contiguous(), annotation.masks.shape[1:])[0, 0]
+            up = upsample(image[None, unit : unit + 1].contiguous(), annotation.masks.shape[1:])[0, 0]
             mask = (up > thresholds[unit]).cpu().numpy()
             for category in annotation.categories:
                 unit_area[unit, category] += np.count_nonzero(mask)
@@ -96,14 +96,14 @@ def slice_network(folder: Path, device: torch.device) -> Network:
 def against_the_loop(folder: Path, device: torch.device) -> None:
     draw(folder / "drawn", SLICE_IMAGES // 10, seed=0)
     concepts, network = Concepts.open(folder / "drawn" / "broden"), slice_network(folder, device)
-    stream = stream_maps(network, last_stage(network), concepts, range(SLICE_IMAGES), SLICE_CROP)
+    stream = iterate_maps(network, last_stage(network), concepts, range(SLICE_IMAGES), SLICE_CROP)
     all_maps = torch.cat([maps.clone(memory_format=torch.contiguous_format) for maps, _ in stream])
-    # Some of every class; their maps lie channels last, as the network leaves them.
+    # Images of every class, with maps in channels-last format like the network's.
     rows = list(range(0, SLICE_IMAGES, SLICE_IMAGES // LOOP_IMAGES))[:LOOP_IMAGES]
     seconds, thresholds = timed(thresholds_of, all_maps)
     some = Concepts(concepts.root, concepts.labels, concepts.images.iloc[rows].reset_index(drop=True))
     maps = all_maps[rows].contiguous(memory_format=torch.channels_last)
-    tallied(maps[:4], some, thresholds)  # the first use of anything takes longer
+    tallied(maps[:4], some, thresholds)  # warm-up
     fast, iou = timed(tallied, maps, some, thresholds)
     slow, meant = timed(looped, maps, some, thresholds)
     units, side = all_maps.shape[1], all_maps.shape[2]
@@ -123,7 +123,7 @@ def against_the_loop(folder: Path, device: torch.device) -> None:
 
 
 def made_up_broden(root: Path, images: int) -> Concepts:
-    """Annotations as rich as Broden's: a map of colours, one of objects and two of parts, about 30 labels an image."""
+    """Annotations as dense as Broden's: maps of colours, of objects and two of parts; about 30 labels per image."""
     noise, folder = np.random.default_rng(0), root / "images"
     folder.mkdir(parents=True)
     ends = dict(zip(CATEGORIES, (11, 600, 850, 900, LABELS - 47, LABELS), strict=True))
@@ -153,7 +153,7 @@ def made_up_broden(root: Path, images: int) -> Concepts:
 
 
 def made_up_maps(images: int, device: torch.device) -> Tensor:
-    """Rectified maps, smooth and sparse: units of their own frequency, images of their own strength."""
+    """Smooth and sparse rectified maps; units differ in how often they are active, images in how strongly."""
     generator = torch.Generator().manual_seed(0)
     maps = avg_pool2d(torch.randn(images, UNITS, MAP + 2, MAP + 2, generator=generator), 3, 1)
     maps = maps + 0.3 * torch.randn(images, UNITS, 1, 1, generator=generator)
@@ -163,7 +163,7 @@ def made_up_maps(images: int, device: torch.device) -> Tensor:
 def at_brodens_size(folder: Path, device: torch.device) -> None:
     concepts, pool = made_up_broden(folder / "broden", 256), made_up_maps(256, device)
     strength = torch.Generator().manual_seed(1)
-    largest, top, thresholds_took = LargestValues(exceeding(IMAGES * MAP * MAP) + 1), TopImages(4), 0.0
+    largest, top, thresholds_took = StreamingTopK(exceeding_positions(IMAGES * MAP * MAP) + 1), TopImages(4), 0.0
     for batch in islice(cycle(pool.split(BATCH)), THRESHOLD_IMAGES // BATCH):
         maps = batch * (0.5 + torch.rand(1, generator=strength).to(device))
 
@@ -172,11 +172,11 @@ def at_brodens_size(folder: Path, device: torch.device) -> None:
             top.add(maps.amax((2, 3)))
 
         thresholds_took += timed(first_pass)[0]
-    thresholds_took += timed(largest.least)[0]
+    thresholds_took += timed(largest.smallest)[0]
     values = pool.transpose(0, 1).flatten(1)
-    thresholds = values.topk(exceeding(values.shape[1]) + 1).values[:, -1].clone()
+    thresholds = values.topk(exceeding_positions(values.shape[1]) + 1).values[:, -1].clone()
     del values
-    tallies = Tallies(thresholds, len(concepts.labels), concepts.category_of)
+    tallies = IoUCounts(thresholds, len(concepts.labels), concepts.category_of)
 
     def second_pass() -> None:
         read = annotations(concepts, list(islice(cycle(range(256)), TALLY_IMAGES)))
@@ -187,10 +187,10 @@ def at_brodens_size(folder: Path, device: torch.device) -> None:
     labels = np.mean([len(concepts.annotation(row).labels) for row in range(256)])
     active = (pool.amax((2, 3)) > thresholds).float().mean().item()
     print(
-        f"## At Broden's size\n\nMade up: {UNITS:,} units, {MAP} × {MAP} maps, annotations of {SIDE} × {SIDE} pixels, "
+        f"## At Broden's size\n\nSynthetic: {UNITS:,} units, {MAP} × {MAP} maps, annotations of {SIDE} × {SIDE} px, "
         f"{len(concepts.labels):,} labels of which an image has {labels:.0f}, {100 * active:.0f} % of the units above "
-        f"their threshold in an image. {exceeding(IMAGES * MAP * MAP) + 1:,} values a unit are kept, as {IMAGES:,} "
-        f"images need; {THRESHOLD_IMAGES:,} images fill and merge them, {TALLY_IMAGES} are tallied.\n"
+        f"their threshold in an image. {exceeding_positions(IMAGES * MAP * MAP) + 1:,} values per unit are kept, as "
+        f"for {IMAGES:,} images; {THRESHOLD_IMAGES:,} images fill and merge them, {TALLY_IMAGES} are tallied.\n"
     )
     print("| | images/s | hours for Broden |\n| --- | ---: | ---: |")
     for name, rate in (

@@ -1,15 +1,14 @@
-"""How time and memory grow with images, classes, filters and the maps' size, and what that makes of large data sets.
+"""Growth of time and memory with images, classes, filters and the size of maps, and the cost of large data sets.
 
     OMP_NUM_THREADS=1 python -m benchmarks.scaling > benchmarks/scaling.md        (about 10 minutes on one core)
 
-One quantity grows at a time, to twice and four times as much (filters: by MobileNetV2's widths); each measurement is
-the least of two in a process of its own. An exponent is the slope of log time over log size. Memory is what the work
-adds to the process at its peak, pages of memory-mapped files left out, as the system takes those back when it needs to.
+One quantity is doubled and quadrupled at a time (filters: by MobileNetV2's widths); each measurement is the minimum of
+two in a separate process. An exponent is the slope of log time over log size. Memory is the process's peak increase,
+without pages of memory-mapped files, which the system can reclaim.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
@@ -38,13 +37,15 @@ from delta.data.packed.views import DefaultViewData
 from delta.data.packing import write_packed
 from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
-from delta.methods import KEYS, method_class
+from delta.methods.registry import KEYS, method_class
 from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
 from delta.networks.network import Network, save_network, save_weights
 from delta.report.results import read_results
+from delta.sources.catalogue import SourceNetwork
+from delta.training.config import Recipe, Training
 from delta.training.evaluation import top1
 from delta.training.loop import fine_tune
-from stages.common.params import BackboneConfig, SourceNetwork, Training
+from delta.training.result import RunResult, TestView
 
 CPU = torch.device("cpu")
 WIDTHS = ("timm:mobilenetv2_050", "timm:mobilenetv2_100", "timm:mobilenetv2_140")
@@ -55,7 +56,7 @@ MILLION = ("a million images", 1_000_000, 50_000, 1000)
 
 @dataclass(frozen=True)
 class Size:
-    """Of a made-up data set and the network that sees it."""
+    """The size of a synthetic data set and of the network for it."""
 
     images: int = 64
     classes: int = 8
@@ -72,7 +73,7 @@ class Size:
         return Network(spec_of(SourceNetwork(network=self.network)), self.classes).eval()
 
     def packed(self, folder: Path) -> Path:
-        """As many training as test images, of random pixels."""
+        """Write a packed data set of random pixels with as many training as test images."""
         noise, targets = np.random.default_rng(0), np.arange(2 * self.images) % self.classes
         split = np.repeat(["train", "test"], self.images)
         paths, labels = [f"{place}" for place in range(len(split))], [f"{target:04}" for target in targets]
@@ -99,7 +100,7 @@ def amount(grows: str, size: Size) -> int:
     return {"map positions": (size.side // 32) ** 2}.get(grows) or getattr(size, grows)
 
 
-# What a stage does, by the size of what it is given: each returns the work that is timed.
+# The stages: each function prepares a stage of some size, and returns the work to measure.
 
 
 def packing(size: Size, folder: Path) -> Callable:
@@ -121,12 +122,10 @@ def training(size: Size, folder: Path) -> Callable:
         DefaultViewData.open(size.packed(folder / "packed")),
         (size.random_network() for _ in range(2)),
     )
-    view = BackboneConfig(network=size.network, resize=size.side, crop=size.side, learning_rate=1e-6)
     options = {"momentum": 0.9, "decay_after": 9000, "decay_factor": 0.1, "clip_norm": None, "precision": "fp32"}
     schedule = Training(iterations=ITERATIONS, batch_size=BATCH, **options)
-    return lambda: fine_tune(
-        network, source, data, method_class("delta")(alpha=0.01), ones(network), schedule, view, seed=0
-    )
+    recipe = Recipe(method_class("delta")(alpha=0.01), schedule, learning_rate=1e-6, crop=size.side, seed=0)
+    return lambda: fine_tune(network, source, data, recipe, ones(network))
 
 
 def testing(size: Size, folder: Path) -> Callable:
@@ -170,20 +169,32 @@ def dissecting(size: Size, folder: Path) -> Callable:
     return lambda: dissect(network, concepts, size.side, None)
 
 
-def map_drawing(size: Size, folder: Path) -> Callable:
+def map_measuring(size: Size, folder: Path) -> Callable:
     packed = size.packed(folder / "packed")
     runs = {name: saved_run(size, folder, name) for name in ("l2_fe", "l2_sp", "delta")}
     return lambda: activation_maps(runs, packed, size.classes, 3, CPU)
 
 
 def gathering(size: Size, folder: Path) -> Callable:
-    result = {"top1": 50.0, "alpha": 0.01, "beta": 0.01, "iterations_per_epoch": 9, "source_network": "ResNet"}
-    datasets, methods, seeds = [f"data_{place}" for place in range(size.runs // 30)], list(KEYS)[:6], range(5)
-    for dataset, method, seed in product(datasets, methods, seeds):
+    result = RunResult(
+        label="DELTA",
+        top1=50.0,
+        alpha=0.01,
+        beta=0.01,
+        iterations_per_epoch=9,
+        source_network="ResNet",
+        device="cpu",
+        classes=["a", "b"],
+        view=TestView(resize=256, crop=224, crops=1),
+    )
+    datasets, methods = [f"data_{number}" for number in range(size.runs // 30)], list(KEYS)[:6]
+    runs = []
+    for dataset, method, seed in product(datasets, methods, range(5)):
         run = folder / dataset / "resnet" / method / str(seed)
         run.mkdir(parents=True)
-        (run / "result.json").write_text(json.dumps(result | {"device": "cpu", "classes": ["a", "b"]}))
-    return lambda: read_results(folder, datasets, ["resnet"], methods, list(seeds))
+        result.write(run)
+        runs.append((dataset, "resnet", method, seed, run))
+    return lambda: read_results(runs)
 
 
 STAGES = (
@@ -195,19 +206,19 @@ STAGES = (
     ("measure_filter_distances", distances, ("filters",)),
     ("measure_parts", parts, ("images", "filters", "map positions")),
     ("dissect", dissecting, ("images", "filters", "map positions")),
-    ("draw_activation_maps", map_drawing, ("images", "classes", "filters", "map positions")),
+    ("measure_activation_maps", map_measuring, ("images", "classes", "filters", "map positions")),
     ("tables", gathering, ("runs",)),
 )
 
 
 def resident() -> int:
-    """Bytes of this process's own pages (Linux)."""
+    """Bytes of this process's anonymous memory (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
 def measured(place: int, size: Size) -> tuple[float, int]:
-    """Seconds of a stage's work, and the bytes that it adds at its peak."""
+    """The seconds of a stage, and the peak increase of memory in bytes."""
     keep_freed_memory()
     seconds, added = [], []
     for _ in range(2):
@@ -226,7 +237,7 @@ def measured(place: int, size: Size) -> tuple[float, int]:
             over.set()
             watcher.join()
             added.append(max(peaks) - peaks[0])
-    return min(seconds), added[0]  # the first had to take its memory from the system
+    return min(seconds), added[0]  # the memory of the first, as the second reuses it
 
 
 def exponent(sizes: list[int], values: list[float]) -> str:
@@ -251,10 +262,10 @@ def row(place: int, grows: str) -> str:
 
 
 def large(rate: float) -> None:
-    """Print what ResNet-101 at 224 pixels takes for data sets of real size.
+    """Print the cost of ResNet-101 at 224 pixels on large data sets.
 
     Args:
-        rate: images that a core packs in a second.
+        rate: images that a core packs per second.
     """
     spec = spec_of(SourceNetwork(network="resnet101"))
     speed = SUSTAINED["fp32"] * 1e12 * 3600

@@ -1,10 +1,9 @@
-"""How long the embedded slice takes from an empty cache, stage by stage: one after the other, and on all cores at once.
+"""Time to reproduce the embedded slice without a cache, by stage: one stage at a time, and one stage per core.
 
     python -m benchmarks.slice > benchmarks/slice.md        (40 minutes on 2 cores)
 
-The last commit is cloned and reproduced there, with no cache and no results, and nothing else in the way: by
-`dvc repro` with every core to each stage in turn (`threads: null`), and by `cluster repro` with one core to a stage
-(`threads: 1`, as it is).
+The last commit is cloned, and reproduced in the clone without cached results: by `dvc repro` with all cores for each
+stage (`threads: null`), and by `cluster repro` with one core per stage (`threads: 1`, the default).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ TOGETHER = (sys.executable, "-m", "cluster", "repro", "--address", "local")
 
 
 def resident(folder: Path) -> int:
-    """Bytes of memory of all stages that run in a folder, without what they share (Linux)."""
+    """Bytes of anonymous memory of all stages that are running in a folder (Linux)."""
     total = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -36,12 +35,12 @@ def resident(folder: Path) -> int:
                 lines = (process / "status").read_text().splitlines()
                 total += 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
         except (OSError, StopIteration):
-            continue  # it has ended
+            continue  # the process has ended
     return total
 
 
 def reproduced(command: Sequence[str], threads: int | None) -> tuple[float, int, pd.DataFrame]:
-    """Seconds of the whole, the largest number of bytes that stages had at once, and each stage's seconds."""
+    """Total seconds, peak memory in bytes of all running stages together, and the seconds of each stage."""
     with TemporaryDirectory() as folder:
         clone = Path(folder).resolve() / "clone"
         subprocess.run(["git", "clone", "--quiet", ".", clone], check=True)
@@ -69,7 +68,7 @@ def reproduced(command: Sequence[str], threads: int | None) -> tuple[float, int,
 
 
 def write(title: str, at_once: int, whole: float, peak: int, times: pd.DataFrame) -> None:
-    """Print a table of the stages; shares are of the time that `at_once` stages could have had."""
+    """Print a table of the stages; shares are relative to the total time of `at_once` parallel stages."""
     had = at_once * whole
     print(f"\n## {title}\n\n{whole / 60:.1f} minutes; the stages that run at once take up to {peak / 1e9:.2f} GB.\n")
     print("| stage | items | seconds | share |\n| --- | ---: | ---: | ---: |")

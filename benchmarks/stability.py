@@ -1,9 +1,9 @@
-"""Does every α and β of the paper's grid train? One run a cell, method by method, on the reproduced slice.
+"""Whether training is stable for every α and β of the paper's grid: one run per cell and method on the slice.
 
     python -m benchmarks.stability > benchmarks/stability.md        (after `dvc repro`; about 30 minutes on 2 cores)
 
-A cell is the test top-1 of the last iterate in percent, first seed; chance is 10 %. A run whose loss is not finite
-would read "diverged".
+A cell is the final test top-1 accuracy of the first seed, in percent; chance is 10 %. It is "diverged" if the loss is
+not finite.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from tempfile import TemporaryDirectory
 from delta.data.packed.views import DefaultViewData
 from delta.io.errors import Diverged
 from delta.networks.devices import pick_device
+from delta.training.config import Recipe
 from delta.training.run import write_run
-from stages import PARAMS, channel_weights_file, packed_folder, weights_file
 from stages.common.params import Params, load_params
+from stages.common.paths import PARAMS, channel_weights_file, packed_folder, weights_file
 
 GRID = (0.0001, 0.001, 0.01, 0.1, 0.2)
 PENALISED = ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
 
 
 def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float, beta: float) -> str:
+    config, method = params.backbones[backbone], params.method(key).model_copy(update={"alpha": alpha, "beta": beta})
+    recipe = Recipe(method, params.training, config.learning_rate, config.crop, params.seeds[0], test_every_epoch=False)
     with TemporaryDirectory() as out:
         try:
             write_run(
                 Path(out),
+                recipe,
                 data=DefaultViewData.open(packed_folder(dataset, backbone)),
                 weights=weights_file(dataset, backbone),
                 channel_weights=channel_weights_file(dataset, backbone, key),
-                method=params.method(key).model_copy(update={"alpha": alpha, "beta": beta}),
-                view=params.backbones[backbone],
-                training=params.training,
-                seed=params.seeds[0],
+                resize=config.resize,
                 device=pick_device(params.device),
-                test_every_epoch=False,
             )
         except Diverged as error:
             print(error, file=sys.stderr)
@@ -48,7 +48,7 @@ def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float
 
 def main() -> None:
     params = load_params(PARAMS)
-    print("# Stability over the paper's grid\n\nTest top-1 (%), one run a cell: `python -m benchmarks.stability`.")
+    print("# Stability over the paper's grid\n\nTest top-1 (%), one run per cell: `python -m benchmarks.stability`.")
     views = ", ".join(f"{view.crop} pixels, learning rate {view.learning_rate:g}" for view in params.backbones.values())
     print(f"{params.training.iterations} iterations, {views}.")
     for dataset, backbone, key in product(params.datasets, params.backbones, PENALISED):

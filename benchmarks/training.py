@@ -1,11 +1,11 @@
-"""Fine-tuning against a plain PyTorch loop, and what the penalties add to the passes through the networks.
+"""Speed of fine-tuning compared with a plain PyTorch loop, and the overhead of the penalties.
 
     OMP_NUM_THREADS=1 python -m benchmarks.training > benchmarks/training.md        (5 minutes on 2 cores)
 
-The plain loop is written as the authors' release is: images decoded, resized and cropped one by one in a DataLoader,
-a copied source with hooks that fill lists, two whole forward passes, loops over parameters and layers for the
-penalties; its loss is the protocol's. It and `delta.training.loop.fine_tune` each have a process of their own, so that what
-one sets is not the other's, and take turns; a ratio is the median of those of the turns.
+The plain loop is written like the authors' release: images are decoded, resized and cropped one by one in a DataLoader,
+hooks of a copied source network fill lists, there are two full forward passes, and loops over parameters and layers
+compute the penalties. Its loss is that of the protocol. It and `delta.training.loop.fine_tune` run alternately in
+separate processes, so that neither affects the other's settings; a ratio is the median over the turns.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ from delta.data.packed.views import DefaultViewData, input_statistics, normalise
 from delta.data.packing import write_packed
 from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
-from delta.methods import KEYS, method_class
 from delta.methods.base import Method
+from delta.methods.registry import KEYS, method_class
 from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
 from delta.networks.network import Network
 from delta.networks.spec import BackboneSpec
+from delta.sources.catalogue import SourceNetwork
+from delta.training.config import Recipe, Training
 from delta.training.loop import fine_tune, objective
-from stages.common.params import BackboneConfig, SourceNetwork, Training
 
-CLASSES, IMAGES_PER_CLASS = 10, 8  # drawn ones, of 200 to 300 pixels a side
+CLASSES, IMAGES_PER_CLASS = 10, 8  # of the drawn data set, 200 to 300 pixels per side
 ALPHA, BETA, WEIGHT_DECAY, LEARNING_RATE, MOMENTUM = 0.01, 0.01, 1e-4, 1e-7, 0.9
 PENALISED = ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
 
@@ -77,7 +78,7 @@ def method_of(key: str) -> Method:
 
 @dataclass(frozen=True)
 class Start:
-    """What both loops start from; the target a little away from the source, so that no penalty is 0."""
+    """The common initial state of both loops; the target differs slightly from the source, so that no penalty is 0."""
 
     case: Case
     folder: Path
@@ -89,7 +90,7 @@ class Start:
 
     @cached_property
     def source(self) -> dict[str, Tensor]:
-        """A random backbone whose batch-norm has the statistics of what passes it."""
+        """The state of a random backbone, whose batch norms have the running statistics of a batch."""
         torch.manual_seed(0)
         backbone = timm.create_model(self.spec.architecture, num_classes=0)
         for module in backbone.modules():
@@ -112,11 +113,11 @@ class Start:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """The batch on which the losses are compared."""
-        places = torch.arange(self.case.batch)
-        return self.crops(places), self.data.targets("train")[places].to(self.device)
+        indices = torch.arange(self.case.batch)
+        return self.crops(indices), self.data.targets("train")[indices].to(self.device)
 
-    def crops(self, places: Tensor) -> Tensor:
-        pixels = self.data.training_crops(places, self.case.crop, torch.Generator().manual_seed(0), self.device)
+    def crops(self, indices: Tensor) -> Tensor:
+        pixels = self.data.training_crops(indices, self.case.crop, torch.Generator().manual_seed(0), self.device)
         return normalised(pixels, input_statistics(self.spec, self.device))
 
     def channel_weights(self, key: str) -> dict[str, Tensor]:
@@ -127,7 +128,7 @@ class Start:
 
 
 class PlainLoop:
-    """Fine-tuning as the authors' release does it, with the losses of the protocol."""
+    """Fine-tuning like the authors' release, with the losses of the protocol."""
 
     def __init__(self, start: Start, key: str):
         self.key, self.start, self.layers = key, start, list(start.spec.feature_layers)
@@ -219,7 +220,7 @@ class PlainLoop:
             running_loss += loss.item() * len(images)
 
     def prepare(self) -> None:
-        """A batch's images alone."""
+        """Prepare a batch of images, without training on it."""
         next(iter(self.loader))
 
 
@@ -242,7 +243,6 @@ class OurLoop:
 
     def train(self, iterations: int) -> None:
         case = self.start.case
-        view = BackboneConfig(network=case.network, resize=case.resize, crop=case.crop, learning_rate=LEARNING_RATE)
         training = Training(
             iterations=iterations,
             batch_size=case.batch,
@@ -252,16 +252,15 @@ class OurLoop:
             clip_norm=None,
             precision="fp32",
         )
+        recipe = Recipe(self.method, training, LEARNING_RATE, case.crop, seed=0)
         with deterministic():
-            fine_tune(
-                self.network, self.source, self.start.data, self.method, self.channel_weights, training, view, seed=0
-            )
+            fine_tune(self.network, self.source, self.start.data, recipe, self.channel_weights)
 
     def prepare(self) -> None:
         self.start.crops(torch.randperm(len(self.start.data.rows("train")))[: self.start.case.batch])
 
 
-# What follows until `main` runs in the loops' processes.
+# The following functions, up to `main`, run in the loops' processes.
 
 
 @cache
@@ -281,7 +280,7 @@ _loop: PlainLoop | OurLoop  # this process's
 
 
 def begin(kind: type[PlainLoop | OurLoop], case: Case, folder: Path, key: str) -> float:
-    """Set this process's loop up and return its loss on the common batch; an iteration follows as a warming-up."""
+    """Set up this process's loop, return its loss on the common batch, and run an iteration as a warm-up."""
     global _loop
     _loop = kind(_start(case, folder), key)
     loss = _loop.loss(*_loop.start.batch()).item()
@@ -294,7 +293,7 @@ def turn(what: str, *arguments) -> float:
 
 
 def parts(case: Case, folder: Path) -> list[dict[str, float]]:
-    """Seconds of whole steps, losses and gradients but no update, and of the passes that they are made of, by turn."""
+    """Seconds of steps (loss and gradients, without the update) and of their forward and backward passes, by turn."""
     start = _start(case, folder)
     if start.device.type == "cpu":
         keep_freed_memory()  # as `fine_tune` does
@@ -351,7 +350,7 @@ def made_of(case: Case, folder: Path) -> str:
 
 
 def drawn(folder: Path) -> None:
-    """Images as files for the plain loop and packed for ours."""
+    """Write the images as files for the plain loop, and packed for ours."""
     draw(folder / "drawn", IMAGES_PER_CLASS, seed=0)
     (folder / "images").symlink_to(folder / "drawn" / "256_ObjectCategories")
     files = sorted((folder / "images").glob("*/*.jpg"))

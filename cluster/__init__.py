@@ -1,6 +1,6 @@
-"""Runs the project's DAG on a Ray cluster, as `dvc repro` runs it on one machine: `python -m cluster repro`.
+"""`dvc repro` on a Ray cluster instead of one machine: `python -m cluster repro`.
 
-DVC says what the DAG is and what is out of date (`project`), Ray decides where and when a stage's command runs and runs
-it again when its node dies (`repro`), and on the node a process of its own sees to it that the command never outlives
-the task, nor runs twice at once (`supervisor`).
+DVC provides the DAG and determines which stages are out of date (`project`). Ray schedules the stages' commands and
+retries them when a node dies (`repro`). On the node, a supervisor process ensures that a command never outlives its
+Ray task, and that no stage runs twice at the same time (`supervisor`).
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -10,20 +11,26 @@ from delta.io.errors import UserError
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m cluster", description="`dvc repro` on a Ray cluster.")
     command = parser.add_subparsers(required=True).add_parser("repro", help="bring stages up to date")
-    command.add_argument("targets", nargs="*", help="as for `dvc repro`; all of dvc.yaml if none is named")
+    command.add_argument("targets", nargs="*", help="as for `dvc repro` (default: all of dvc.yaml)")
     command.add_argument(
-        "--address", default="auto", help="the cluster: auto (the one this node is in), HOST:PORT, or local (a new one)"
+        "--address",
+        default="auto",
+        help="the cluster: auto (this node's; default), HOST:PORT, or local (a new one)",
     )
     command.add_argument(
         "--cpus-per-run",
-        type=_positive(int),
+        type=_positive_int,
         metavar="N",
-        help="CPUs of a stage (default: its threads, or a share)",
+        help="CPUs per stage (default: threads in params.yaml, else a node's CPUs divided by its parallel stages)",
     )
     command.add_argument(
-        "--gpus-per-run", type=_positive(float), metavar="N", help="GPUs of a stage that computes (default: 1 if any)"
+        "--gpus-per-run",
+        type=_non_negative,
+        metavar="N",
+        help="GPUs per stage that uses one (default: 1 if any)",
     )
     options = parser.parse_args()
     try:
@@ -31,10 +38,10 @@ def main() -> None:
             import ray  # noqa: F401
         except ModuleNotFoundError:
             raise UserError("Ray is not installed: pip install -r requirements.txt") from None
-        from cluster.project import opened
+        from cluster.project import open_project
         from cluster.repro import repro
 
-        with opened(Path.cwd()) as project:
+        with open_project(Path.cwd()) as project:
             repro(project, options.targets, options.address, options.cpus_per_run, options.gpus_per_run)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -42,15 +49,20 @@ def main() -> None:
         sys.exit(130)
 
 
-def _positive(kind):
-    def parse(text: str):
-        number = kind(text)
-        if number < 0 or (kind is int and number == 0):
-            raise ValueError
-        return number
+def _positive_int(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
 
-    parse.__name__ = "number"
-    return parse
+
+def _non_negative(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return number
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The DAG, what of it is out of date, and how a finished stage is recorded: all that this package knows of DVC.
+"""The interface to DVC: the DAG, what is out of date, and recording finished stages.
 
-It does what `dvc repro` does around a stage's command, with the same functions of the DVC that requirements.txt pins.
+It does what `dvc repro` does before and after a stage's command, with the same functions of DVC. Some of them are
+private, so it needs the version of DVC in requirements.txt.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
+from dvc.dvcfile import ProjectFile
 from dvc.env import DVC_ROOT, DVC_STAGE
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
@@ -34,27 +37,30 @@ UNCHANGED, RESTORED, VERIFIED = "unchanged", "restored from the run cache", "ver
 
 @dataclass(frozen=True)
 class Command:
-    """What is to be run for a stage.
+    """The command of a stage.
 
     Attributes:
         folder: the working directory.
-        commands: one after another, each with its arguments.
-        removed: the outputs, to be removed before.
-        environment: variables that DVC sets.
-        computes: whether a GPU is of use to it.
+        commands: the commands to run one after another, each as a list of arguments.
+        outputs: the files and folders to remove beforehand.
+        environment: the environment variables that DVC sets.
+        uses_gpu: whether the stage uses a GPU, from its `meta` in dvc.yaml.
     """
 
     folder: str
     commands: list[list[str]]
-    removed: list[str]
+    outputs: list[str]
     environment: dict[str, str]
-    computes: bool
+    uses_gpu: bool
 
 
 class Project:
-    """A DVC project that is locked against all other DVC commands; see `opened`. Stages go by their names.
+    """A DVC project, locked against other DVC commands (see `open_project`). Stages are identified by their names.
 
-    Every method raises UserError where DVC has an objection.
+    Every method raises UserError if DVC raises an error.
+
+    Attributes:
+        scratch: a folder for temporary files, in DVC's own.
     """
 
     def __init__(self, repo: Repo):
@@ -64,11 +70,14 @@ class Project:
         self.scratch = Path(repo.tmp_dir) / "cluster"
 
     def plan(self, targets: Sequence[str]) -> dict[str, list[str]]:
-        """The stages to look at for these targets (none: all of dvc.yaml), each with those that must be done before.
+        """The stages to bring up to date for some targets, by name, with the names of the stages they depend on.
 
-        They stand in the order in which `dvc repro` would run them.
+        They are in the order in which `dvc repro` would run them.
+
+        Args:
+            targets: as for `dvc repro`; none for all of dvc.yaml.
         """
-        with _in_one_line():
+        with _dvc_errors():
             stages = collect_stages(self._repo, targets or ["dvc.yaml"])
             graph = get_active_graph(self._repo.index.graph)
             planned = plan_repro(graph, stages)
@@ -77,22 +86,25 @@ class Project:
 
     @property
     def threads(self) -> int | None:
-        """On how many threads a stage computes, where params.yaml says so; a wrong number is its own stage's matter."""
+        """The parameter `threads` of params.yaml; None if it is null or invalid, which the stages report."""
         values = yaml.safe_load((Path(self._repo.root_dir) / "params.yaml").read_text(encoding="utf-8"))
         threads = values.get("threads")
         return threads if isinstance(threads, int) and threads > 0 else None
 
     def prepare(self, name: str) -> Command | str:
-        """What to run for a stage whose upstream stages are done; where nothing is to be run, why: UNCHANGED, ...
+        """The command to run for a stage whose upstream stages are done.
 
-        The outputs of a stage that is to be run are removed.
+        The outputs of a stage that is to run are removed.
+
+        Returns:
+            The command, or UNCHANGED, RESTORED or VERIFIED if the stage need not run.
         """
         stage = self._stages[name]
-        with _in_one_line():
-            if not stage.cmd or stage.frozen:  # a .dvc file, an import: DVC's own business
+        with _dvc_errors():
+            if not stage.cmd or stage.frozen:  # a .dvc file or an import, which DVC handles itself
                 if not stage.reproduce():
                     return UNCHANGED
-                self._write_down(name, stage)
+                self._write_lock_file(name, stage)
                 return VERIFIED
             if not stage.changed():
                 return UNCHANGED
@@ -107,52 +119,55 @@ class Project:
         return Command(
             folder=str(stage.wdir),
             commands=[_make_cmd(get_executable(), line) for line in _enforce_cmd_list(stage.cmd)],
-            removed=[out.fs_path for out in stage.outs if not out.persist and out.protocol == "local"],
+            outputs=[out.fs_path for out in stage.outs if not out.persist and out.protocol == "local"],
             environment={DVC_ROOT: self._repo.root_dir, DVC_STAGE: name},
-            computes=bool((stage.meta or {}).get("uses_gpu")),
+            uses_gpu=bool((stage.meta or {}).get("uses_gpu")),
         )
 
     def record(self, name: str) -> None:
-        """Take the outputs of a stage that has just been run into the cache, and the stage into dvc.lock."""
+        """Save the outputs of a stage that has just run to the cache, and the stage to dvc.lock."""
         stage = self._stages[name]
-        with _in_one_line():
+        with _dvc_errors():
             kept_in_git = any(not (out.use_cache or out.is_metric or out.is_plot) for out in stage.outs)
             stage.save(run_cache=not kept_in_git)
             stage.commit()
-            self._write_down(name, stage)
+            self._write_lock_file(name, stage)
 
-    def _write_down(self, name: str, stage: Stage) -> None:
+    def _write_lock_file(self, name: str, stage: Stage) -> None:
         if not isinstance(stage, PipelineStage):
             stage.dump(update_pipeline=False)
             return
         path = stage.dvcfile.path
         if path not in self._lock_files:
-            of_this_file = [s.name for s in self._stages.values() if isinstance(s, PipelineStage) and s.path == path]
-            self._lock_files[path] = LockFile(stage.dvcfile, of_this_file)
+            names = [s.name for s in self._stages.values() if isinstance(s, PipelineStage) and s.path == path]
+            self._lock_files[path] = LockFile(stage.dvcfile, names)
         self._lock_files[path].record(stage)
 
 
 class LockFile:
-    """A dvc.lock that is written again after every stage, in milliseconds whatever its size.
+    """A dvc.lock that is rewritten after every stage within milliseconds, whatever its size.
 
-    DVC reads and formats all of it each time: a second for each hundred stages that depend on twenty files. Here the
-    lines of every other stage are kept as they are; the file is the same, byte for byte, as a serial `dvc repro`'s.
+    DVC parses and formats the whole file each time, which takes a second per hundred stages with twenty dependencies
+    each. This class keeps the text of all other stages. The file is byte-identical to that of a serial `dvc repro`.
     """
 
-    def __init__(self, dvcfile, order: list[str]):
+    def __init__(self, dvcfile: ProjectFile, order: list[str]):
+        """Read the lock file of `dvcfile`, whose stages would run serially in the given order."""
         self._file = dvcfile._lockfile
         data = self._file.load() or {"schema": "2.0"}
         self._stages = {name: self._lines(name, entry) for name, entry in data.get("stages", {}).items()}
         self._parts = {key: dumps_yaml({key: value}) for key, value in (data | {"stages": None}).items()}
-        # Stages that are new to the file follow those that are not, in the order of a serial run.
+        # New stages follow the existing ones, in the order of a serial run.
         order = [name for name in order if name not in self._stages]
         self._position = {name: number for number, name in enumerate([*self._stages, *order])}
 
     @staticmethod
-    def _lines(name: str, entry: dict) -> str:
+    def _lines(name: str, entry: dict[str, Any]) -> str:
+        """A stage's text in the file."""
         return dumps_yaml({"stages": {name: entry}}).removeprefix("stages:\n")
 
     def record(self, stage: PipelineStage) -> None:
+        """Write a stage to the file."""
         lines = self._lines(stage.name, to_single_stage_lockfile(stage))
         if self._stages.get(stage.name) == lines:
             return
@@ -165,38 +180,39 @@ class LockFile:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Project]:
-    """The DVC project around `folder`, locked until the block ends.
+def open_project(folder: Path) -> Iterator[Project]:
+    """Open the DVC project around `folder`, and lock it until the end of the block.
 
-    `dvc repro` unlocks the project while a command runs; here, where one always does, it stays locked throughout.
+    `dvc repro` unlocks the project while a command runs. Here it stays locked, as some command is always running.
 
     Raises:
-        UserError: there is none, or another DVC command works in it.
+        UserError: there is no project, or another DVC command is running in it.
     """
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # what DVC says of each stage, this package says
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # this package reports on stages itself
     with ExitStack() as stack:
         try:
             repo = stack.enter_context(Repo(str(folder)))
             stack.enter_context(lock_repo(repo))
             stack.enter_context(repo.scm_context())
-            # Whose command runs under `dvc repro` has its files locked instead.
+            # While `dvc repro` runs a command, it locks only the command's files: check that nothing is locked.
             hardlink = repo.config["core"].get("hardlink_lock", False)
             with rwlock(repo.tmp_dir, repo.fs, " ".join(sys.argv), [], [repo.root_dir], hardlink):
                 pass
         except NotDvcRepoError:
-            raise UserError(f"{folder} is not in a DVC project: call this in a clone of the project") from None
+            raise UserError(f"{folder} is not in a DVC project: run this command in a clone of the project") from None
         except LockError as error:
             holder = str(error).partition("blocked by:")[2].split("\n\n")[0]
             which = f" ({' '.join(holder.split())})" if holder else ""
             raise UserError(
-                f"another DVC command, or another cluster repro, works in {os.path.relpath(repo.root_dir)}{which}: "
-                "wait until it has ended"
+                f"another DVC command or cluster repro is running in {os.path.relpath(repo.root_dir)}{which}: "
+                "wait until it has finished"
             ) from None
         yield Project(repo)
 
 
 @contextmanager
-def _in_one_line() -> Iterator[None]:
+def _dvc_errors() -> Iterator[None]:
+    """Turn DVC's errors into a UserError."""
     try:
         yield
     except DvcException as error:

@@ -1,4 +1,4 @@
-"""`dvc repro` on a Ray cluster: every stage whose upstream is done is a Ray task, and Ray does the rest."""
+"""`dvc repro` on a Ray cluster: a stage becomes a Ray task as soon as its upstream stages are done."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 from urllib.parse import quote, unquote
 
 import ray
@@ -25,104 +27,116 @@ from cluster import supervisor, task
 from cluster.project import Command, Project
 from delta.io.errors import UserError
 
-RETRIES = 5  # how often Ray runs a stage again whose node died
-PATIENCE = 20.0  # seconds for which cancelled commands are waited for
-# Which programs a command finds and on how many threads they compute are the caller's choice, the rest is the node's.
-CARRIED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+RETRIES = 5  # how many times Ray retries a stage whose node died
+CANCEL_TIMEOUT = 20.0  # seconds to wait for cancelled commands to end
+# Environment variables that commands inherit from the caller; the others are those of the node.
+INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a stage holds of a node while it runs: CPUs, and GPUs if it computes."""
+class StageResources:
+    """The resources of a node that a running stage reserves.
+
+    Attributes:
+        cpus: for every stage.
+        gpus: for stages that use a GPU.
+    """
 
     cpus: int
     gpus: float
 
     @classmethod
-    def of_nodes(cls, nodes: Iterable[dict[str, float]], cpus: int | None, gpus: float | None) -> Share:
-        """`cpus` and `gpus`, or where they are None: a GPU if there is any, and an equal share of its node's CPUs.
-
-        Without GPUs that is all CPUs of a node, as a stage has them under `dvc repro`.
+    def for_nodes(cls, nodes: Iterable[dict[str, float]], cpus: int | None, gpus: float | None) -> StageResources:
+        """Choose the resources per stage.
 
         Args:
-            nodes: each node's resources as Ray names them.
+            nodes: the resources of each node, with Ray's names.
+            cpus: None for the CPUs of a node divided by the number of stages that its GPUs admit at a time; without
+                GPUs, these are all CPUs, as under `dvc repro`.
+            gpus: None for one if there are any.
 
         Raises:
-            UserError: no node has as much.
+            UserError: no node has these resources.
         """
         nodes = [node for node in nodes if node.get("CPU", 0) >= 1]
         if gpus is None:
             gpus = 1 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0
-        able = [node for node in nodes if node.get("GPU", 0) >= gpus]
-        if cpus is None and able:
-            at_once = (math.floor(node["GPU"] / gpus) if gpus else 1 for node in able)
-            cpus = min(max(1, math.floor(node["CPU"] / number)) for node, number in zip(able, at_once, strict=True))
-        if not any(node["CPU"] >= cpus for node in able):
+        usable = [node for node in nodes if node.get("GPU", 0) >= gpus]
+        if cpus is None and usable:
+            parallel = (math.floor(node["GPU"] / gpus) if gpus else 1 for node in usable)
+            cpus = min(max(1, math.floor(node["CPU"] / number)) for node, number in zip(usable, parallel, strict=True))
+        if cpus is None or not any(node["CPU"] >= cpus for node in usable):
             raise UserError(
-                f"no node of the cluster has what a stage is to hold ({_counted(cpus or 1, 'CPU')}, "
+                f"no node of the cluster has the resources for a stage ({_counted(cpus or 1, 'CPU')}, "
                 f"{_counted(gpus, 'GPU')}): start such a node, or lower --cpus-per-run or --gpus-per-run"
             )
         return cls(cpus, gpus)
 
 
 def connect(address: str) -> None:
-    """Join the Ray cluster at this address; `local` starts one on this machine until the program ends.
+    """Connect to the Ray cluster at an address; `local` starts one on this machine until the program ends.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options = {"include_dashboard": False} if address == "local" else {}
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     host, _, port = address.rpartition(":")
     try:
-        if host:  # Ray itself would try for minutes
+        if host:  # fail early, as Ray would retry for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, RuntimeError, ValueError) as error:
         cause = "" if isinstance(error, ConnectionError) else f" ({' '.join(str(error).split())})"
         raise UserError(
-            f"no Ray cluster to join at --address {address}{cause}: start one with `ray start --head`, "
-            "or use --address local"
+            f"no Ray cluster at --address {address}{cause}: start one with `ray start --head`, or use --address local"
         ) from None
 
 
-class Run:
-    """One run of the DAG over the cluster that this program has joined."""
+class ClusterRun:
+    """A run of the DAG on the connected cluster.
 
-    def __init__(self, project: Project, plan: dict[str, list[str]], share: Share):
+    Attributes:
+        failed: the names of the stages that failed.
+        skipped: of those that were not run because they depend on failed ones.
+        ran: of those that ran successfully.
+    """
+
+    def __init__(self, project: Project, plan: dict[str, list[str]], resources: StageResources):
+        """Prepare a run of the stages of `plan`, see `Project.plan`."""
         self._project = project
-        self._share = share
+        self._resources = resources
         self._waiting = {name: {other for other in upstream if other in plan} for name, upstream in plan.items()}
         self._downstream: dict[str, list[str]] = {name: [] for name in plan}
         for name, upstream in self._waiting.items():
             for other in upstream:
                 self._downstream[other].append(name)
         self._ready = deque(name for name, upstream in self._waiting.items() if not upstream)
-        self._running: dict[str, ray.ObjectRef] = {}
-        self._answers: SimpleQueue = SimpleQueue()
+        self._running: dict[str, ray.ObjectRef[dict[str, Any]]] = {}
+        self._results: SimpleQueue[tuple[str, Future[dict[str, Any]]]] = SimpleQueue()
         self._nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        self._looked = time.monotonic()
-        ray.cloudpickle.register_pickle_by_value(task)  # nodes need not find this package
+        self._nodes_checked = time.monotonic()
+        ray.cloudpickle.register_pickle_by_value(task)  # so that nodes need not import this package
         self._task = ray.remote(task.run_command)
         self._supervisor = Path(supervisor.__file__).read_text(encoding="utf-8")
         self._bar = tqdm(total=len(plan), unit="stage", disable=None, leave=False)
-        self._said = 0
+        self._finished = 0
         self.failed: list[str] = []
         self.skipped: list[str] = []
         self.ran: list[str] = []
 
     def finish(self) -> None:
-        """Run all that is out of date; what is left running when an exception ends this is killed."""
+        """Run everything that is out of date; after an exception, kill the commands that are still running."""
         try:
             while self._ready or self._running:
                 if self._ready:
                     self._start(self._ready.popleft())
                 if self._running:
                     with suppress(Empty):
-                        self._take(*self._answers.get(timeout=0 if self._ready else 1))
-                if time.monotonic() > self._looked + 5:
-                    self._watch_nodes()
-            self._watch_nodes()
+                        self._handle_result(*self._results.get(timeout=0 if self._ready else 1))
+                if time.monotonic() > self._nodes_checked + 5:
+                    self._report_node_changes()
+            self._report_node_changes()
         finally:
             self._bar.close()
             self._cancel()
@@ -142,41 +156,41 @@ class Run:
         lock, log = self._file(name, ".lock"), self._file(name, ".log")
         lock.touch()
         log.write_bytes(b"")
-        gpus = self._share.gpus if command.computes else 0
-        environment = {"OMP_NUM_THREADS": str(self._share.cpus)}
-        environment |= {key: os.environ[key] for key in CARRIED if key in os.environ} | command.environment
+        gpus = self._resources.gpus if command.uses_gpu else 0
+        environment = {"OMP_NUM_THREADS": str(self._resources.cpus)}
+        environment |= {key: os.environ[key] for key in INHERITED if key in os.environ} | command.environment
         if not gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         job = {
             "folder": command.folder,
             "commands": command.commands,
-            "remove": command.removed,
+            "remove": command.outputs,
             "lock": str(lock),
             "log": str(log),
             "environment": environment,
         }
-        options = {"num_cpus": self._share.cpus, "num_gpus": gpus, "max_retries": RETRIES, "name": name}
+        options = {"num_cpus": self._resources.cpus, "num_gpus": gpus, "max_retries": RETRIES, "name": name}
         ref = self._task.options(**options).remote(job, self._supervisor)
         self._running[name] = ref
-        ref.future().add_done_callback(lambda future: self._answers.put((name, future)))
+        ref.future().add_done_callback(lambda future: self._results.put((name, future)))
 
-    def _take(self, name: str, future) -> None:
+    def _handle_result(self, name: str, future: Future[dict[str, Any]]) -> None:
         """Record a stage whose task has ended."""
         try:
-            answer = future.result()
-            where = f"{answer['seconds']:.1f} s on {answer['node']}" if "seconds" in answer else f"on {answer['node']}"
-            if (times := self._times_begun(name)) > 1:
-                where += f" (begun {times} times, as a node has died)"
-            if "error" in answer:
-                raise UserError(f"{where}: {answer['error']}")
-            if code := answer["exit_code"]:
+            result = future.result()
+            where = f"{result['seconds']:.1f} s on {result['node']}" if "seconds" in result else f"on {result['node']}"
+            if (attempts := self._attempts(name)) > 1:
+                where += f" ({attempts} attempts, as a node died)"
+            if "error" in result:
+                raise UserError(f"{where}: {result['error']}")
+            if code := result["exit_code"]:
                 how = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
-                raise UserError(f"{how}, {where}: {self._last_words(name)}")
+                raise UserError(f"{how}, {where}: {self._last_log_line(name)}")
             self._project.record(name)
         except (UserError, OSError) as error:
             self._fail(name, str(error))
         except ray.exceptions.RayError as error:
-            self._fail(name, f"Ray has given it up: {' '.join(str(error).split())[:300]}")
+            self._fail(name, f"Ray gave up on it: {' '.join(str(error).split())[:300]}")
         else:
             self.ran.append(name)
             self._done(name, where)
@@ -185,57 +199,63 @@ class Run:
             self._file(name, ".lock").unlink()
 
     def _done(self, name: str, how: str) -> None:
-        self._say(f"{name}: {how}", stages=1)
+        """Report a finished stage, and queue the stages that it was the last to hold up."""
+        self._report(f"{name}: {how}", stages=1)
         for other in self._downstream[name]:
             self._waiting[other].discard(name)
             if not self._waiting[other]:
                 self._ready.append(other)
 
     def _fail(self, name: str, why: str) -> None:
+        """Report a failed stage, and skip all stages that depend on it."""
         self.failed.append(name)
-        below, found = deque(self._downstream[name]), set()
-        while below:
-            other = below.popleft()
-            if other not in found:
-                found.add(other)
-                below.extend(self._downstream[other])
-        skipped = found.difference(self.skipped)
+        queue, dependents = deque(self._downstream[name]), set()
+        while queue:
+            other = queue.popleft()
+            if other not in dependents:
+                dependents.add(other)
+                queue.extend(self._downstream[other])
+        skipped = dependents.difference(self.skipped)
         self.skipped.extend(skipped)
-        self._say(f"{name}: failed, {why}", stages=1 + len(skipped))
+        self._report(f"{name}: failed, {why}", stages=1 + len(skipped))
 
-    def _watch_nodes(self) -> None:
-        """Say which nodes have come or gone since it was last called."""
-        self._looked = time.monotonic()
+    def _report_node_changes(self) -> None:
+        """Report the nodes that have joined or left the cluster since the last call."""
+        self._nodes_checked = time.monotonic()
         nodes = {node["NodeID"]: node for node in ray.nodes()}
         alive = {key for key, node in nodes.items() if node["Alive"]}
         for key in self._nodes ^ alive:
-            what = "joins the cluster" if key in alive else "has gone: Ray runs its stages again on another"
-            self._say(f"node {nodes[key]['NodeManagerAddress']} {what}")
+            what = "has joined the cluster" if key in alive else "is dead: Ray retries its stages on other nodes"
+            self._report(f"node {nodes[key]['NodeManagerAddress']} {what}")
         self._nodes = alive
 
-    def _say(self, what: str, stages: int = 0) -> None:
-        self._said += stages
+    def _report(self, text: str, stages: int = 0) -> None:
+        """Print a line, after which this many more stages are finished."""
+        self._finished += stages
         self._bar.update(stages)
         self._bar.set_postfix({"with Ray": len(self._running)}, refresh=False)
-        self._bar.write(f"[{self._said:{len(str(self._bar.total))}}/{self._bar.total}] {what}")
+        self._bar.write(f"[{self._finished:{len(str(self._bar.total))}}/{self._bar.total}] {text}")
         sys.stdout.flush()
 
-    def _times_begun(self, name: str) -> int:
+    def _attempts(self, name: str) -> int:
+        """How many times Ray has started a stage, from its log."""
         return self._file(name, ".log").read_text(encoding="utf-8", errors="replace").count(f", {task.NODE} ")
 
-    def _last_words(self, name: str) -> str:
+    def _last_log_line(self, name: str) -> str:
+        """The last line that a command printed, and the path of its log."""
         log = self._file(name, ".log")
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        said = [line.strip() for line in lines if line.strip() and not line.startswith("# ")]
-        return f"{said[-1] if said else 'it said nothing'} (log: {os.path.relpath(log)})"
+        printed = [line.strip() for line in lines if line.strip() and not line.startswith("# ")]
+        return f"{printed[-1] if printed else 'no output'} (log: {os.path.relpath(log)})"
 
     def _file(self, name: str, suffix: str) -> Path:
         return self._project.scratch / f"{quote(name, safe='@')}{suffix}"
 
     def _cancel(self) -> None:
+        """Cancel the running tasks, and wait for their commands to end."""
         for ref in self._running.values():
             ray.cancel(ref, force=True)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + CANCEL_TIMEOUT
         for name in self._running:
             lock = self._file(name, ".lock")
             while not _is_free(lock) and time.monotonic() < deadline:
@@ -243,7 +263,7 @@ class Run:
 
 
 def _is_free(lock: Path) -> bool:
-    """Whether no command runs that holds this lock."""
+    """Whether no running command holds a lock."""
     with lock.open("r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -252,14 +272,12 @@ def _is_free(lock: Path) -> bool:
     return True
 
 
-def settle(scratch: Path) -> None:
-    """Wait until no command of an earlier run, whose program was killed, is left running on any node."""
+def wait_for_leftover_commands(scratch: Path) -> None:
+    """Wait for commands on any node that are left over from an earlier run whose program was killed."""
     scratch.mkdir(exist_ok=True)
     for lock in scratch.glob("*.lock"):
         if not _is_free(lock):
-            print(
-                f"{unquote(lock.stem)}: waiting for the end of its command, left running by an earlier call", flush=True
-            )
+            print(f"{unquote(lock.stem)}: waiting for its command of an earlier run to end", flush=True)
             while not _is_free(lock):
                 time.sleep(0.2)
         lock.unlink()
@@ -270,26 +288,32 @@ def _counted(number: float, what: str) -> str:
 
 
 def repro(project: Project, targets: Sequence[str], address: str, cpus: int | None, gpus: float | None) -> None:
-    """Bring the targets up to date on the cluster; what is done is said on standard output.
+    """Bring the targets up to date on the cluster, and report progress on standard output.
+
+    Args:
+        project: a locked project.
+        targets: as for `dvc repro`; none for all of dvc.yaml.
+        address: see `connect`.
+        cpus, gpus: see `StageResources.for_nodes`; without `cpus`, it is the parameter `threads`, if set.
 
     Raises:
-        UserError: there is no cluster, or stages have failed; whatever does not depend on those has been done.
+        UserError: there is no cluster, or stages failed; all stages that do not depend on those are done.
     """
     plan = project.plan(targets)
     cpus = cpus or project.threads
-    settle(project.scratch)
+    wait_for_leftover_commands(project.scratch)
     connect(address)
-    # Ray's own handler for SIGTERM leaves the program without cancelling anything.
+    # Ray's own handler for SIGTERM exits without cancelling tasks.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        share = Share.of_nodes(nodes, cpus, gpus)
+        resources = StageResources.for_nodes(nodes, cpus, gpus)
         total = [_counted(sum(node.get(kind, 0) for node in nodes), kind) for kind in ("CPU", "GPU")]
-        holds = _counted(share.cpus, "CPU")
-        if share.gpus:
-            holds += f", and {_counted(share.gpus, 'GPU')} if dvc.yaml says that it uses one"
-        print(f"{_counted(len(nodes), 'node')}, {', '.join(total)}; a stage holds {holds}", flush=True)
-        run = Run(project, plan, share)
+        reserved = _counted(resources.cpus, "CPU")
+        if resources.gpus:
+            reserved += f", and {_counted(resources.gpus, 'GPU')} if dvc.yaml says that it uses one"
+        print(f"{_counted(len(nodes), 'node')}, {', '.join(total)}; a stage reserves {reserved}", flush=True)
+        run = ClusterRun(project, plan, resources)
         run.finish()
     finally:
         ray.shutdown()

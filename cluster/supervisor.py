@@ -1,10 +1,9 @@
-"""The process that owns a stage's command on a node; it needs nothing but Python's standard library.
+"""The process that supervises a stage's command on a node; it needs only Python's standard library.
 
-It reads what to run from standard input, one line of JSON, and answers with one line on standard output. Standard input
-stays open as long as the command is wanted: when it ends, because the Ray worker at its other end has been cancelled,
-has crashed or has lost its node, the command is killed with all the processes of its group. A lock on a file in the
-shared workspace, which the command inherits, keeps a second run of the same stage waiting until that has happened, on
-whatever node it is.
+It reads the job from standard input, as one line of JSON, and writes the result to standard output, as another. The Ray
+worker keeps standard input open as long as the command should run: when it is closed, because the worker was cancelled
+or crashed, or its node died, the supervisor kills the command's process group. The command inherits a lock on a file in
+the shared workspace, for which another run of the same stage waits, on any node, until the command has ended.
 """
 
 import fcntl
@@ -18,27 +17,29 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 
 def main() -> None:
+    """Run the job from standard input in a detached process."""
     job = json.loads(sys.stdin.buffer.readline())
-    # A worker that exits kills its children before they could kill theirs: be nobody's child.
+    # Detach from the Ray worker, which kills its children when it exits, before they could kill the command.
     if os.fork():
         os._exit(0)
     os.setsid()
     try:
-        answer = {"exit_code": run(job)}
+        answer: dict[str, int | str] = {"exit_code": run(job)}
     except OSError as error:
         answer = {"error": str(error)}
     os.write(1, json.dumps(answer).encode() + b"\n")
 
 
-def run(job: dict) -> int:
-    """Run the commands one after another until one fails; the last one's exit code, or minus the signal's number."""
+def run(job: dict[str, Any]) -> int:
+    """Run the commands one after another until one fails; return the exit code, or minus the signal's number."""
     lock = os.open(job["lock"], os.O_RDWR)
-    wait_for(lock)
+    acquire(lock)
     for path in map(Path, job["remove"]):
         remove(path)
     wakeup, write_end = os.pipe()
@@ -56,15 +57,15 @@ def run(job: dict) -> int:
                 start_new_session=True,
                 pass_fds=[lock],
             )
-            if code := outcome(child, wakeup):
+            if code := wait(child, wakeup):
                 return code
     return 0
 
 
-def wait_for(lock: int) -> None:
-    """Lock the file as soon as no other run of this stage holds it."""
+def acquire(lock: int) -> None:
+    """Wait until no other run of this stage holds the lock, and acquire it; exit if the command is cancelled."""
     while True:
-        if abandoned([0], timeout=0):
+        if is_stdin_closed([0], timeout=0):
             os._exit(1)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,45 +73,46 @@ def wait_for(lock: int) -> None:
             time.sleep(0.1)
         else:
             break
-    if not os.fstat(lock).st_nlink:  # the other run was recorded, and the file removed
+    if not os.fstat(lock).st_nlink:  # the other run has finished and was recorded, and the file was removed
         os._exit(1)
 
 
 def remove(path: Path) -> None:
-    """As DVC does before it runs a stage: a link without what it points to."""
+    """Remove an output like DVC does before it runs a stage: of a link, only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def outcome(child: subprocess.Popen, wakeup: int) -> int:
-    """The exit code of a command; its group does not outlive it, nor it the wish for it."""
-    while not ended(child):
-        if abandoned([0, wakeup]):
-            kill(child, signal.SIGTERM)
+def wait(child: subprocess.Popen[bytes], wakeup: int) -> int:
+    """The exit code of a command, once it ends; its process group is killed then, and when standard input is closed."""
+    while not has_exited(child):
+        if is_stdin_closed([0, wakeup]):
+            kill_group(child, signal.SIGTERM)
             deadline = time.monotonic() + GRACE
-            while not ended(child) and time.monotonic() < deadline:
+            while not has_exited(child) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            kill(child, signal.SIGKILL)
+            kill_group(child, signal.SIGKILL)
             os._exit(1)
-    kill(child, signal.SIGKILL)
+    kill_group(child, signal.SIGKILL)
     return child.wait()
 
 
-def ended(child: subprocess.Popen) -> bool:
-    """Whether the command has ended; it stays a zombie, so that its group's number is not given to others."""
+def has_exited(child: subprocess.Popen[bytes]) -> bool:
+    """Whether the command has exited; it is left a zombie, so that its process group ID is not reused."""
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def kill(child: subprocess.Popen, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # macOS permits no signal to a group of zombies
+def kill_group(child: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to the command's process group."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS forbids signals to a group of zombies
         os.killpg(child.pid, number)
 
 
-def abandoned(watched: list[int], timeout: float | None = None) -> bool:
-    """Wait until one of these is ready, or for `timeout` seconds; whether standard input has ended."""
-    ready, _, _ = select.select(watched, [], [], timeout)
+def is_stdin_closed(descriptors: list[int], timeout: float | None = None) -> bool:
+    """Wait until a descriptor is readable, or for `timeout` seconds; return whether standard input was closed."""
+    ready, _, _ = select.select(descriptors, [], [], timeout)
     for wakeup in ready:
         if wakeup:
             os.read(wakeup, 1024)

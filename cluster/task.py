@@ -1,15 +1,17 @@
-"""What Ray runs on a node. Ray carries this function's code there: a node needs Ray and the workspace, nothing else."""
+"""The Ray task that runs a stage. Ray ships its code to the node, which needs only Ray and the shared workspace."""
 
 from __future__ import annotations
 
-NODE = "Ray's node"  # in the line of a stage's log with which an attempt at it begins
+from typing import Any
+
+NODE = "Ray's node"  # marks the line of a stage's log with which an attempt to run it begins
 
 
-def run_command(job: dict, supervisor: str) -> dict:
-    """Run a stage's command in the shared workspace, its output going to the stage's log.
+def run_command(job: dict[str, Any], supervisor: str) -> dict[str, Any]:
+    """Run a stage's command in the shared workspace, with its output appended to the stage's log.
 
     Args:
-        job: what the supervisor reads, and `environment`, the variables that differ from the node's own.
+        job: the supervisor's input, with the additional key `environment`: variables to set on top of the node's.
         supervisor: the source code of `cluster.supervisor`.
 
     Returns:
@@ -38,6 +40,7 @@ def run_command(job: dict, supervisor: str) -> dict:
     except OSError as error:
         return {"node": node, "error": f"{error}: is the workspace at this path on every node?"}
     with process:
+        assert process.stdin is not None and process.stdout is not None  # both are pipes
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
         answer = json.loads(process.stdout.readline() or '{"error": "its supervisor was killed"}')

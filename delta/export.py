@@ -1,4 +1,4 @@
-"""Write a finished run's network for other programs, as ONNX and safetensors: `python -m delta.export RUN`."""
+"""Export a finished run's network as ONNX and safetensors: `python -m delta.export RUN`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import onnxruntime
 import timm
@@ -20,25 +21,26 @@ from delta.io.files import atomic_file
 from delta.networks.network import Network
 from delta.predict.classifier import Classifier
 
-TOLERANCE = 1e-4  # of a logit, relative to the largest one where that is above 1
+TOLERANCE = 1e-4  # of logits; relative to the largest one if that is above 1
 
-_HOW_TO_USE = """pixels: uint8 [batch, {crop}, {crop}, 3], RGB; the input statistics are part of the model.
-{view}
+_USAGE = """pixels: uint8 [batch, {crop}, {crop}, 3], RGB; normalisation is part of the model.
+{preprocessing}
 logits: float [batch, {n_classes}], in the order of `classes` in the metadata; their softmax is the probabilities."""
-_VIEWS = {
-    1: "An image is resize_square to {crop} x {crop}, antialiased bilinear.",
-    10: "An image's shorter edge becomes {resize}, antialiased bilinear; the logits of ten crops, the corners and the "
-    "centre and the same of the mirrored image, are averaged. The centre crop alone is a little less accurate.",
+_PREPROCESSING = {
+    1: "Resize images to {crop} x {crop}, ignoring the aspect ratio, antialiased bilinear.",
+    10: "Resize the shorter edge to {resize}, antialiased bilinear, and average the logits of ten crops: corners and "
+    "centre, of the image and of its mirror image. The centre crop alone is slightly less accurate.",
 }
 
 
 class FromPixels(nn.Module):
-    """A network that takes pixels as image libraries give them; normalising them is part of it."""
+    """A network with the normalisation of its inputs included, so that it takes uint8 pixels."""
 
     def __init__(self, network: nn.Module, statistics: Tensor):
         super().__init__()
         self.network = network
         self.register_buffer("statistics", statistics)
+        self.statistics: Tensor
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [b, crop, crop, 3] to logits [b, n_classes]."""
@@ -48,8 +50,8 @@ class FromPixels(nn.Module):
 def export(classifier: Classifier, out: Path) -> list[Path]:
     """Write `model.onnx` and `model.safetensors` into the folder `out`, both or neither.
 
-    The ONNX model takes pixels, uint8 [b, crop, crop, 3] in RGB, and gives logits, float [b, n_classes]; b is free. The
-    tensors of the safetensors file have timm's names. Both carry `facts` in their metadata, as JSON under `model`.
+    The ONNX model maps pixels, uint8 [b, crop, crop, 3] in RGB, to logits, float [b, n_classes], for any b. The tensors
+    of the safetensors file have timm's names. Both have `model_metadata` as JSON in their metadata, under `model`.
 
     Args:
         classifier: on the CPU.
@@ -58,11 +60,11 @@ def export(classifier: Classifier, out: Path) -> list[Path]:
         The two files.
 
     Raises:
-        UserError: the ONNX model's logits in onnxruntime are not the network's.
+        UserError: the logits of the ONNX model in onnxruntime differ from the network's.
     """
     network = classifier.network
-    # One entry: safetensors writes several in a random order.
-    model, metadata = as_timm_builds_it(network), {"model": json.dumps(facts(classifier))}
+    # A single entry, as safetensors writes several in random order.
+    model, metadata = to_timm_model(network), {"model": json.dumps(model_metadata(classifier))}
     from_pixels = FromPixels(model, input_statistics(network.spec, torch.device("cpu"))).eval()
     files = [out / "model.onnx", out / "model.safetensors"]
     with atomic_file(files[0]) as onnx_file, atomic_file(files[1]) as weights_file:
@@ -72,8 +74,8 @@ def export(classifier: Classifier, out: Path) -> list[Path]:
     return files
 
 
-def facts(classifier: Classifier) -> dict[str, object]:
-    """What a program needs to know of a model: class names, input statistics, how it sees images, and what it is."""
+def model_metadata(classifier: Classifier) -> dict[str, object]:
+    """What is needed to use a model: class names, input statistics, test view, architecture and source network."""
     spec = classifier.network.spec
     return {
         "classes": classifier.classes,
@@ -85,11 +87,11 @@ def facts(classifier: Classifier) -> dict[str, object]:
     }
 
 
-def as_timm_builds_it(network: Network) -> nn.Module:
-    """The same network with timm's own classifier in place of the head, so that all tensors have timm's names."""
+def to_timm_model(network: Network) -> nn.Module:
+    """The same network as a model of timm's, with the head as its classifier: its tensors have timm's names."""
     with torch.random.fork_rng(devices=[]):
         model = timm.create_model(network.spec.architecture, num_classes=network.head.out_features).eval()
-    name = model.pretrained_cfg["classifier"]
+    name = cast(dict[str, Any], model.pretrained_cfg)["classifier"]
     head = {f"{name}.{part}": tensor for part, tensor in network.head.state_dict().items()}
     model.load_state_dict({**network.backbone.state_dict(), **head})
     return model
@@ -107,17 +109,20 @@ def _write_onnx(model: FromPixels, classifier: Classifier, metadata: dict[str, s
         output_names=["logits"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
-    ClearMetadataAndDocStringPass()(program.model)  # each node has the stack that it came from
+    assert program is not None  # as `dynamo` is True
+    ClearMetadataAndDocStringPass()(program.model)  # the nodes' stack traces
     program.model.metadata_props.clear()
     program.model.metadata_props.update(metadata)
-    program.model.doc_string = _HOW_TO_USE.format(
-        crop=view.crop, n_classes=len(classifier.classes), view=_VIEWS[view.crops].format(**view.model_dump())
+    program.model.doc_string = _USAGE.format(
+        crop=view.crop,
+        n_classes=len(classifier.classes),
+        preprocessing=_PREPROCESSING[view.crops].format(**view.model_dump()),
     )
     program.save(path, external_data=False)
 
 
 def _check(onnx_file: Path, classifier: Classifier) -> None:
-    """Compare onnxruntime's logits of three random images with the network's."""
+    """Raise UserError if the logits of onnxruntime and of the network differ on three random images."""
     size = (3, classifier.view.crop, classifier.view.crop, 3)
     pixels = torch.randint(256, size, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     crops = pixels[:, None].expand(-1, classifier.view.crops, -1, -1, -1)
@@ -126,11 +131,11 @@ def _check(onnx_file: Path, classifier: Classifier) -> None:
     (found,) = session.run(["logits"], {"pixels": pixels.numpy()})
     difference = (torch.from_numpy(found) - expected).abs().max().item()
     if not difference <= TOLERANCE * max(1, expected.abs().max().item()):
-        raise UserError(f"the ONNX model's logits differ from the network's by {difference:.2g}: nothing is written")
+        raise UserError(f"the ONNX model's logits differ from the network's by {difference:.2g}: no files were written")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; the two files' paths go to standard output."""
+    """Run the command: print the paths of the two files."""
     options = parser().parse_args(arguments)
     with exit_on_user_error():
         for file in export(Classifier.open(options.run), options.out):
@@ -138,13 +143,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="python -m delta.export", description=__doc__)
-    made.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/photographs/…/delta/0")
-    made.add_argument(
-        "--out", type=Path, default=Path("exported"), metavar="FOLDER", help="takes the two files (default: exported)"
+    """The command-line parser."""
+    result = argparse.ArgumentParser(prog="python -m delta.export", description=__doc__)
+    result.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as runs/photographs/…/delta/0")
+    result.add_argument(
+        "--out",
+        type=Path,
+        default=Path("exported"),
+        metavar="FOLDER",
+        help="where to write the two files (default: exported)",
     )
-    return made
+    return result
 
 
 if __name__ == "__main__":

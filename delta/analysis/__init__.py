@@ -1,1 +1,1 @@
-"""What is measured beside Table 1: one module an analysis, with what several of them need."""
+"""The analyses beside Table 1, one module each, and modules that several of them share."""

@@ -1,4 +1,4 @@
-"""The maps that networks fine-tuned from one source show of the same images (section 4.4, Figures 1, 6 and 7)."""
+"""Activation maps of networks fine-tuned from the same source network (section 4.4, Figures 1, 6 and 7)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from delta.analysis.layer_maps import last_convolution, layer_maps, normalised_maps, upsampled
-from delta.analysis.map_files import SOURCE, ActivationMaps, spread
+from delta.analysis.layer_maps import last_convolution, layer_maps, min_max_normalise, upsample
+from delta.analysis.map_files import SOURCE, ActivationMaps, evenly_spaced
 from delta.data.packed.views import DefaultViewData
 from delta.networks.devices import deterministic
 from delta.networks.network import Network, trained_network
@@ -21,13 +21,15 @@ from delta.networks.network import Network, trained_network
 def activation_maps(
     runs: Mapping[str, Path], packed: Path, images: int, filters: int, device: torch.device
 ) -> ActivationMaps:
-    """The maps of test images by one run of each method.
+    """Activation maps of some test images in one run of each method.
 
     Args:
-        runs: run folders by method, `l2_fe` among them.
-        packed: the packed data set.
-        images: how many images, of as many classes spread evenly over the sorted ones; of each the first test image.
-        filters: how many filters, see `little_activated`.
+        runs: run folders by method, including `l2_fe`.
+        packed: the packed data set's folder.
+        images: the number of images: the first test image of each of this many classes, evenly spaced among the
+            sorted classes.
+        filters: the number of filters, see `select_filters`.
+        device: where the networks run.
 
     Raises:
         UserError: a run or the data set cannot be read.
@@ -35,15 +37,16 @@ def activation_maps(
     data = DefaultViewData.open(packed)
     tests = data.index.iloc[data.rows("test")].reset_index(drop=True)
     first = tests.drop_duplicates("label").sort_values("target")
-    shown = first.iloc[spread(len(first), images)]
+    shown = first.iloc[evenly_spaced(len(first), images)]
     means, maps = {}, {}
     for method, run in tqdm(runs.items(), desc="activation maps", unit="network"):
         network = trained_network(run).to(device)
         with deterministic():
-            means[method], maps[method] = observed(network, data, shown.index.to_numpy())
+            means[method], maps[method] = mean_activations_and_maps(network, data, shown.index.to_numpy())
     tuned = torch.stack([mean for method, mean in means.items() if method != SOURCE]).mean(0)
-    chosen, considered = little_activated(means[SOURCE], tuned, filters)
+    chosen, considered = select_filters(means[SOURCE], tuned, filters)
     pixels = data.test_view[data.rows("test")[shown.index]]
+    crop = pixels.shape[1], pixels.shape[2]
     return ActivationMaps(
         images=shown[["label", "path"]].reset_index(drop=True),
         pixels=pixels,
@@ -57,51 +60,63 @@ def activation_maps(
                 "layer": last_convolution(network),
             }
         ),
-        maps={method: _shown(every, chosen, pixels.shape[1:3]) for method, every in maps.items()},
+        maps={method: _displayed(all_maps, chosen, crop) for method, all_maps in maps.items()},
     )
 
 
-def observed(
-    network: Network, data: DefaultViewData, places: np.ndarray, batch_size: int = 64
+def mean_activations_and_maps(
+    network: Network, data: DefaultViewData, images: np.ndarray, batch_size: int = 64
 ) -> tuple[Tensor, Tensor]:
-    """What a network's last convolution is activated by.
+    """The activations of a network's last convolution.
 
     Args:
-        places: of some images, among the test images.
+        images: the images to return maps of, as indices into the test split.
 
     Returns:
-        Each filter's mean activation, rectified, over all test images and positions, float64 [C], and its maps of
-        these images as they are, float32 [images, C, h, w]; on the CPU.
+        The mean of each filter's rectified activation over all test images and positions, float64 [C], and the maps of
+        the given images, not rectified, float32 [images, C, h, w]; on the CPU.
     """
     device = next(network.parameters()).device
-    batches = (images for images, _ in data.test_batches("test", network.spec, batch_size, device))
-    total, kept, start = 0, {}, 0
+    batches = (crops for crops, _ in data.test_batches("test", network.spec, batch_size, device))
+    total: Tensor | int = 0
+    kept: dict[int, Tensor] = {}
+    start = 0
     for maps in layer_maps(network, last_convolution(network), batches, rectify=False):
         total = total + maps.relu().mean((2, 3), dtype=torch.float64).sum(0)
-        kept |= {place: maps[place - start].cpu() for place in places if start <= place < start + len(maps)}
+        kept |= {image: maps[image - start].cpu() for image in images if start <= image < start + len(maps)}
         start += len(maps)
-    return total.cpu() / start, torch.stack([kept[place] for place in places])
+    assert isinstance(total, Tensor)  # there are test images
+    return total.cpu() / start, torch.stack([kept[image] for image in images])
 
 
-def little_activated(source: Tensor, tuned: Tensor, count: int) -> tuple[Tensor, int]:
-    """Filters that the source network activates little and the fine-tuned ones much.
+def select_filters(source: Tensor, tuned: Tensor, count: int) -> tuple[Tensor, int]:
+    """Select filters with low activation in the source network and high activation in the fine-tuned networks.
 
-    Of the tenth of the filters on which the source's mean activation is lowest, those with the highest of the
-    fine-tuned networks. Equals come in the filters' order.
+    The candidates are the 10 % of the filters (but at least `count`) with the lowest mean activation in the source
+    network. Of these, the ones with the highest mean activation in the fine-tuned networks are selected. Ties are
+    broken by the filter's index.
 
     Args:
-        source, tuned: mean activation by filter, [C].
-        count: how many; there are at least as many candidates.
+        source, tuned: mean activation of each filter, [C].
+        count: the number of filters to select.
 
     Returns:
-        Their numbers, the most activated first, and how many candidates there were.
+        The selected filters' indices, in order of decreasing activation, and the number of candidates.
     """
     candidates = source.argsort(stable=True)[: max(count, len(source) // 10)].sort().values
     return candidates[tuned[candidates].argsort(descending=True, stable=True)[:count]], len(candidates)
 
 
-def _shown(maps: Tensor, filters: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """The mean of an image's rectified maps [n, C, h, w], then the filters' own, as they are shown."""
+def _displayed(maps: Tensor, filters: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """The maps to display: the mean of all rectified maps and the maps of some filters, upsampled and in [0, 1].
+
+    Args:
+        maps: [n, C, h, w].
+        filters: indices of filters.
+
+    Returns:
+        float32 [n, 1 + filters, *size].
+    """
     chosen = torch.cat([maps.relu().mean(1, keepdim=True), maps[:, filters]], 1)
-    # Before as well: upsampling rounds, which would be the only contrast of a map that has none.
-    return normalised_maps(upsampled(normalised_maps(chosen), size)).numpy()
+    # Normalise first, too: rounding in the upsampling would otherwise become the contrast of a constant map.
+    return min_max_normalise(upsample(min_max_normalise(chosen), size)).numpy()

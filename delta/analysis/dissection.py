@@ -1,4 +1,4 @@
-"""Network dissection (section 4.4, Table 4; Bau et al. 2017): which concept each unit of a layer detects."""
+"""Network dissection (section 4.4, Table 4; Bau et al. 2017): the concept that each unit of a layer detects."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from torch import Tensor
 from tqdm import tqdm
 
 from delta.analysis.concepts import Annotation, Concepts
-from delta.analysis.layer_maps import last_stage, layer_maps, upsampled
-from delta.data.images import in_order
+from delta.analysis.layer_maps import last_stage, layer_maps, upsample
+from delta.data.images import map_in_order
 from delta.data.packed.views import input_statistics, normalised
 from delta.io.signals import say
 from delta.networks.devices import deterministic, to_device
 from delta.networks.network import Network
 from delta.training.checkpoint import Checkpoint
 
-EXCEEDED = 0.005  # share of all positions at which a unit's map exceeds its threshold
-DETECTS = 0.04  # the IoU above which a unit detects its best concept
+EXCEEDED = 0.005  # the fraction of all positions at which a unit's map exceeds its threshold
+DETECTS = 0.04  # a unit detects its best concept if their IoU is above this
 TOP_IMAGES = 4
 
-_AT_ONCE = 1 << 25  # numbers in the up-sampled maps of one image that are held at once
-_ROOM = 4096  # values a unit, at least, that are gathered before the largest are picked
+_MAX_UPSAMPLED = 1 << 25  # elements of one image's upsampled maps that are in memory at once
+_MIN_BUFFER = 4096  # values per unit that are buffered, at least, before the largest are selected
 
 
 @dataclass(frozen=True)
 class Dissection:
-    """What the units of a layer detect.
+    """The concepts that the units of a layer detect.
 
     Attributes:
         layer: the module's name in the backbone.
-        units: a row a unit with its best concept: unit, threshold, label (its name), category, iou, detects.
-        top_images: the images that activate each unit most, most first, as rows of the concepts: int64 [units, ≤ 4].
+        units: one row per unit with its best concept: unit, threshold, label (its name), category, iou, detects.
+        top_images: the images with the highest activation of each unit, in decreasing order, as rows of
+            `Concepts.images`: int64 [units, ≤ 4].
     """
 
     layer: str
@@ -57,22 +58,25 @@ def dissect(
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
 ) -> Dissection:
-    """Dissect one layer of a network: two passes over all annotated images, in the test view.
+    """Dissect one layer of a network in two passes over all annotated images.
 
-    The first finds the thresholds t_u, the second accumulates IoU(u, c) = |A_u ∩ L_c| / |A_u ∪ L_c| over all images,
-    A_u being where the unit's up-sampled map exceeds t_u, on the images that are annotated for c's category.
+    The first pass determines the thresholds t_u. The second pass accumulates IoU(u, c) = |A_u ∩ L_c| / |A_u ∪ L_c|
+    over the images that are annotated for the category of c, where A_u are the pixels at which the unit's upsampled
+    map exceeds t_u.
 
     Args:
-        network: on the device that computes; left in the mode it came in.
-        crop: pixels a side of the network's inputs.
+        network: on the device to compute on; its mode is restored.
+        crop: pixels per side of the network's inputs.
         layer: a module's name in the backbone; None for the last stage.
-        progress: show it.
-        checkpoint: where the result of the first pass is kept; the caller removes it.
+        batch_size: images per batch.
+        progress: whether to show progress bars.
+        checkpoint: saves the result of the first pass; the caller removes it.
 
     Raises:
-        UserError: there is no such layer, or an image or a map of the concepts cannot be read.
+        UserError: there is no such layer, or an image or label map cannot be read.
     """
-    rows, every = range(len(concepts)), {"crop": crop, "batch_size": batch_size, "progress": progress}
+    rows = range(len(concepts))
+    stream = partial(iterate_maps, crop=crop, batch_size=batch_size, progress=progress)
     with deterministic(), torch.inference_mode():
         layer = layer or last_stage(network)
         saved = checkpoint and checkpoint.load(
@@ -81,28 +85,30 @@ def dissect(
             parameters=(layer, crop, batch_size),
             weights=(network.spec, network.state_dict()),
         )
-        if saved:
+        if checkpoint and saved:
             thresholds, top_images = saved["thresholds"], saved["top_images"]
-            say(f"{checkpoint.path}: going on with the thresholds found")
+            say(f"{checkpoint.path}: resuming after the first pass")
         else:
             largest, top = None, TopImages(TOP_IMAGES)
-            for maps, _ in stream_maps(network, layer, concepts, rows, **every):
-                largest = largest or LargestValues(exceeding(len(rows) * maps[0, 0].numel()) + 1)
+            for maps, _ in stream(network, layer, concepts, rows):
+                largest = largest or StreamingTopK(exceeding_positions(len(rows) * maps[0, 0].numel()) + 1)
                 largest.add(maps.transpose(0, 1).flatten(1))
                 top.add(maps.amax((2, 3)))
-            thresholds, top_images = largest.least(), top.images
+            assert largest is not None  # there are images
+            thresholds, top_images = largest.smallest(), top.images
             if checkpoint:
                 checkpoint.save({"thresholds": thresholds, "top_images": top_images})
-        tallies = Tallies(thresholds, len(concepts.labels), concepts.category_of)
-        for maps, batch in stream_maps(network, layer, concepts, rows, **every, annotated=True):
-            for image, (_, annotation) in zip(maps, batch, strict=True):
-                tallies.add(image, annotation)
-    units = best_concepts(tallies.iou(), concepts.labels)
+        counts = IoUCounts(thresholds, len(concepts.labels), concepts.category_of)
+        for maps, batch in stream(network, layer, concepts, rows, annotated=True):
+            for image_maps, (_, annotation) in zip(maps, batch, strict=True):
+                assert annotation is not None  # as `annotated` is True
+                counts.add(image_maps, annotation)
+    units = best_concepts(counts.iou(), concepts.labels)
     units.insert(1, "threshold", thresholds.cpu().numpy())
     return Dissection(layer, units, top_images.cpu().numpy())
 
 
-def stream_maps(
+def iterate_maps(
     network: Network,
     layer: str,
     concepts: Concepts,
@@ -112,112 +118,122 @@ def stream_maps(
     progress: bool = False,
     annotated: bool = False,
 ) -> Iterator[tuple[Tensor, list[tuple[np.ndarray, Annotation | None]]]]:
-    """Some of the annotated images, passed through a network batch by batch; the next are decoded meanwhile.
+    """A layer's maps for some of the annotated images, batch by batch; later images are decoded in the background.
 
     Args:
-        rows: of `concepts`.
-        crop: pixels a side of the network's inputs.
-        annotated: read their annotations as well.
+        rows: of `concepts.images`.
+        crop: pixels per side of the network's inputs.
+        batch_size: images per batch.
+        progress: whether to show a progress bar.
+        annotated: whether to read the annotations, too.
 
     Yields:
-        A layer's rectified maps [b, units, h, w] on the network's device; for each image its input, uint8
-        [crop, crop, 3], and its annotation.
+        The layer's rectified maps [b, units, h, w] on the network's device, and for each image its pixels, uint8
+        [crop, crop, 3], and its annotation (None without `annotated`).
 
     Raises:
-        UserError: there is no such layer, or an image or a map of the concepts cannot be read.
+        UserError: there is no such layer, or an image or label map cannot be read.
     """
     device = next(network.parameters()).device
     statistics = input_statistics(network.spec, device)
 
-    def read(place: int) -> tuple[np.ndarray, Annotation | None]:
-        row = rows[place]
+    def read(index: int) -> tuple[np.ndarray, Annotation | None]:
+        row = rows[index]
         return concepts.image(row, crop), concepts.annotation(row) if annotated else None
 
     def inputs(batch: list[tuple[np.ndarray, Annotation | None]]) -> Tensor:
         return normalised(to_device(torch.from_numpy(np.stack([pixels for pixels, _ in batch])), device), statistics)
 
-    what = "dissect" if annotated else "thresholds"
-    read_images = in_order(read, len(rows), os.cpu_count() or 1)
-    bar = iter(tqdm(read_images, total=len(rows), desc=what, unit="image", disable=not progress))
-    passed = deque()  # not itertools.tee, which lets go of what both have had by 57 batches at a time
+    title = "dissect" if annotated else "thresholds"
+    read_images = map_in_order(read, len(rows), os.cpu_count() or 1)
+    bar = iter(tqdm(read_images, total=len(rows), desc=title, unit="image", disable=not progress))
+    # The batches whose maps are not yielded yet. itertools.tee would keep up to 57 batches alive for longer.
+    pending: deque[list[tuple[np.ndarray, Annotation | None]]] = deque()
 
     def batches() -> Iterator[Tensor]:
         while batch := list(islice(bar, batch_size)):
-            passed.append(batch)
+            pending.append(batch)
             yield inputs(batch)
 
-    # Closed, not left to the garbage collector: no hook stays behind whatever happens.
+    # Close the generators explicitly, so that the hooks are removed after an exception, too.
     with closing(read_images), closing(layer_maps(network, layer, batches())) as all_maps:
         for maps in all_maps:
-            yield maps, passed.popleft()
+            yield maps, pending.popleft()
 
 
-def exceeding(positions: int) -> int:
-    """At how many of so many positions a map may exceed its threshold."""
+def exceeding_positions(positions: int) -> int:
+    """The number of positions, out of `positions`, at which a map may exceed its threshold."""
     return int(EXCEEDED * positions)
 
 
-class LargestValues:
-    """The largest values of each unit in a stream, exactly, whatever the order and size of its chunks.
+class StreamingTopK:
+    """The `count` largest values of each unit in a stream of chunks; exact for any order and size of the chunks.
 
-    Memory: about three times as many values as are kept.
+    Memory: about three times the values that are kept.
     """
 
     def __init__(self, count: int):
-        self.count, self._held, self._filled = count, None, 0
+        self.count = count
+        self._buffer: Tensor | None = None
+        self._filled = 0
 
     def add(self, values: Tensor) -> None:
-        """Take a chunk: float [units, n]."""
-        if self._held is None:
-            self._held = values.new_empty(len(values), self.count + max(2 * self.count, _ROOM))
+        """Add a chunk: float [units, n]."""
+        if self._buffer is None:
+            self._buffer = values.new_empty(len(values), self.count + max(2 * self.count, _MIN_BUFFER))
         while values.shape[1]:
-            taken = min(values.shape[1], self._held.shape[1] - self._filled)
-            self._held[:, self._filled : self._filled + taken] = values[:, :taken]
+            taken = min(values.shape[1], self._buffer.shape[1] - self._filled)
+            self._buffer[:, self._filled : self._filled + taken] = values[:, :taken]
             self._filled, values = self._filled + taken, values[:, taken:]
-            if self._filled == self._held.shape[1]:
-                self._keep_largest()
+            if self._filled == self._buffer.shape[1]:
+                self._keep_largest(self._buffer)
 
-    def least(self) -> Tensor:
-        """The least of the `count` largest values of each unit, which at most `count` − 1 exceed: [units]."""
-        self._keep_largest()
-        return self._held[:, : self._filled].amin(1)
+    def smallest(self) -> Tensor:
+        """The smallest of the `count` largest values of each unit, which at most `count` − 1 values exceed: [units]."""
+        assert self._buffer is not None, "no values were added"
+        self._keep_largest(self._buffer)
+        return self._buffer[:, : self._filled].amin(1)
 
-    def _keep_largest(self) -> None:
+    def _keep_largest(self, buffer: Tensor) -> None:
         if self._filled > self.count:
-            # A few units at once: topk gives indices as well, which take twice the memory of the values.
-            for units in self._held.split(128):
+            # A few units at a time, as topk also returns indices, which take twice the memory of the values.
+            for units in buffer.split(128):
                 units[:, : self.count] = units[:, : self._filled].topk(self.count, dim=1, sorted=False).values
             self._filled = self.count
 
 
 class TopImages:
-    """The images with the highest maximum of each unit's map, of equal ones the earlier.
+    """The images with the highest maximum of each unit's map; of ties, the earlier images.
 
     Attributes:
-        images: their numbers in the stream, highest first, int64 [units, ≤ count].
+        images: their indices in the stream, in decreasing order of the maximum, int64 [units, ≤ count].
     """
 
+    images: Tensor
+
     def __init__(self, count: int):
-        self.count, self.images, self._peaks, self._seen = count, None, None, 0
+        self.count = count
+        self._peaks: Tensor | None = None
+        self._added = 0
 
     def add(self, peaks: Tensor) -> None:
-        """Take the maxima of the next images' maps: [b, units]."""
-        images = torch.arange(self._seen, self._seen + len(peaks), device=peaks.device).expand(peaks.shape[1], -1)
-        self._seen += len(peaks)
+        """Add the maxima of the next images' maps: [b, units]."""
+        images = torch.arange(self._added, self._added + len(peaks), device=peaks.device).expand(peaks.shape[1], -1)
+        self._added += len(peaks)
         peaks = peaks.T
-        if self.images is not None:
+        if self._peaks is not None:
             peaks, images = torch.cat([self._peaks, peaks], 1), torch.cat([self.images, images], 1)
         peaks, order = peaks.sort(dim=1, descending=True, stable=True)
         self._peaks, self.images = peaks[:, : self.count], images.gather(1, order[:, : self.count])
 
 
-class Tallies:
-    """Pixels that units and labels have, and have in common, over the images added so far.
+class IoUCounts:
+    """Pixel counts of units and labels and of their intersections, accumulated over images.
 
     Attributes:
         thresholds: [units].
         intersections: |A_u ∩ L_c|, float64 [units, labels].
-        unit_areas: |A_u| on the images that are annotated for a category, float64 [units, categories].
+        unit_areas: |A_u| on the images that are annotated for each category, float64 [units, categories].
         label_areas: |L_c|, float64 [labels].
     """
 
@@ -229,48 +245,49 @@ class Tallies:
         self.label_areas = zeros(labels)
 
     def add(self, maps: Tensor, annotation: Annotation) -> None:
-        """Take one image.
+        """Add one image.
 
-        An up-sampled map nowhere exceeds the map's maximum, so that most units need not be up-sampled at all. Ones are
-        summed in float32, which is exact up to 2^24 pixels.
+        Upsampling does not increase a map's maximum, so only units whose maximum exceeds the threshold are upsampled.
+        Pixels are counted in float32, which is exact up to 2^24.
 
         Args:
-            maps: rectified, [units, h, w]; they are up-sampled to the annotation's size.
+            maps: rectified, [units, h, w]; they are upsampled to the annotation's size.
+            annotation: the image's.
         """
         labels, masks, categories = (
             to_device(torch.from_numpy(array), maps.device)
             for array in (annotation.labels, annotation.masks, annotation.categories)
         )
-        size = masks.shape[1:]
-        # One layer more, of ones: what a unit has in common with it is its area.
-        layers = torch.ones(len(masks) + 1, size.numel(), device=maps.device)
-        layers[:-1] = masks.flatten(1)
-        self.label_areas[labels] += layers[:-1] @ layers[-1]
+        height, width = masks.shape[1:]
+        # An additional mask of ones: its intersection with a unit is the unit's area.
+        float_masks = torch.ones(len(masks) + 1, height * width, device=maps.device)
+        float_masks[:-1] = masks.flatten(1)
+        self.label_areas[labels] += float_masks[:-1] @ float_masks[-1]
         active = (maps.amax((1, 2)) > self.thresholds).nonzero()
-        for units in active.split(max(1, _AT_ONCE // size.numel())) if len(active) else ():
-            # The kernel for maps that lie channels last rounds otherwise.
-            on = upsampled(maps[units].contiguous(), size).flatten(1).gt_(self.thresholds[units])
-            common = on @ layers.T
-            self.intersections[units, labels] += common[:, :-1]
-            self.unit_areas[units, categories] += common[:, -1:]
+        for units in active.split(max(1, _MAX_UPSAMPLED // (height * width))) if len(active) else ():
+            # Contiguous, as the kernel for channels-last maps rounds differently.
+            exceeds = upsample(maps[units].contiguous(), (height, width)).flatten(1).gt_(self.thresholds[units])
+            intersections = exceeds @ float_masks.T
+            self.intersections[units, labels] += intersections[:, :-1]
+            self.unit_areas[units, categories] += intersections[:, -1:]
 
     def iou(self) -> Tensor:
-        """IoU(u, c), float64 [units, labels]; 0 where neither unit nor label is anywhere."""
+        """IoU(u, c), float64 [units, labels]; 0 if the union is empty."""
         union = self.unit_areas[:, self._category_of] + self.label_areas - self.intersections
         return self.intersections / union.where(union > 0, 1)
 
 
 def best_concepts(iou: Tensor, labels: pd.DataFrame) -> pd.DataFrame:
-    """Each unit's concept with the highest IoU, of equal ones the first.
+    """The concept with the highest IoU for each unit; of ties, the first.
 
     Args:
         iou: [units, labels].
         labels: `Concepts.labels`.
 
     Returns:
-        A row a unit: unit, label (its name), category, iou, detects (whether the IoU exceeds 0.04).
+        One row per unit: unit, label (its name), category, iou, detects (whether the IoU exceeds 0.04).
     """
-    iou = iou.cpu().numpy()
-    best = labels.iloc[iou.argmax(1)]
-    columns = {"unit": range(len(iou)), "label": best["name"].to_numpy(), "category": best["category"].to_numpy()}
-    return pd.DataFrame(columns | {"iou": iou.max(1), "detects": iou.max(1) > DETECTS})
+    values: np.ndarray = iou.cpu().numpy()
+    best, highest = labels.iloc[values.argmax(1)], values.max(1)
+    columns = {"unit": range(len(values)), "label": best["name"].to_numpy(), "category": best["category"].to_numpy()}
+    return pd.DataFrame(columns | {"iou": highest, "detects": highest > DETECTS})

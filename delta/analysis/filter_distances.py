@@ -1,4 +1,4 @@
-"""How far fine-tuning moved each convolution filter (Figure 5)."""
+"""The distance of each convolution filter from its source weights after fine-tuning (Figure 5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from delta.networks.network import Network, build_network, trained_network
 
 
 def filter_distances(network: Network, source: Network) -> dict[tuple[str, str], Tensor]:
-    """‖ω_j − ω*_j‖₂ of every filter j of every convolution of the stages, each filter flattened to a vector.
+    """‖ω_j − ω*_j‖₂ for every filter j of every convolution in the spec's stages, each filter flattened to a vector.
 
     Returns:
         By (stage, layer): float64 [filters].
@@ -27,27 +27,27 @@ def filter_distances(network: Network, source: Network) -> dict[tuple[str, str],
 
 
 def mean_distances(weights: Path, runs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
-    """`filter_distances` of several methods' runs, averaged over each method's runs (its seeds).
+    """`filter_distances` of several methods, averaged over each method's runs (its seeds).
 
     Args:
-        weights: the backbone's source weights.
+        weights: the file of the backbone's source weights.
         runs: run folders by method.
 
     Returns:
-        A row a filter: stage, layer, filter, and one column a method.
+        One row per filter, with the columns stage, layer, filter (its index) and one per method.
 
     Raises:
         UserError: a run or the weights cannot be read.
     """
     source, columns = build_network(weights, n_classes=1), {}
     for method, folders in runs.items():
-        found = [filter_distances(trained_network(folder), source) for folder in folders]
-        columns[method] = {key: torch.stack([each[key] for each in found]).mean(0) for key in found[0]}
+        distances = [filter_distances(trained_network(folder), source) for folder in folders]
+        columns[method] = {key: torch.stack([run[key] for run in distances]).mean(0) for key in distances[0]}
     layers = next(iter(columns.values()))
     rows = [
         pd.DataFrame(
             {"stage": stage, "layer": layer, "filter": range(len(layers[stage, layer]))}
-            | {method: distances[stage, layer].numpy() for method, distances in columns.items()}
+            | {method: column[stage, layer].numpy() for method, column in columns.items()}
         )
         for stage, layer in layers
     ]

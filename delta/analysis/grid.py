@@ -28,13 +28,13 @@ from delta.training.run import as_tensors
 
 
 def stratified_folds(data: DefaultViewData, folds: int, seed: int) -> list[np.ndarray]:
-    """The training images shared out among `folds` disjoint parts with each class spread evenly over them.
+    """Split the training images into `folds` disjoint, stratified parts.
 
     Returns:
-        Each part's places among the training images.
+        Each part as indices into the training split, int64 [n].
 
     Raises:
-        UserError: naming the classes with fewer training images than folds.
+        UserError: some classes have fewer training images than folds; the message names them.
     """
     targets = data.targets("train").numpy()
     counts = np.bincount(targets)
@@ -56,21 +56,24 @@ def cross_validate(
     device: torch.device,
     checkpoint: Checkpoint | None = None,
 ) -> pd.DataFrame:
-    """Train and validate one method at every cell of the grid, for one fold.
+    """Train and validate a method with every (α, β) of the grid, for one fold.
 
-    L2-FE and attention are fitted on the fold's training part only; neither the validation part nor the test images
-    are seen before a cell is validated. A cell that diverges is recorded as failed and does not stop the others.
+    L2-FE and the attention are fitted on the fold's training part only: validation and test images are not used
+    before a cell is validated. A cell that diverges is recorded as failed, and the others continue.
 
     Args:
-        fold: which part is held out.
-        recipe: its method takes every pair of `grid.alpha` and `grid.beta` in turn; its training is shortened to
-            `grid.iterations`, and its seed is the grid's.
-        l2_fe: the method of the network that attention is learned from.
-        normalization: of attention, see `delta.attention.normalization.attention`.
-        checkpoint: where finished cells are kept; the cell in training has a checkpoint of its own beside it.
+        fold: the index of the part that is held out.
+        recipe: its method's α and β are replaced by every pair of `grid.alpha` and `grid.beta` in turn, its training
+            is shortened to `grid.iterations`, and its seed is replaced by the grid's.
+        weights: the file of the backbone's source weights.
+        l2_fe: the method of the network that the attention is computed from.
+        grid: the grid's values, folds, iterations, estimator and seed.
+        normalization: of the attention, see `delta.attention.normalization.attention`.
+        device: where to train.
+        checkpoint: saves finished cells; the cell in training has its own checkpoint beside it.
 
     Returns:
-        A row a cell: alpha, beta, fold, top1 (percent; NaN for a failed cell), problem (why it failed).
+        One row per cell: alpha, beta, fold, top1 (percent; NaN if failed), problem (why it failed).
 
     Raises:
         UserError: an input cannot be read, L2-FE diverges, or a class has too few images.
@@ -86,8 +89,8 @@ def cross_validate(
     learned, rows = (saved["channel_weights"], saved["rows"]) if saved else (None, [])
     run_checkpoint = checkpoint and checkpoint.beside("run")
 
-    def keep() -> None:
-        """Save what is finished, and drop the checkpoint of the run that has just become part of it."""
+    def save() -> None:
+        """Save the finished cells, and remove the checkpoint of the run that has just finished."""
         if checkpoint and run_checkpoint:
             checkpoint.save({"channel_weights": learned, "rows": rows})
             run_checkpoint.remove()
@@ -97,8 +100,8 @@ def cross_validate(
         if learned is None:
             network = start()
             fine_tune(network, source, part, replace(recipe, method=l2_fe), {}, checkpoint=run_checkpoint)
-            learned = learned_channel_weights(network, part, grid.estimator, normalization)
-            keep()
+            learned = learn_channel_weights(network, part, grid.estimator, normalization)
+            save()
         pairs = [(alpha, beta) for alpha in grid.alpha for beta in grid.beta]
         done = len(rows)
         for alpha, beta in tqdm(pairs[done:], desc=f"fold {fold}", unit="cell", initial=done, total=len(pairs)):
@@ -110,13 +113,13 @@ def cross_validate(
             except Diverged as problem:
                 tqdm.write(f"failed cell: {problem}")
                 rows.append((alpha, beta, fold, float("nan"), str(problem)))
-            keep()
+            save()
     return pd.DataFrame(rows, columns=["alpha", "beta", "fold", "top1", "problem"])
 
 
-def learned_channel_weights(
+def learn_channel_weights(
     network: Network, data: DefaultViewData, estimator: str, normalization: str
 ) -> dict[str, Tensor]:
-    """C·W_j by feature layer, float32 [C] each, learned from the training images of `data` by an L2-FE network."""
+    """C·W_j by feature layer, float32 [C] each, computed with an L2-FE network on the training images of `data`."""
     importance = filter_importance(network, data, estimator, progress=True)
     return as_tensors(channel_weights({layer: scores.numpy() for layer, scores in importance.items()}, normalization))

@@ -1,4 +1,4 @@
-"""The section `grid` of params.yaml, and the training of one of the grid's cells."""
+"""The section `grid` of params.yaml."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Grid(Section):
     """The grid search for DELTA (Figure 4).
 
     Attributes:
-        select: which α and β DELTA is trained with: `fixed` takes those of its own section, the paper's way; `best`
-            the pair with the highest cross-validated accuracy on each data set.
-        datasets, backbones: where the grid is searched; no data sets for no grid.
+        select: the α and β that DELTA is trained with: `fixed` for those of its own section, as in the paper; `best`
+            for the pair with the highest cross-validated accuracy on each data set.
+        datasets, backbones: the pairs to run the grid search on; it is off without data sets.
         alpha, beta: the values; every pair of them is a cell.
-        folds: 0, 1, ... up to one less than the number of cross-validation folds.
-        iterations: of every cell's training run, and of the folds' L2-FE.
-        estimator: of the folds' filter importance, as `attention.estimator`.
-        seed: decides the folds, and the runs' initialisation and order.
+        folds: 0, 1, …, up to one less than the number of cross-validation folds.
+        iterations: of the training runs of the cells, and of each fold's L2-FE run.
+        estimator: of each fold's filter importance, as `attention.estimator`.
+        seed: of the folds, and of the runs' initialisation and order of images.
     """
 
     select: Literal["fixed", "best"]
@@ -48,12 +48,12 @@ class Grid(Section):
     @classmethod
     def _at_least_two(cls, folds: list[int]) -> list[int]:
         if len(folds) < 2:
-            raise ValueError("cross-validation takes two folds at least: write [0, 1], for five [0, 1, 2, 3, 4]")
+            raise ValueError("cross-validation needs at least two folds: write [0, 1], or [0, 1, 2, 3, 4] for five")
         if folds != list(range(len(folds))):
             raise ValueError(f"number the folds from 0 without a gap: {list(range(len(folds)))} (got {folds})")
         return folds
 
     def shortened(self, training: Training) -> Training:
-        """The training of a cell: `iterations` of its own, and the step decay at the same share of them."""
+        """A cell's training: `iterations` long, with the learning rate decayed after the same fraction of them."""
         decay_after = max(1, round(training.decay_after * self.iterations / training.iterations))
         return training.model_copy(update={"iterations": self.iterations, "decay_after": decay_after})

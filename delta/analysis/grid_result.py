@@ -1,4 +1,4 @@
-"""What the grid search found: its cells, and the best of them (section 4.2)."""
+"""The results of the grid search: its cells, and the best of them (section 4.2)."""
 
 from __future__ import annotations
 
@@ -11,32 +11,41 @@ from delta.io.errors import UserError
 
 
 def read_grid(files: Iterable[Path]) -> pd.DataFrame:
-    """The folds' rows one below the other, as `delta.analysis.grid.cross_validate` returns them.
+    """Read and concatenate the tables of `delta.analysis.grid.cross_validate`, one file per fold.
 
     Raises:
         UserError: a file cannot be read.
     """
-    kinds = {"dataset": str, "backbone": str, "alpha": float, "beta": float, "fold": int, "top1": float, "problem": str}
+    dtypes = {
+        "dataset": str,
+        "backbone": str,
+        "alpha": float,
+        "beta": float,
+        "fold": int,
+        "top1": float,
+        "problem": str,
+    }
     tables = []
     for file in files:
         try:
-            table = pd.read_csv(file, dtype=kinds)[list(kinds)]
+            table = pd.read_csv(file, dtype=dtypes)[list(dtypes)]
             if table[["dataset", "backbone", "alpha", "beta"]].isna().any(axis=None):
-                raise ValueError("a cell has no name, alpha or beta")
+                raise ValueError("a cell lacks its data set, backbone, alpha or beta")
             tables.append(table)
         except (OSError, ValueError, KeyError, OverflowError) as error:
             raise UserError(f"{file}: not a result of the grid search ({error}): run `dvc repro`") from None
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(kinds))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(dtypes))
 
 
 def cells(rows: pd.DataFrame) -> pd.DataFrame:
-    """The grid's cells: dataset, backbone, alpha, beta, mean and std of top-1 over the folds, folds, failed.
+    """Aggregate the grid over the folds.
 
     Args:
-        rows: a row a cell and fold, see `read_grid`.
+        rows: one row per cell and fold, see `read_grid`.
 
     Returns:
-        Percent; a cell that diverged on any fold (`failed` counts them) has neither mean nor std.
+        One row per cell: dataset, backbone, alpha, beta, mean and std of top-1 over the folds (percent), folds (how
+        many) and failed (the folds that diverged); mean and std are NaN if any fold diverged.
     """
     groups = rows.assign(failed=rows["top1"].isna()).groupby(["dataset", "backbone", "alpha", "beta"])
     table = groups.agg(mean=("top1", "mean"), std=("top1", "std"), folds=("fold", "size"), failed=("failed", "sum"))
@@ -45,15 +54,15 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_cell(table: pd.DataFrame) -> pd.Series | None:
-    """The cell with the largest mean, of equals the one with the smaller alpha, then beta; None if every cell failed.
+    """The cell with the highest mean, of ties the one with the smallest alpha, then beta; None if every cell failed.
 
     Args:
         table: the `cells` of one data set and backbone.
     """
-    left = table.dropna(subset="mean").assign(mean=lambda kept: kept["mean"].round(9))
-    if left.empty:
+    finished = table.dropna(subset="mean").assign(mean=lambda cells: cells["mean"].round(9))
+    if finished.empty:
         return None
-    return left.sort_values(["mean", "alpha", "beta"], ascending=[False, True, True]).iloc[0]
+    return finished.sort_values(["mean", "alpha", "beta"], ascending=[False, True, True]).iloc[0]
 
 
 def best_pair(rows: pd.DataFrame) -> tuple[float, float]:
@@ -67,5 +76,5 @@ def best_pair(rows: pd.DataFrame) -> tuple[float, float]:
     """
     best = best_cell(cells(rows))
     if best is None:
-        raise UserError("the grid search has no winner, as every cell diverged: lower the learning rate")
+        raise UserError("the grid search has no best cell, as every cell diverged: lower the learning rate")
     return float(best["alpha"]), float(best["beta"])

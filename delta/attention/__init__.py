@@ -1,1 +1,1 @@
-"""Supervised attention (section 3.4): filter importance and the channel weights that are made of it."""
+"""Supervised attention (section 3.4): filter importance, and the channel weights computed from it."""

@@ -1,11 +1,13 @@
-"""Filter importance from a few backward passes for all filters together, where removing each one takes too long.
+"""An estimate of filter importance that takes a few backward passes for all filters instead of a pass per filter.
 
-Removing filter j changes its map a_j by −a_j, and so the logits, to first order, by −J a_j. What the loss of the logits
-so changed has risen by is the estimate: to second order it is Taylor's first-order term and the Fisher term
-½ Σ_k p_k (J a_j)²_k − ½ (Σ_k p_k (J a_j)_k)², but it holds for large changes of the logits as well.
+Removing filter j changes its map a_j by −a_j, and hence, to first order, the logits by −J a_j, where J is the Jacobian
+of the logits with respect to the map. The estimate is the increase of the loss under this change of the logits. To
+second order, this is the sum of the first-order Taylor term and the Fisher term
+½ Σ_k p_k (J a_j)²_k − ½ (Σ_k p_k (J a_j)_k)², but the estimate also holds for large changes of the logits.
 
-J takes a backward pass a class. It takes three for any number of classes if each image's classes are gathered into its
-own one, the most probable other one, and the rest, whose logit is their logsumexp.
+J takes one backward pass per class. To need at most three passes for any number of classes, the classes of each image
+are grouped into its target, the most probable other class, and all remaining classes, whose logits are combined by
+logsumexp.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from delta.networks.hooks import capture_maps
 from delta.networks.network import Network
 
 
-def estimated_rises(network: Network, x: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """How much a batch's summed cross-entropy rises when a filter is removed, estimated for every filter at once.
+def estimate_loss_increases(network: Network, x: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Estimate the increase of a batch's summed cross-entropy on removal of a filter, for every filter at once.
 
     Args:
         network: in eval mode.
@@ -27,45 +29,55 @@ def estimated_rises(network: Network, x: Tensor, targets: Tensor) -> dict[str, T
         targets: class indices [b].
 
     Returns:
-        By feature layer, float64 [C].
+        The estimates by feature layer, float64 [C] each.
     """
     layers = list(network.spec.feature_layers)
-    with torch.enable_grad(), capture_maps(network.backbone, layers) as found:
+    with torch.enable_grad(), capture_maps(network.backbone, layers) as captured:
         logits = network(x.clone().requires_grad_())
-        maps = [found[layer] for layer in layers]
-        groups, weights = gathered(logits.detach(), targets)
+        maps = [captured[layer] for layer in layers]
+        group_logits, weights = group_classes(logits.detach(), targets)
         changes: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-        for group in weights:
-            # An image's maps depend on no other image, so one backward pass has every image's own gradient.
-            gradients = torch.autograd.grad((group * logits).sum(), maps, retain_graph=True)
-            for layer, one, gradient in zip(layers, maps, gradients, strict=True):
-                changes[layer].append((gradient * one).detach().sum((2, 3)).double())
-    return {layer: _rise(groups, torch.stack(change, -1)).sum(0) for layer, change in changes.items()}
+        for weight in weights:
+            # An image's maps do not affect other images, so one backward pass yields the gradient of every image.
+            gradients = torch.autograd.grad((weight * logits).sum(), maps, retain_graph=True)
+            for layer, layer_maps, gradient in zip(layers, maps, gradients, strict=True):
+                changes[layer].append((gradient * layer_maps).detach().sum((2, 3)).double())
+    return {layer: _loss_increase(group_logits, torch.stack(change, -1)).sum(0) for layer, change in changes.items()}
 
 
-def gathered(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Each image's classes as three: its own, the most probable other one, and the rest; as two where there is no rest.
+def group_classes(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Group each image's classes into three: its target, the most probable other class, and the rest.
+
+    With two classes there is no rest, and hence only two groups.
 
     Args:
-        logits: [b, classes].
-        targets: [b].
+        logits: [b, n_classes].
+        targets: class indices [b].
 
     Returns:
-        The groups' logits, float64 [b, 3]: of several classes their logsumexp, which leaves the cross-entropy as it
-        was; and the share of each class's change that they change by, [3, b, classes].
+        The groups' logits, float64 [b, 3]: the logsumexp of their classes, which keeps the cross-entropy; and the
+        derivative of each group's logit with respect to the classes' logits, [3, b, n_classes].
     """
     classes = logits.shape[1]
-    own = one_hot(targets, classes).bool()
-    rival = one_hot(logits.masked_fill(own, -torch.inf).argmax(1), classes).bool()
-    members = torch.stack([own, rival, ~(own | rival)][: min(3, classes)])
+    target = one_hot(targets, classes).bool()
+    rival = one_hot(logits.masked_fill(target, -torch.inf).argmax(1), classes).bool()
+    members = torch.stack([target, rival, ~(target | rival)][: min(3, classes)])
     inside = logits.double().masked_fill(~members, -torch.inf)
     return inside.logsumexp(-1).T, inside.softmax(-1).to(logits)
 
 
-def _rise(groups: Tensor, changes: Tensor) -> Tensor:
-    """Cross-entropy of the first group after the changes minus that before: [b, 3] and [b, C, 3] to [b, C]."""
+def _loss_increase(group_logits: Tensor, changes: Tensor) -> Tensor:
+    """The increase of the first group's cross-entropy when `changes` are subtracted from the logits.
+
+    Args:
+        group_logits: [b, 3].
+        changes: [b, C, 3].
+
+    Returns:
+        [b, C].
+    """
 
     def loss(logits: Tensor) -> Tensor:
         return logits.logsumexp(-1) - logits[..., 0]
 
-    return loss(groups[:, None] - changes) - loss(groups)[:, None]
+    return loss(group_logits[:, None] - changes) - loss(group_logits)[:, None]

@@ -9,13 +9,15 @@ from scipy.special import softmax
 
 
 def attention(importance: np.ndarray, normalization: str) -> np.ndarray:
-    """W of one layer from its filters' importance: not negative, summing to 1.
-
-    `standardized`: softmax((W − mean) / std / 5) with the population std, as the protocol has it. `literal`:
-    softmax(W), Algorithm 1 to the letter. A layer whose filters are all equally important gets uniform attention.
+    """Normalise the importance W of one layer's filters to attention weights: non-negative, summing to 1.
 
     Args:
-        importance: Σ_i of Equation (9), float64 [C].
+        importance: W of Equation (9), float64 [C].
+        normalization: `standardized` for softmax((W − mean) / std / 5) with the population std, which is uniform if
+            all filters are equally important; `literal` for softmax(W), as Algorithm 1 is written.
+
+    Returns:
+        float64 [C].
     """
     if normalization == "standardized":
         std = importance.std()
@@ -24,7 +26,7 @@ def attention(importance: np.ndarray, normalization: str) -> np.ndarray:
 
 
 def channel_weights(importance: Mapping[str, np.ndarray], normalization: str) -> dict[str, np.ndarray]:
-    """C·W_j, which average 1 in each layer: what a penalty multiplies its filters' terms by.
+    """C·W_j: the weights of the filters' terms in a penalty, with mean 1 in each layer.
 
     Args:
         importance: by feature layer, float64 [C] each.

@@ -1,1 +1,1 @@
-"""From image files to batches: listing, decoding, splitting and packing; `packed` reads what was packed."""
+"""From image files to batches: tables of images, decoding, splits, packing; `packed` reads packed data sets."""

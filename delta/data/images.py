@@ -1,9 +1,9 @@
-"""Decoding and resizing images, for the default and the improved view (sections 4.2 and 4.3)."""
+"""Decoding and resizing images for the default and the improved view (sections 4.2 and 4.3)."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -12,44 +12,49 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-# Pillow raises nearly every kind of error for a file that is truncated, hostile or no image at all.
-BROKEN_IMAGE = Exception
+# Pillow raises nearly any exception for a file that is truncated, malicious or not an image.
+DECODE_ERRORS = Exception
 
 T = TypeVar("T")
 
 
 def decode(path: Path) -> Image.Image:
-    """One image as upright RGB, whatever its file's name says it is; transparency is dropped.
+    """Decode a file as an upright RGB image; its format is detected from its contents, and transparency is dropped.
 
-    PostScript is no image here: Pillow would have Ghostscript run it.
+    EPS is not supported, as Pillow would execute PostScript with Ghostscript.
 
     Raises:
-        BROKEN_IMAGE: the file cannot be decoded.
+        DECODE_ERRORS: the file cannot be decoded.
     """
     Image.init()
-    with Image.open(path, formats=[name for name in Image.OPEN if name != "EPS"]) as image:
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode == "P":
-            image = image.convert("RGBA")  # the same colours, and no warning about a transparent palette
+    with Image.open(path, formats=[name for name in Image.OPEN if name != "EPS"]) as file:
+        file.load()
+        ImageOps.exif_transpose(file, in_place=True)
+        # By way of RGBA, a palette keeps its colours and there is no warning about a transparent one.
+        image = file.convert("RGBA") if file.mode == "P" else file
         return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resize_square(image: Image.Image, size: int) -> np.ndarray:
-    """An image as the default view has it, its aspect ignored: uint8 [size, size, 3], antialiased bilinear."""
+    """Resize to a square, ignoring the aspect ratio, for the default view: uint8 [size, size, 3].
+
+    Interpolation is antialiased bilinear.
+    """
     return _resized(image, size, size)
 
 
 def resize_shorter_edge(image: Image.Image, shorter_edge: int) -> np.ndarray:
-    """An image as the improved view has it, its aspect kept: uint8 [height, width, 3], antialiased bilinear.
+    """Resize the shorter edge, keeping the aspect ratio, for the improved view: uint8 [height, width, 3].
+
+    Interpolation is antialiased bilinear.
 
     Raises:
-        ValueError: it is so long that a few bytes would become gigabytes.
+        ValueError: the image is so elongated that the result would exceed Pillow's limit on pixels.
     """
     shorter = min(image.size)
     width, height = (shorter_edge * edge // shorter for edge in image.size)
-    if width * height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"too long for its shorter edge: {image.width} × {image.height} pixels")
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"too elongated: {image.width} × {image.height} pixels")
     return _resized(image, width, height)
 
 
@@ -57,23 +62,28 @@ def _resized(image: Image.Image, width: int, height: int) -> np.ndarray:
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
-    """work(0), work(1), ... from threads that run at most two results a worker ahead of the reader.
+def map_in_order(work: Callable[[int], T], count: int, workers: int) -> Generator[T, None, None]:
+    """Yield work(0), work(1), … in order, computed by threads at most two results per worker ahead of the consumer.
 
-    Threads do: Pillow holds no interpreter lock while it decodes and resizes. joblib's generator would run ahead of
-    a slow reader without bound.
+    Threads are enough, as Pillow releases the interpreter lock while it decodes and resizes. The bound keeps memory
+    small when the consumer is slow; joblib's generator has none.
+
+    Args:
+        work: takes an index.
+        count: how many indices.
+        workers: how many threads.
     """
-    Image.init()  # Pillow finds its formats lazily, and not safely from several threads
-    rows = iter(range(count))
+    Image.init()  # Pillow registers its formats lazily, which is not thread-safe
+    indices = iter(range(count))
     with ThreadPoolExecutor(workers) as pool:
-        pending = deque(pool.submit(work, row) for row in islice(rows, 2 * workers))
+        pending = deque(pool.submit(work, index) for index in islice(indices, 2 * workers))
         while pending:
             result = pending.popleft().result()
-            pending.extend(pool.submit(work, row) for row in islice(rows, 1))
+            pending.extend(pool.submit(work, index) for index in islice(indices, 1))
             yield result
 
 
-def reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """Why an image could not be decoded, in a few words."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"

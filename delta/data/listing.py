@@ -1,4 +1,4 @@
-"""The tables of a data set as it is published: its images, and the parts of the objects on them."""
+"""The tables of a published data set: its images, and the parts of the objects on them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from delta.io.errors import UserError
 
 
 def write_images(folder: Path, table: pd.DataFrame) -> None:
-    """Write the table of a data set's images into a folder.
+    """Write the table of a data set's images, `images.csv`, into a folder.
 
     Args:
-        table: path (relative to the data set's folder, posix), label and, where the publisher chose it, split (train
-            or test); a row an image.
+        table: one row per image, with the columns path (relative to the data set's folder, POSIX), label and, if the
+            publisher defines one, split (train or test).
     """
     table.to_csv(folder / "images.csv", index=False)
 
 
 def read_images(folder: Path) -> pd.DataFrame:
-    """What `write_images` wrote.
+    """Read the table that `write_images` wrote.
 
     Raises:
         UserError: the folder has no such table.
@@ -29,28 +29,29 @@ def read_images(folder: Path) -> pd.DataFrame:
 
 
 def write_parts(folder: Path, table: pd.DataFrame) -> None:
-    """Write where the parts of a data set's objects are into a folder.
+    """Write the table of the locations of objects' parts, `parts.csv`, into a folder.
 
     Args:
-        table: path (as in `write_images`), part (its name), x and y (pixels of the file, as it is stored) and visible
-            (bool): a row a part of each image, sorted by path, the parts in the annotation's order.
+        table: one row per part of each image, with the columns path (as in `write_images`), part (its name), x and y
+            (pixels of the stored file, before EXIF rotation) and visible (bool); sorted by path, the parts in the
+            annotation's order.
     """
     table.to_csv(folder / "parts.csv", index=False)
 
 
 def read_parts(folder: Path) -> pd.DataFrame:
-    """What `write_parts` wrote.
+    """Read the table that `write_parts` wrote.
 
     Raises:
-        UserError: the folder has no such table, as the data set has no part annotations.
+        UserError: the folder has no such table: the data set has no part annotations.
     """
     return _read(folder / "parts.csv", {"path": str, "part": str, "x": float, "y": float, "visible": bool})
 
 
-def _read(file: Path, kinds: dict[str, type]) -> pd.DataFrame:
+def _read(file: Path, dtypes: dict[str, type]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(file, dtype=kinds, keep_default_na=False, float_precision="round_trip")
-        if missing := [column for column in kinds if column not in table]:
+        table = pd.read_csv(file, dtype=dtypes, keep_default_na=False)
+        if missing := [column for column in dtypes if column not in table]:
             raise ValueError(f"no column {', '.join(missing)}")
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: not readable ({error}): run `dvc repro download`") from None

@@ -1,6 +1,8 @@
-"""Training and test images: chosen once, class by class, with a seed."""
+"""Choosing the training and the test images."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import pandas as pd
 
@@ -8,14 +10,14 @@ from delta.io.errors import UserError
 
 
 def restrict(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """The images of these classes alone.
+    """Keep only the images of some classes.
 
     Args:
-        table: path and label, a row an image.
+        table: one row per image, with the columns path and label.
         classes: labels.
 
     Raises:
-        UserError: naming the classes that do not exist, and those that do.
+        UserError: some classes do not exist; the message names them and the existing ones.
     """
     labels = sorted(table["label"].unique())
     if unknown := [label for label in classes if label not in labels]:
@@ -23,20 +25,23 @@ def restrict(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     return table[table["label"].isin(classes)].reset_index(drop=True)
 
 
-def assign_splits(table: pd.DataFrame, train_per_class: int | str, test_per_class: int, seed: int) -> pd.DataFrame:
+def assign_splits(
+    table: pd.DataFrame, train_per_class: int | Literal["rest"], test_per_class: int, seed: int
+) -> pd.DataFrame:
     """Choose each class's training and test images at random.
 
     Args:
-        table: path and label, a row an image.
-        train_per_class: how many for training; `rest` takes all that are not chosen for testing.
-        test_per_class: how many for testing.
+        table: one row per image, with the columns path and label.
+        train_per_class: training images per class; `rest` for all images that are not test images.
+        test_per_class: test images per class.
+        seed: of the random choice.
 
     Returns:
-        The chosen images sorted by path, with their target (the class's place among the sorted labels) and split
-        (train or test).
+        The chosen images sorted by path, with the additional columns target (the index of the label among the sorted
+        labels) and split (train or test).
 
     Raises:
-        UserError: naming every class with too few images.
+        UserError: some classes have too few images; the message names all of them.
     """
     least = test_per_class + (1 if train_per_class == "rest" else train_per_class)
     counts = table["label"].value_counts().sort_index()
@@ -53,16 +58,16 @@ def assign_splits(table: pd.DataFrame, train_per_class: int | str, test_per_clas
 
 
 def published_splits(table: pd.DataFrame) -> pd.DataFrame:
-    """Every image, in the split that its publisher chose.
+    """Use the splits that the publisher defines.
 
     Args:
-        table: path, label and split (train or test), a row an image.
+        table: one row per image, with the columns path, label and split (train or test).
 
     Returns:
         As `assign_splits`.
 
     Raises:
-        UserError: the publisher chose none.
+        UserError: the publisher defines no splits.
     """
     if "split" not in table:
         raise UserError("this format has no published split: set train_per_class, test_per_class and seed")

@@ -1,10 +1,11 @@
-"""Target data sets: one module a format, named as the format's key in params.yaml.
+"""Target data sets: one module per format, with the name of the format in params.yaml.
 
-A module's `PUBLISHED` is what there is to download, and `read(root, PUBLISHED)` the table of what was: path, label, and
-split where the publisher chose it. Where parts of the objects are annotated, `read_parts(root)` tells where they are.
-To add a data set, write its module and name it as a `format` in params.yaml. (`drawn` and `folder` download nothing.)
+A module defines `PUBLISHED`, the files to download and the counts to expect, and `read(root, PUBLISHED)`, the table of
+the downloaded images: path, label and, if the publisher defines one, split. If parts of the objects are annotated,
+`read_parts(root)` is the table of their locations. `drawn` and `folder` download nothing and have no `PUBLISHED`.
+To add a data set, write such a module and set `format` to its name in params.yaml.
 
-A module is imported when it is asked for, so that one needs nothing of the others.
+Modules are imported on use, so that a stage depends only on the module of its own format.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ FORMATS = tuple(module.name for module in iter_modules(__path__) if module.name 
 
 
 def is_split_by_publisher(format: str) -> bool:
-    """Whether the publisher chose training and test images."""
+    """Whether the publisher defines the training and test splits."""
     published = getattr(_module(format), "PUBLISHED", None)
     return published is not None and published.train is not None
 
 
 def has_parts(format: str) -> bool:
-    """Whether the parts of the objects are annotated."""
+    """Whether the locations of the objects' parts are annotated."""
     return hasattr(_module(format), "read_parts")
 
 
@@ -44,18 +45,20 @@ def fetch(
     downloads: Downloads,
     out: Path,
 ) -> None:
-    """Bring a data set's images below the existing folder `out`, laid out as its publisher lays them out.
+    """Download, copy or draw a data set's images into the existing folder `out`, in its publisher's layout.
 
     Args:
         format: a data set's `format` parameter, one of FORMATS.
-        source: its `source` parameter, for the folder format.
-        train_per_class, test_per_class, seed: how many images to draw, for the drawn format.
-        downloads: where a published format's files come from.
+        source: its `source` parameter; used by the format `folder`.
+        train_per_class, test_per_class, seed: the images to draw; used by the format `drawn`.
+        downloads: how to download; used by published formats.
 
     Raises:
-        UserError: something is wrong with the images' source, a download or an archive.
+        UserError: a problem with the images' source, a download or an archive.
     """
     if format == "drawn":
+        if not isinstance(train_per_class, int) or test_per_class is None:
+            raise ValueError("the drawn format needs the numbers of training and test images per class")
         _module("drawn").draw(out, train_per_class + test_per_class, seed)
     elif format == "folder":
         _module("folder").copy_images(Path(source), out)
@@ -64,10 +67,14 @@ def fetch(
 
 
 def write_index(format: str, root: Path, out: Path) -> None:
-    """Write the tables of a fetched data set into the folder `out`: its images, and their parts where annotated.
+    """Write the tables of a fetched data set into the folder `out`: its images and, if annotated, their parts.
+
+    Args:
+        format: as in `fetch`.
+        root: the folder that `fetch` filled.
 
     Raises:
-        UserError: `root` does not hold the data set, or not all of it.
+        UserError: the data set in `root` is missing or incomplete.
     """
     module = _module(format)
     write_images(out, module.read(root, module.PUBLISHED) if hasattr(module, "PUBLISHED") else module.read(root))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from delta.datasets.layouts import read_categories
-from delta.datasets.published import Published
+from delta.datasets.published import PublishedDataset
 from delta.io.remote_file import RemoteFile
 
-PUBLISHED = Published(
+PUBLISHED = PublishedDataset(
     files=(
         RemoteFile(
             "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar",
@@ -21,6 +21,6 @@ PUBLISHED = Published(
 )
 
 
-def read(root: Path, published: Published = PUBLISHED) -> pd.DataFrame:
+def read(root: Path, published: PublishedDataset = PUBLISHED) -> pd.DataFrame:
     """Every image of every category, see `delta.datasets.layouts.read_categories`."""
     return read_categories(root, published.classes)

@@ -1,18 +1,18 @@
-"""The embedded data set `drawn_30`: a small object-recognition problem that the project draws itself.
+"""The embedded data set `drawn_30`: a small, procedurally generated object recognition data set.
 
-Ten categories of illustrated objects, each assembled from named parts, in scenes that have nothing to do with the
-category, among clutter and partly behind other things. Every shape goes through one transform onto the picture *and*
-onto the label maps, and whatever is painted later covers both, so the annotations are right by construction.
+It has ten categories of illustrated objects. Each object is assembled from named parts and placed in a scene that is
+independent of the category, among clutter and partly occluded. Every shape is painted with the same transform onto the
+image *and* onto the label maps, and later shapes cover earlier ones in both: annotations are correct by construction.
 
-`draw` writes three well-known layouts, so that whatever reads the real data sets reads this one too:
+`draw` writes three well-known layouts, so that the code for the real data sets reads this one too:
 
 * Caltech-256 (Griffin et al. 2007): `256_ObjectCategories/001.airplane/001_0001.jpg`.
 * The parts of CUB-200-2011 (Wah et al. 2011): `images.txt` has `<image id> <path below 256_ObjectCategories>`,
   `parts/parts.txt` `<part id> <name>`, and `parts/part_locs.txt` `<image id> <part id> <x> <y> <visible>` in pixels of
-  the JPEG for every image and every part of the vocabulary, `0.0 0.0 0` where the object lacks the part or hides it.
-* Broden (Bau et al. 2017, "Network Dissection"), below `broden/`: `index.csv`, `label.csv`, `category.csv`, `images/`.
-  A map is a PNG of the image's size, a pixel's label number is R + 256 G and 0 is no label. Numbers do not depend on
-  what was drawn, so a label that no image has stays listed. Names of colours end in -c, names of scenes in -s.
+  the JPEG for every image and every part of the vocabulary, `0.0 0.0 0` if the object lacks the part or it is hidden.
+* Broden (Bau et al. 2017, "Network Dissection"), in `broden/`: `index.csv`, `label.csv`, `category.csv`, `images/`.
+  A label map is a PNG of the image's size; a pixel's label number is R + 256 G, and 0 is no label. Label numbers are
+  fixed, so labels that occur on no image are listed too. Names of colours end in -c, names of scenes in -s.
 """
 
 import math
@@ -31,19 +31,19 @@ from delta.datasets.layouts import read_categories, read_part_lists
 
 SUPERSAMPLING = 2
 JPEG_QUALITY = 90
-OBJECT_SIZE = 0.4, 0.5  # half an object's extent, as a share of the picture's shorter side
-OCCLUDED = 0.45  # share of the pictures with something in front of the object
-MIN_VISIBLE_SHARE, MIN_VISIBLE_PIXELS = 0.5, 6  # a part of which the things in front leave less is not visible
+OBJECT_SIZE = 0.4, 0.5  # range of half an object's extent, as a fraction of the image's shorter side
+OCCLUDED = 0.45  # fraction of the images with something in front of the object
+MIN_VISIBLE_SHARE, MIN_VISIBLE_PIXELS = 0.5, 6  # a part of which less remains unoccluded is not visible
 LAYERS = ("object", "part", "color", "texture")
 
-# The eleven basic colour terms of Berlin and Kay, which Broden labels as well.
+# The eleven basic colour terms of Berlin and Kay, which Broden uses as well.
 COLOURS = {
     "black": (38, 36, 40), "white": (240, 240, 234), "grey": (136, 138, 142), "red": (196, 44, 42),
     "orange": (232, 132, 42), "yellow": (238, 208, 76), "green": (76, 140, 66), "blue": (62, 110, 184),
     "purple": (118, 70, 148), "pink": (232, 150, 178), "brown": (126, 84, 52),
 }  # fmt: skip
 
-# A texture says where, in coordinates of period one, the second colour shows instead of the first.
+# Texture -> whether the second colour shows instead of the first at (u, v), with period one in both.
 TEXTURES = {
     "striped": lambda u, v: u % 1 < 0.5,
     "banded": lambda u, v: v % 1 < 0.4,
@@ -53,7 +53,7 @@ TEXTURES = {
     "zigzagged": lambda u, v: (v + np.abs(u % 1 - 0.5)) % 1 < 0.45,
 }
 
-# What a fill is for -> how often it is textured, and its colours. Within one object a role has one fill.
+# Role of a fill -> probability of a texture, and colours to choose from. Within an object, a role has one fill.
 EVERY_COLOUR = " ".join(COLOURS)
 ROLES = {
     "main": (0.25, EVERY_COLOUR), "trim": (0.2, EVERY_COLOUR), "wall": (0.35, EVERY_COLOUR), "snow": (0, "white grey"),
@@ -66,7 +66,7 @@ ROLES = {
 
 
 class Paint(NamedTuple):
-    """One fill: the names and shades of its two colours; the second shows only through a texture."""
+    """A fill: the names and RGB values of its two colours (the second is used by the texture only), and the texture."""
 
     colours: tuple[str, str]
     shades: list[tuple[int, ...]]
@@ -75,35 +75,35 @@ class Paint(NamedTuple):
 
 
 def poly(*xy: float) -> np.ndarray:
-    """The polygon through x0, y0, x1, y1, ..., with x to the right, y down; an object fills about [-1, 1] x [-1, 1]."""
+    """A polygon through x0, y0, x1, y1, ..., x to the right and y down: [points, 2]. Objects span about [-1, 1]²."""
     return np.array(xy, float).reshape(-1, 2)
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
-    """An upright rectangle."""
+    """An axis-aligned rectangle."""
     return poly(x0, y0, x1, y0, x1, y1, x0, y1)
 
 
 def bar(x0: float, y0: float, x1: float, y1: float, width: float) -> np.ndarray:
-    """A straight stroke of a given width."""
+    """A line segment of a given width."""
     across = np.array([y0 - y1, x1 - x0]) / math.hypot(x1 - x0, y1 - y0) * width / 2
     return np.array([(x0, y0) + across, (x1, y1) + across, (x1, y1) - across, (x0, y0) - across])
 
 
 def oval(x: float, y: float, rx: float, ry: float | None = None) -> np.ndarray:
-    """An ellipse, or a circle where only one radius is given."""
-    turn = np.linspace(0, math.tau, 28, endpoint=False)
-    return np.stack([x + rx * np.cos(turn), y + (ry or rx) * np.sin(turn)], axis=1)
+    """An ellipse, or a circle if only one radius is given."""
+    angle = np.linspace(0, math.tau, 28, endpoint=False)
+    return np.stack([x + rx * np.cos(angle), y + (ry or rx) * np.sin(angle)], axis=1)
 
 
 def ring(x: float, y: float, radius: float, width: float) -> np.ndarray:
-    """A circle with a round hole, as one polygon that runs out along its rim and back along the hole."""
+    """A circle with a round hole, as one polygon along the rim and back along the hole."""
     rim, hole = (np.vstack([o, o[:1]]) for o in (oval(x, y, radius), oval(x, y, radius - width)))
     return np.vstack([rim, hole[::-1]])
 
 
 def smooth(*xy: float) -> np.ndarray:
-    """The round shape that cutting the corners of a polygon (Chaikin) leads to."""
+    """A polygon with rounded corners (Chaikin's corner cutting)."""
     points = poly(*xy)
     for _ in range(3):
         after = np.roll(points, -1, axis=0)
@@ -113,12 +113,12 @@ def smooth(*xy: float) -> np.ndarray:
 
 SHAPES = {maker.__name__: maker for maker in (poly, box, bar, oval, ring, smooth)}
 
-# Name, role and shapes. Parts may share a name (a tyre and its hub are both `wheel`), and those of clutter have none.
+# Name, role and shapes. Parts may share a name (a tyre and its hub are both `wheel`); parts of clutter have none.
 Part = tuple[str, str, list[np.ndarray]]
 
 
 def parts(text: str) -> list[Part]:
-    """Read an object, back to front: `name role: shape numbers, shape numbers; ...`, in hundredths of a unit."""
+    """Parse an object, back to front: `name role: shape numbers, shape numbers; ...`, in hundredths of a unit."""
     found = []
     for head, shapes in (entry.split(":") for entry in text.split(";")):
         *name, role = head.split()
@@ -178,7 +178,7 @@ OBJECTS = {
         foot trim: poly -34 62 34 62 44 82 -44 82; lid trim: smooth -50 -36 -35 -66 35 -66 50 -36;
         body main: smooth -70 10 -55 -45 0 -50 55 -45 70 10 60 65 0 75 -60 65; knob dark: oval 0 -70 12"""),
 }  # fmt: skip
-LOOKALIKES = ("church", "house"), ("sailboat", "steamboat")  # these differ in one part only
+LOOKALIKES = ("church", "house"), ("sailboat", "steamboat")  # pairs that differ in one part only
 
 THINGS = {name: parts(text) for name, text in {
     "tree": "bark: bar 0 0 4 100 22; leaf: oval -30 -20 45, oval 32 -15 42, oval 0 -60 45",
@@ -206,8 +206,8 @@ THINGS = {name: parts(text) for name, text in {
 ANYWHERE = "ball", "crate", "flower", "sign", "umbrella", "balloon", "vase", "rock"
 IN_FRONT = "bush", "reeds", "fence", "pole", "rock", "tree", "umbrella", "crate", "sign", "cactus"
 
-# Scene -> its bands (name, roles to choose from, upper edge and roughness in hundredths of the height; from back to
-# front, each down to the bottom), and the things that may be found above and below the edge of the last band.
+# Scene -> its bands (name, roles to choose from, upper edge and its roughness in hundredths of the height; back to
+# front, each down to the bottom), and the things that may occur above and below the upper edge of the last band.
 SCENES = {
     "sea": ("sky sky|dusk -30 0, hill leaf|stone 42 5, water water 52 0", "cloud sun", "rock"),
     "meadow": ("sky sky -30 0, hill leaf 36 6, grass grass 55 2", "cloud sun balloon", "flower bush tree"),
@@ -234,13 +234,13 @@ NUMBER = {name: i for i, name in enumerate((name for names in LABELS.values() fo
 
 
 def project(view: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points through a homography."""
+    """Apply a homography [3, 3] to points [n, 2]."""
     lifted = points[:, :1] * view[:, 0] + points[:, 1:] * view[:, 1] + view[:, 2]
     return lifted[:, :2] / lifted[:, 2:]
 
 
 def pose(rng: random.Random, x: float, y: float, size: float, tilt: float) -> np.ndarray:
-    """A homography from unit coordinates to the canvas: mirror, stretch, shear, perspective, rotation, position."""
+    """A random homography from unit coordinates to the canvas: mirror, stretch, shear, perspective, rotation, shift."""
     stretch, angle = rng.uniform(0.85, 1.2), math.radians(rng.gauss(0, tilt))
     scale = np.diag([rng.choice((-1, 1)) * size * stretch, size / stretch, 1])
     shear, far = rng.gauss(0, 0.08), (rng.gauss(0, 0.09), rng.gauss(0, 0.05))
@@ -250,7 +250,7 @@ def pose(rng: random.Random, x: float, y: float, size: float, tilt: float) -> np
 
 
 class Canvas:
-    """The picture and its label maps, all `SUPERSAMPLING` times as large as what is saved."""
+    """An image and its label maps, `SUPERSAMPLING` times as large as the saved ones."""
 
     def __init__(self, rng: random.Random):
         self.rng, self.noise = rng, np.random.default_rng(rng.getrandbits(64))
@@ -262,12 +262,12 @@ class Canvas:
         self.slope = rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0)
 
     def lumps(self, pixels: int) -> np.ndarray:
-        """Smooth noise about zero, for surfaces that are not quite even."""
+        """Smooth zero-mean noise, for uneven surfaces."""
         coarse = self.noise.standard_normal((self.height // pixels + 2, self.width // pixels + 2), np.float32)
         return np.asarray(Image.fromarray(coarse).resize(self.size, Image.Resampling.BICUBIC))
 
     def mix(self, role: str, taken: Iterable[str] = ()) -> Paint:
-        """A fill for `role`, in a colour not yet `taken` if the role leaves a choice."""
+        """A random fill for `role`, avoiding the `taken` colours if the role has others."""
         textured, names = ROLES[role]
         first = self.rng.choice([name for name in names.split() if name not in taken] or names.split())
         second = self.rng.choice([name for name in COLOURS if name != first])
@@ -276,7 +276,7 @@ class Canvas:
         return Paint((first, second), shades, texture, self.rng.uniform(2, 6))
 
     def fill(self, shape: np.ndarray, view: np.ndarray, paint: Paint, name: str, part_name: str = "") -> None:
-        """Paint one shape, seen through the homography `view`, on the picture and on every label map."""
+        """Paint a shape, transformed by the homography `view`, onto the image and every label map."""
         points = project(view, shape)
         left, top = np.maximum(np.floor(points.min(0)), 0).astype(int)
         right, bottom = np.minimum(np.ceil(points.max(0)) + 1, self.size).astype(int)
@@ -300,8 +300,9 @@ class Canvas:
         np.copyto(self.light[window], light, where=inside > 0)
 
     def thing(self, pieces: list[Part], view: np.ndarray, name: str = "") -> None:
-        """Paint an object part by part, no two specimens of quite the same build."""
-        rng, paints = self.rng, {}
+        """Paint an object part by part, with random variations of its shape."""
+        rng = self.rng
+        paints: dict[str, Paint] = {}
         bend, phase = (np.array([rng.gauss(0, 1), rng.gauss(0, 1)]) for _ in range(2))
         for part_name, role, shapes in pieces:
             if role not in paints:
@@ -314,7 +315,7 @@ class Canvas:
                 self.fill(bent, view, paints[role], name, part_name)
 
     def background(self, scene: str) -> None:
-        """Fill the canvas with the bands of a scene and with things that belong there."""
+        """Paint the bands of a scene, and things that belong there."""
         rng, (_, above, below), shift, horizon = self.rng, SCENES[scene], self.rng.gauss(0, 0.06), 0.0
         for name, roles, top, rough in BANDS[scene]:
             horizon = int(top) / 100 + shift
@@ -326,8 +327,8 @@ class Canvas:
                 name, x, y = rng.choice(names.split()), rng.uniform(0, self.width), rng.uniform(high, low) * self.height
                 self.thing(THINGS[name], pose(rng, x, y, rng.uniform(0.07, 0.2) * min(self.size), 6), name)
 
-    def developed(self) -> Image.Image:
-        """The picture at its final size under some light: shadow, gradient, exposure, contrast, cast, blur, noise."""
+    def render(self) -> Image.Image:
+        """The image at its final size, with random shadow, gradient, exposure, contrast, colour cast, blur, noise."""
         rng = self.rng
         picture = Image.fromarray(np.clip(np.asarray(self.picture) * self.light[..., None], 0, 255).astype(np.uint8))
         picture = picture.reduce(SUPERSAMPLING)
@@ -347,10 +348,10 @@ class Canvas:
 
 
 def loose_part(rng: random.Random) -> list[Part]:
-    """One part of some category, at the origin and of unit size; never one that tells lookalikes apart."""
-    telling = {name for one, other in LOOKALIKES for name in {*PARTS_OF[one]} ^ {*PARTS_OF[other]}}
+    """A random part of a random category, at the origin and of unit size; never one that tells lookalikes apart."""
+    distinctive = {name for one, other in LOOKALIKES for name in {*PARTS_OF[one]} ^ {*PARTS_OF[other]}}
     category = rng.choice(CATEGORIES)
-    name = rng.choice([name for name in PARTS_OF[category] if name not in telling])
+    name = rng.choice([name for name in PARTS_OF[category] if name not in distinctive])
     pieces = [piece for piece in OBJECTS[category] if piece[0] == name]
     points = np.concatenate([shape for _, _, shapes in pieces for shape in shapes])
     middle, reach = points.mean(0), np.abs(points - points.mean(0)).max()
@@ -358,7 +359,7 @@ def loose_part(rng: random.Random) -> list[Part]:
 
 
 def innermost(mask: np.ndarray) -> tuple[int, int]:
-    """(x, y) of the pixel that survives peeling a mask longest: deep inside its thickest piece, never beside it."""
+    """(x, y) of a pixel deep inside a mask: one that is left after eroding the mask as often as possible."""
     core = np.pad(mask, 1)
     while core.any():
         left = core
@@ -369,11 +370,14 @@ def innermost(mask: np.ndarray) -> tuple[int, int]:
     return int(xs[nearest]) - 1, int(ys[nearest]) - 1
 
 
-def compose(category: str, seed: int, number: int) -> tuple[Image.Image, dict[str, np.ndarray], dict[str, tuple]]:
-    """Draw the image that category, seed and number determine, whatever else is drawn.
+def compose(
+    category: str, seed: int, number: int
+) -> tuple[Image.Image, dict[str, np.ndarray], dict[str, tuple[int, int]]]:
+    """Draw one image, which depends on category, seed and number only.
 
-    Returns the picture, a map of label numbers for each layer (the scene's is a single pixel), and (x, y) of each part
-    that is visible, which is a pixel that has that part's label.
+    Returns:
+        The image; by layer, a map of label numbers [h, w] (of a single pixel for the scene); and by visible part, the
+        (x, y) of a pixel with that part's label.
     """
     rng = random.Random(f"{seed}/{category}/{number}")
     canvas, scene = Canvas(rng), rng.choice(list(SCENES))
@@ -395,23 +399,26 @@ def compose(category: str, seed: int, number: int) -> tuple[Image.Image, dict[st
     masks = {name: shown == NUMBER[name] for name in PARTS_OF[category]}
     needed = {name: MIN_VISIBLE_SHARE * np.sum(whole == NUMBER[name]) for name in masks}
     visible = {n: innermost(m) for n, m in masks.items() if m.sum() >= max(needed[n], MIN_VISIBLE_PIXELS)}
-    return canvas.developed(), maps | {"scene": np.array([[NUMBER[f"{scene}-s"]]])}, visible
+    return canvas.render(), maps | {"scene": np.array([[NUMBER[f"{scene}-s"]]])}, visible
 
 
 def read(root: Path) -> pd.DataFrame:
-    """Every drawn image, see `delta.datasets.layouts.read_categories`."""
+    """Every image, see `delta.datasets.layouts.read_categories`."""
     return read_categories(root, len(CATEGORIES))
 
 
 def read_parts(root: Path) -> pd.DataFrame:
-    """Where the parts of every object are, see `delta.datasets.layouts.read_part_lists`."""
+    """The locations of every object's parts, see `delta.datasets.layouts.read_part_lists`."""
     return read_part_lists(root, "", "256_ObjectCategories")
 
 
 def draw(root: Path, images_per_class: int, seed: int) -> None:
-    """Draw the data set below `root`, which is empty or does not exist yet, in the layouts of the module's docstring.
+    """Draw the data set into `root`, which must be empty or not exist, in the layouts of the module's docstring.
 
-    The same arguments give the same bytes, and more images per class leave the earlier ones as they were.
+    The same arguments produce the same bytes. An image does not depend on the number of images per class.
+
+    Raises:
+        FileExistsError: `root` is not empty.
     """
     if root.exists() and any(root.iterdir()):
         raise FileExistsError(f"{root} is not empty")
@@ -419,7 +426,8 @@ def draw(root: Path, images_per_class: int, seed: int) -> None:
     for folder in (caltech, root / "parts", broden / "images" / "drawn"):
         folder.mkdir(parents=True)
     paths, locations, index = [], [], ["image,split,ih,iw,sh,sw,color,object,part,material,scene,texture"]
-    frequency, coverage, annotated = np.zeros(len(NUMBER) + 1, int), np.zeros(len(NUMBER) + 1), Counter()
+    frequency, coverage = np.zeros(len(NUMBER) + 1, int), np.zeros(len(NUMBER) + 1)
+    annotated: Counter[str] = Counter()
     jobs = [(c, category, n) for c, category in enumerate(CATEGORIES, 1) for n in range(1, images_per_class + 1)]
     for image_id, (c, category, n) in enumerate(tqdm(jobs, desc="drawing", unit="image"), start=1):
         picture, maps, visible = compose(category, seed, n)

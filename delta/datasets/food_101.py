@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from delta.datasets.published import Published, checked, reading
+from delta.datasets.published import PublishedDataset, image_table, parsing
 from delta.io.remote_file import RemoteFile
 
-PUBLISHED = Published(
+PUBLISHED = PublishedDataset(
     files=(
         RemoteFile(
             "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
@@ -23,17 +23,17 @@ PUBLISHED = Published(
 )
 
 
-def read(root: Path, published: Published = PUBLISHED) -> pd.DataFrame:
-    """The images of the publisher's two lists: path (relative to `root`), label and split, sorted by path.
+def read(root: Path, published: PublishedDataset = PUBLISHED) -> pd.DataFrame:
+    """The images in the publisher's two lists: path (relative to `root`), label and split, sorted by path.
 
     Raises:
-        UserError: a list cannot be read, or its counts or files are not as published.
+        UserError: a list cannot be read, or counts or files differ from the published ones.
     """
-    return checked(root, [row for split in ("train", "test") for row in _rows(root, split)], published)
+    return image_table(root, [row for split in ("train", "test") for row in _rows(root, split)], published)
 
 
 def _rows(root: Path, split: str) -> list[tuple[str, str, str]]:
     path = root / "food-101" / "meta" / f"{split}.json"
-    with reading(path):
+    with parsing(path):
         lists = json.loads(path.read_text(encoding="utf-8"))
         return [(f"food-101/images/{image}.jpg", label, split) for label, images in lists.items() for image in images]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from delta.datasets.published import Published, checked, reading
+from delta.datasets.published import PublishedDataset, image_table, parsing
 from delta.io.remote_file import RemoteFile
 
 _LISTS = {"train": "TrainImages.txt", "test": "TestImages.txt"}
 
-PUBLISHED = Published(
+PUBLISHED = PublishedDataset(
     files=(
         RemoteFile("http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar"),
         *(
@@ -25,19 +25,19 @@ PUBLISHED = Published(
 )
 
 
-def read(root: Path, published: Published = PUBLISHED) -> pd.DataFrame:
-    """The images of the publisher's two lists: path (relative to `root`), label and split, sorted by path.
+def read(root: Path, published: PublishedDataset = PUBLISHED) -> pd.DataFrame:
+    """The images in the publisher's two lists: path (relative to `root`), label and split, sorted by path.
 
-    The archive holds more images than the lists name.
+    The archive has further images that are in neither list.
 
     Raises:
-        UserError: a list cannot be read, or its counts or files are not as published.
+        UserError: a list cannot be read, or counts or files differ from the published ones.
     """
     rows = [(f"Images/{file}", file.partition("/")[0], split) for split in _LISTS for file in _files(root, split)]
-    return checked(root, rows, published)
+    return image_table(root, rows, published)
 
 
 def _files(root: Path, split: str) -> list[str]:
     path = root / _LISTS[split]
-    with reading(path):
+    with parsing(path):
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

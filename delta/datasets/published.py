@@ -1,4 +1,4 @@
-"""What a data set's publisher ships, and whether what is here is all of it."""
+"""What the publisher of a data set provides, and checking that a download is complete."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from delta.io.remote_file import RemoteFile
 
 
 @dataclass(frozen=True)
-class Published:
-    """The publisher's facts about a data set.
+class PublishedDataset:
+    """A data set as its publisher provides it.
 
     Attributes:
         files: archives and lists (.txt).
-        classes: how many.
-        train, test: images in each of the publisher's own splits; None where there are none.
+        classes: the number of classes.
+        train, test: the number of images in each of the publisher's splits; None if it defines none.
     """
 
     files: tuple[RemoteFile, ...]
@@ -30,19 +30,19 @@ class Published:
     test: int | None = None
 
 
-def checked(root: Path, rows: Iterable[tuple[str, str, str]], published: Published) -> pd.DataFrame:
-    """The table of the images that a publisher's lists name.
+def image_table(root: Path, rows: Iterable[tuple[str, str, str]], published: PublishedDataset) -> pd.DataFrame:
+    """The table of the images in a publisher's lists, checked for completeness.
 
     Args:
         root: the data set's folder.
-        rows: path below it, label and split of each image.
+        rows: path relative to `root`, label and split of each image.
+        published: the counts to expect.
 
     Returns:
-        path, label, split, sorted by path.
+        One row per image, with the columns path, label and split, sorted by path.
 
     Raises:
-        UserError: saying by how much the lists differ from the published counts, and which listed files are missing or
-            listed twice.
+        UserError: the counts differ from the published ones, or listed files are missing or listed twice.
     """
     table = pd.DataFrame(rows, columns=["path", "label", "split"]).sort_values("path", ignore_index=True)
     splits = table["split"].value_counts()
@@ -51,24 +51,26 @@ def checked(root: Path, rows: Iterable[tuple[str, str, str]], published: Publish
         ("training images", splits.get("train", 0), published.train),
         ("test images", splits.get("test", 0), published.test),
     ]
-    wrong = [
-        f"its lists hold {held:,} {what}, published are {meant:,}" for what, held, meant in counts if held != meant
+    problems = [
+        f"its lists have {count:,} {what}, the published number is {expected:,}"
+        for what, count, expected in counts
+        if count != expected
     ]
     if repeated := list(table["path"][table["path"].duplicated()]):
-        wrong.append(f"{len(repeated):,} file(s) listed more than once: {few(repeated)}")
+        problems.append(f"{len(repeated):,} file(s) listed more than once: {abbreviate(repeated)}")
     if missing := [path for path in table["path"] if not is_file(root / path)]:
-        wrong.append(f"{len(missing):,} of {len(table):,} listed files missing: {few(missing)}")
-    if wrong:
-        raise not_as_published(root, "; ".join(wrong))
+        problems.append(f"{len(missing):,} of {len(table):,} listed files missing: {abbreviate(missing)}")
+    if problems:
+        raise not_as_published(root, "; ".join(problems))
     return table
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Name the publisher's file that could not be read or holds something else than it should.
+def parsing(path: Path) -> Iterator[None]:
+    """Turn any exception in the block, which parses the publisher's file `path`, into a UserError that names it.
 
     Raises:
-        UserError: for whatever the block raises; SciPy has nearly every kind of error for a damaged .mat file.
+        UserError: for any exception, as SciPy raises nearly any for a damaged .mat file.
     """
     try:
         yield
@@ -77,11 +79,11 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def not_as_published(path: Path, why: str) -> UserError:
-    """The error for a file or folder that is not what its publisher ships."""
+    """The error for a file or folder that differs from what its publisher provides."""
     return UserError(f"{path}: not as published: {why}: delete its download and run `dvc repro --force download`")
 
 
-def few(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+def abbreviate(names: Sequence[str], limit: int = 5) -> str:
+    """The first names, and the number of further ones: `a, b and 3 more` with a limit of 2."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,1 +1,1 @@
-"""Errors, files, downloads and signals: what no result depends on, so that DVC need not watch it."""
+"""Errors, files, downloads and signals. No result depends on them, so no DVC stage depends on this package."""

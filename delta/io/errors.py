@@ -1,4 +1,4 @@
-"""The one kind of error that is meant for a person, and how a program ends with it."""
+"""The exception for errors that a user can fix, and how a program exits on it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Something a user can mend: the message says in one line what is wrong, where, and what to do."""
+    """An error that a user can fix: one line that says what is wrong, where, and what to do."""
 
     def __init__(self, message: str):
-        """Whatever the message quotes, such as a file's name or a parser's complaint, it stays one line."""
+        """Keep the message on one printable line, whatever file name or parser message it quotes."""
         line = " ".join(message.split())
         super().__init__("".join(char if char.isprintable() else repr(char)[1:-1] for char in line))
 
 
 class Diverged(UserError):
-    """A training run whose loss or weights are no longer finite."""
+    """A training run whose loss or weights are no longer finite (NaN or infinite)."""
 
 
-# How PyTorch and what it is made of say in a RuntimeError that there is no memory left.
+# How a RuntimeError of PyTorch, or of a library that it uses, says that memory has run out.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -33,23 +33,23 @@ _OUT_OF_MEMORY = (
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """What a user can mend ends the program in one line on standard error and exit code 1; Ctrl-C ends it with 130.
+    """Exit with code 1 and one line on standard error on an error that a user can fix; with code 130 on Ctrl-C.
 
-    Among it are a full disk and too little memory.
+    Such errors are UserError, OSError (a full disk, for instance) and running out of memory.
     """
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read standard output, such as `head`, has had enough
+    except BrokenPipeError:  # the reader of standard output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (UserError, OSError) as error:
-        room = ": make room and start again" if "No space left" in str(error) else ""
-        sys.exit(f"error: {error}{room}")
+        advice = ": free disk space and run again" if "No space left" in str(error) else ""
+        sys.exit(f"error: {error}{advice}")
     except (MemoryError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        if isinstance(error, RuntimeError) and not any(sign in reason for sign in _OUT_OF_MEMORY):
+        if isinstance(error, RuntimeError) and not any(phrase in reason for phrase in _OUT_OF_MEMORY):
             raise
-        sys.exit(f"error: out of memory ({reason}): training takes less with a lower training.batch_size")
+        sys.exit(f"error: out of memory ({reason}): lower training.batch_size, or free memory")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""Files: outputs that appear whole or not at all, and what is there."""
+"""Atomic outputs: files and folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 
 from delta.io.errors import UserError
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_LITTLE = 1 << 20  # bytes
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ALMOST_FULL = 1 << 20  # bytes
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty scratch folder that becomes `path` when the block succeeds and vanishes when it fails.
+    """Yield an empty scratch folder that becomes `path` when the block succeeds and is removed when it fails.
 
-    The scratch folder lies beside `path`, so that the final rename never crosses a file system. An older `path` is
-    replaced.
+    The scratch folder is created beside `path`, so the final rename stays within one file system. An existing `path`
+    is replaced.
 
     Raises:
         UserError: the disk is full, or `path` cannot be written.
     """
     scratch = path.with_name(f".{path.name}.partial")
     try:
-        with _written(path, scratch):
+        with _write_errors(path, scratch):
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(parents=True)
             yield scratch
@@ -40,13 +40,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a scratch path whose file replaces `path` when the block succeeds and vanishes when it fails.
+    """Yield a scratch path whose file replaces `path` when the block succeeds and is removed when it fails.
 
     Raises:
         UserError: the disk is full, or `path` cannot be written.
     """
     scratch = path.with_name(f".{path.name}.partial")
-    with _written(path, scratch):
+    with _write_errors(path, scratch):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield scratch
@@ -56,7 +56,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; there is none of a name that no file can have, where `Path.is_file` raises."""
+    """Like `Path.is_file`, but False for names that no file can have (too long, say), where that raises OSError."""
     try:
         return path.is_file()
     except OSError:
@@ -64,32 +64,32 @@ def is_file(path: Path) -> bool:
 
 
 @contextmanager
-def _written(path: Path, scratch: Path) -> Iterator[None]:
-    """Name the output that could not be written: a full disk is no file's error, and nobody knows the scratch file."""
+def _write_errors(path: Path, scratch: Path) -> Iterator[None]:
+    """Turn write errors into a UserError that names `path` rather than the scratch file, or no file at all."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if _is_for_want_of_room(error, scratch):
-            raise UserError(f"{path}: cannot be written, its disk is full: make room there and run again") from None
-        if isinstance(error, OSError) and _concerns(error, path, scratch):
-            raise UserError(f"{path}: cannot be written ({error.strerror}): mend that and run again") from None
+        if _is_disk_full(error, scratch):
+            raise UserError(f"{path}: cannot be written, its disk is full: free disk space and run again") from None
+        if isinstance(error, OSError) and _is_about(error, path, scratch):
+            raise UserError(f"{path}: cannot be written ({error.strerror}): fix that and run again") from None
         raise
 
 
-def _is_for_want_of_room(error: Exception, scratch: Path) -> bool:
+def _is_disk_full(error: Exception, scratch: Path) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in NO_ROOM
-    # Some libraries pass the system's words on alone, and Pillow not even these.
+        return error.errno in DISK_FULL
+    # Some libraries keep only the system's message; Pillow does not keep even that.
     if os.strerror(errno.ENOSPC) in str(error):
         return True
     folder = next(folder for folder in scratch.parents if folder.exists())
-    return isinstance(error, OSError) and shutil.disk_usage(folder).free < _LITTLE
+    return isinstance(error, OSError) and shutil.disk_usage(folder).free < _ALMOST_FULL
 
 
-def _concerns(error: OSError, path: Path, scratch: Path) -> bool:
-    """Whether it is about an output's file, one in it, or a folder that it lies in."""
+def _is_about(error: OSError, path: Path, scratch: Path) -> bool:
+    """Whether an error concerns the output, a file in it, or a folder that contains it."""
     if error.errno == errno.EROFS:
         return True
     files = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str)]

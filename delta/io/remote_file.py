@@ -1,4 +1,4 @@
-"""What is known of a published file before it is downloaded."""
+"""Where a published file is downloaded from, and its checksum."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as its publisher ships it.
+    """A file to download.
 
     Attributes:
         url: http(s)://… or file://…
-        checksum: "md5:<hex>" or "sha256:<hex>", of which the hex may be only the head; None where none is published.
-        saved_as: the local file name, where the last part of the URL is not telling.
+        checksum: "md5:<hex>" or "sha256:<hex>", where <hex> may be a prefix of the digest; None if none is published.
+        saved_as: the local file name, if the last part of the URL would be ambiguous.
     """
 
     url: str
@@ -23,4 +23,5 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
+        """The local file name."""
         return self.saved_as or PurePosixPath(unquote(urlsplit(self.url).path)).name

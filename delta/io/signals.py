@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, and lines on standard error beside progress bars."""
+"""Deferring Ctrl-C and SIGTERM, and printing to standard error without breaking progress bars."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tqdm import tqdm
 
 
 def say(text: str) -> None:
-    """A line on standard error, beside the progress bars."""
+    """Print a line to standard error without breaking progress bars."""
     tqdm.write(text, file=sys.stderr)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM that arrive while the block lasts take effect at its end."""
+    """Defer Ctrl-C and SIGTERM to the end of the block."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python's signal handlers run in the main thread alone
+        yield  # Python runs signal handlers in the main thread only
         return
-    arrived = []
+    arrived: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, _: arrived.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -32,7 +32,7 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number in arrived:
-            # A handler is called, not told by a new signal: who counts signals would count two.
-            handler = handlers[number]
-            handler(number, None) if callable(handler) else signal.raise_signal(number)
+        for received in arrived:
+            # Call the handler rather than raise the signal again: a parent or a handler may count signals.
+            handler = handlers[signal.Signals(received)]
+            handler(received, None) if callable(handler) else signal.raise_signal(received)

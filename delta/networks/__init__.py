@@ -1,1 +1,1 @@
-"""Networks: what is known of one (`spec`), building and saving it (`network`), and its feature maps (`hooks`)."""
+"""Networks: their description (`spec`), building, saving and loading (`network`), feature maps (`hooks`), devices."""

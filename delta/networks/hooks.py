@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
 
 @contextmanager
 def capture_maps(module: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """While the block lasts, every forward pass of `module` leaves its feature maps in the yielded dictionary.
+    """Capture feature maps of every forward pass of `module` within the block in the yielded dictionary.
 
-    The maps are the raw outputs [b, C, H, W] of the named modules, by name; each pass replaces the last one's.
-    No hook is left behind, whatever happens in the block.
+    The dictionary maps each layer's name to its raw output [b, C, H, W] in the latest pass. The hooks are removed at
+    the end of the block, also after an exception.
+
+    Args:
+        layers: names of submodules.
     """
     maps: dict[str, Tensor] = {}
 
-    def keep(name: str):
-        def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+    def capture(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
+        def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> None:
             maps[name] = output
 
         return hook
 
     with ExitStack() as stack:
         for name in layers:
-            handle = module.get_submodule(name).register_forward_hook(keep(name))
+            handle = module.get_submodule(name).register_forward_hook(capture(name))
             stack.callback(handle.remove)
         yield maps
 
 
 @contextmanager
 def in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Eval mode while the block lasts; then every module is back in its own mode, a frozen backbone in eval mode."""
+    """Put a network into eval mode within the block, and restore each module's own mode afterwards."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

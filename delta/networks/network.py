@@ -1,10 +1,11 @@
-"""Building networks: a backbone of shared weights ω_S with a new classifier of private weights ω_P on top."""
+"""Networks: a backbone (shared weights ω_S) with a new linear classifier on top (private weights ω_P)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import timm
 import torch
@@ -21,51 +22,56 @@ _UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError, Runtim
 
 
 class Network(nn.Module):
-    """A backbone and a linear head.
+    """A backbone and a linear head: normalised images, float [b, 3, h, w], to logits [b, n_classes].
 
-    Its input is a batch of normalised images, float [b, 3, h, w]; its output logits [b, n_classes]. Loaded networks lie
-    channels last in memory, as their inputs do: convolutions are fastest so.
+    Loaded networks are in the channels-last memory format, like their inputs, which is fastest for convolutions.
+
+    Attributes:
+        spec: the backbone's description.
+        backbone: timm's model without its classifier.
+        head: the linear classifier.
     """
 
     def __init__(self, spec: BackboneSpec, n_classes: int, seed: int = 0):
-        """Build the architecture with a head that depends on `seed` alone; the backbone's weights are still random.
+        """Build the architecture with random weights; only the head's initialisation depends on `seed`.
 
-        The head is initialised as `nn.Linear` initialises itself (uniform in ±1/√features).
+        The head is initialised like `nn.Linear` by default: uniform in ±1/√features.
         """
         super().__init__()
         self.spec = spec
         with torch.random.fork_rng(devices=[]):
             self.backbone = timm.create_model(spec.architecture, pretrained=False, num_classes=0)
-            self.head = nn.Linear(self.backbone.num_features, n_classes)
+            self.head = nn.Linear(cast(int, self.backbone.num_features), n_classes)
         generator = torch.Generator().manual_seed(seed)
         bound = 1 / math.sqrt(self.head.in_features)
         for parameter in self.head.parameters():
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [b, 3, h, w] to logits [b, n_classes]."""
         return self.head(self.backbone(images))
 
     def steps(self) -> list[tuple[str, nn.Module]]:
-        """The backbone's modules in the order an image passes them, as (name, module), Sequentials taken apart."""
+        """The backbone's modules on `spec.path` as (name, module), with each Sequential replaced by its children."""
 
-        def flat(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
+        def flatten(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
             if not isinstance(module, nn.Sequential):
                 return [(name, module)]
-            return [step for child, part in module.named_children() for step in flat(f"{name}.{child}", part)]
+            return [step for child, part in module.named_children() for step in flatten(f"{name}.{child}", part)]
 
-        return [step for name in self.spec.path for step in flat(name, self.backbone.get_submodule(name))]
+        return [step for name in self.spec.path for step in flatten(name, self.backbone.get_submodule(name))]
 
     def shared_weights(self) -> dict[str, nn.Parameter]:
-        """ω_S: every parameter but the classifier's, by its name in the backbone."""
+        """ω_S: the backbone's parameters by name."""
         return dict(self.backbone.named_parameters())
 
     def private_weights(self) -> dict[str, nn.Parameter]:
-        """ω_P: the classifier's weight and bias."""
+        """ω_P: the head's weight and bias by name."""
         return dict(self.head.named_parameters())
 
 
 def save_weights(spec: BackboneSpec, state: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors, with the backbone that they belong to in the file's metadata.
+    """Write tensors as safetensors, with the spec of their backbone in the file's metadata.
 
     Raises:
         OSError: the file cannot be written.
@@ -77,23 +83,25 @@ def save_weights(spec: BackboneSpec, state: Mapping[str, Tensor], path: Path) ->
 
 
 def _load_weights(path: Path) -> tuple[BackboneSpec, dict[str, Tensor]]:
-    """What `save_weights` wrote."""
-    # Mapped into memory, a file that somebody cuts meanwhile would kill the process without a word (SIGBUS).
+    """Read a file of `save_weights`."""
+    # Not memory-mapped: truncating a mapped file kills the process that reads it (SIGBUS).
     with safe_open(path, "pt", backend="pread") as file:
         spec, state = BackboneSpec.from_json((file.metadata() or {})[_SPEC]), file.get_tensors()
-    if not timm.is_model(spec.architecture):  # timm would take other names for places to download from
-        raise ValueError(f"{spec.architecture!r} is no network of timm's")
+    if not timm.is_model(spec.architecture):  # timm would try to download other names
+        raise ValueError(f"{spec.architecture!r} is not an architecture of timm's")
     return spec, state
 
 
 def build_network(weights: Path, n_classes: int, seed: int = 0) -> Network:
-    """The network a fine-tuning run starts from: source weights in the backbone, a new head.
+    """The network that fine-tuning starts from, on the CPU: source weights in the backbone and a new head.
 
     Args:
-        weights: a file of a backbone's state, see `delta.sources.weights`.
+        weights: a file that `save_weights` wrote from a source network's backbone, see `delta.sources.weights`.
+        n_classes: the head's number of outputs.
+        seed: determines the head's initialisation.
 
     Raises:
-        UserError: the file cannot be read, or holds other tensors than its backbone has.
+        UserError: the file cannot be read, or its tensors do not match its backbone.
     """
     try:
         spec, state = _load_weights(weights)
@@ -110,10 +118,10 @@ def save_network(network: Network, run: Path) -> None:
 
 
 def trained_network(run: Path) -> Network:
-    """The network that `save_network` wrote, on the CPU.
+    """Load the network that `save_network` wrote, on the CPU.
 
     Raises:
-        UserError: the folder holds no such network.
+        UserError: the folder has no such network.
     """
     try:
         spec, state = _load_weights(run / _RUN_WEIGHTS)

@@ -1,4 +1,4 @@
-"""What the pipeline knows of a source network: architecture, path of an image, feature layers, input statistics."""
+"""The description of a source network: architecture, modules, feature layers and input statistics."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A source network; a weight file carries it along, see `delta.networks.network`.
+    """The description of a source network, stored in the metadata of weight files (see `delta.networks.network`).
 
     Attributes:
-        architecture: its name in timm.
-        name: what reports call it, such as "ResNet-101, ImageNet".
-        path: the modules an image passes one after the other, up to the pooled features; a Sequential among them
-            stands for its children. Attention recomputes from a point on this path.
-        feature_layers: by the module whose outputs are the feature maps FM_j (section 3.3), the convolutions whose
-            filters make its channels, in the channels' order: itself, or the last one of each of its branches.
-        stages: Figure 5's stages, each with its convolutions; without the stem.
-        mean, std: per-channel statistics of the source network's inputs, of pixels in [0, 1].
+        architecture: timm's name for it.
+        name: its name in reports, such as "ResNet-101, ImageNet".
+        path: the modules whose composition is the backbone's forward pass, up to the pooled features; a Sequential
+            stands for its children. Supervised attention resumes the forward pass at a module on this path.
+        feature_layers: for each module whose output is used as feature maps FM_j (section 3.3), the convolutions that
+            compute its channels, in channel order: the module itself, or the last convolution of each branch.
+        stages: the convolutions of each of Figure 5's stages, without the stem.
+        mean, std: per-channel statistics that inputs are normalised with, for pixels in [0, 1].
     """
 
     architecture: str
@@ -31,12 +31,12 @@ class BackboneSpec:
     std: tuple[float, float, float]
 
     def to_json(self) -> str:
-        """As text for a weight file's metadata."""
+        """JSON for a weight file's metadata."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> BackboneSpec:
-        """What `to_json` wrote; KeyError, TypeError or ValueError where it did not."""
+        """Parse JSON that `to_json` wrote; raise KeyError, TypeError or ValueError if it is anything else."""
         values = json.loads(text)
         for name in ("feature_layers", "stages"):
             values[name] = {key: tuple(convolutions) for key, convolutions in values[name].items()}

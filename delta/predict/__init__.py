@@ -1,1 +1,1 @@
-"""A finished run in use: the classes of image files, `python -m delta.predict RUN IMAGE...`."""
+"""Classifying image files with a finished run: `python -m delta.predict RUN IMAGE...`."""

@@ -1,4 +1,4 @@
-"""`python -m delta.predict`."""
+"""The entry point of `python -m delta.predict`."""
 
 from delta.predict.command import main
 

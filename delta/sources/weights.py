@@ -1,12 +1,14 @@
-"""Source networks' weights as published, or of the user's own: fetched, checked against the architecture, described.
+"""Loading the weights of source networks, published or the user's own, and describing the network.
 
-No weight file is ever unpickled with code execution: `weights_only=True`, or safetensors.
+Weight files are loaded without executing code: with `weights_only=True`, or as safetensors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
@@ -17,60 +19,67 @@ from delta.io.downloads import Downloads, digest
 from delta.io.errors import UserError
 from delta.io.remote_file import RemoteFile
 from delta.networks.spec import BackboneSpec
-from delta.sources.catalogue import NETWORKS, TIMM, Package, Published, SourceNetwork
-from delta.sources.introspection import find_feature_layers, find_path, find_stages, made_by
+from delta.sources.catalogue import NETWORKS, TIMM, Package, PublishedNetwork, SourceNetwork
+from delta.sources.introspection import convolutions_of, find_feature_layers, find_path, find_stages
 
-_PIXELS = 128  # the side of the images that a network is watched with, where it takes any
+_PIXELS = 128  # the side of the traced image, if the network takes any size
 
 
 def source_weights(source: SourceNetwork, downloads: Downloads) -> tuple[BackboneSpec, dict[str, Tensor]]:
-    """A source network's description and its backbone's state, fetched where it is not here yet.
+    """A source network's description and its backbone's state dict, downloaded if necessary.
 
     Raises:
-        UserError: unknown network, a failed download, or a file that is not this network's weights.
+        UserError: unknown network, failed download, or a file with other weights than this network's.
     """
     published = published_network(source.network)
     if source.checkpoint:
         file, name = Path(source.checkpoint), f"{published.architecture}, checkpoint {Path(source.checkpoint).name}"
     elif published.weights is None:
-        raise UserError(f"network {source.network}: timm has no weights for it: set a checkpoint of your own")
+        raise UserError(f"network {source.network}: timm has no weights for it: set `checkpoint` to a weight file")
     elif isinstance(published.weights, Package):
-        file, name = _in_package(published.weights), published.name
+        file, name = _package_file(published.weights), published.name
     else:
         file, name = downloads.fetch(published.weights), published.name
 
     if source.network.startswith(TIMM) and not source.checkpoint:
-        state = _read_as_timm_does(file, published.architecture)
+        state = _read_timm_state(file, published.architecture)
     else:
         state = read_state(file, published.architecture, published.own_names and not source.checkpoint)
     with torch.random.fork_rng(devices=[]):
         backbone = timm.create_model(published.architecture, pretrained=False, num_classes=0).eval()
-    if spoilt := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
-        raise UserError(f"{file}: {spoilt[0]} holds numbers that are not finite: get the file anew")
+    if not_finite := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
+        raise UserError(f"{file}: {not_finite[0]} has values that are not finite: get another copy of the file")
     backbone.load_state_dict(state)
-    return described(backbone, published, source, name), backbone.state_dict()
+    return describe(backbone, published, source, name), backbone.state_dict()
 
 
-def published_network(network: str) -> Published:
-    """What is known of a `network` parameter's value.
+def published_network(network: str) -> PublishedNetwork:
+    """The catalogue's entry for a `network` parameter, or one made from timm's configuration.
 
     Raises:
         UserError: timm has no such network.
     """
-    return NETWORKS.get(network) or _of_timm(network.removeprefix(TIMM))
+    return NETWORKS.get(network) or _timm_network(network.removeprefix(TIMM))
 
 
-def described(backbone: nn.Module, published: Published, source: SourceNetwork, name: str) -> BackboneSpec:
-    """A source network's description, found by watching an image pass through its backbone, in eval mode.
+def describe(backbone: nn.Module, published: PublishedNetwork, source: SourceNetwork, name: str) -> BackboneSpec:
+    """A source network's description, found by tracing a forward pass through its backbone.
+
+    Args:
+        backbone: in eval mode.
+        published: its entry in the catalogue.
+        source: the user's choices, which override the catalogue's.
+        name: the network's name in reports.
 
     Raises:
-        UserError: its feature layers are not those of a CNN, or do not exist.
+        UserError: feature layers that do not exist or have no convolution, or none can be found.
     """
-    config, architecture = backbone.pretrained_cfg, published.architecture
+    config, architecture = _timm_config(backbone), published.architecture
     size = config["input_size"] if config.get("fixed_input_size") else (3, _PIXELS, _PIXELS)
     images = torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
+    layers: Mapping[str, tuple[str, ...]]
     if source.feature_layers:
-        layers = made_by(backbone, source.feature_layers, architecture)
+        layers = convolutions_of(backbone, source.feature_layers, architecture)
     else:
         layers = published.feature_layers or find_feature_layers(backbone, images, architecture)
     return BackboneSpec(
@@ -84,8 +93,8 @@ def described(backbone: nn.Module, published: Published, source: SourceNetwork, 
     )
 
 
-def _of_timm(name: str) -> Published:
-    """A network of timm's, with the weights that timm has for it."""
+def _timm_network(name: str) -> PublishedNetwork:
+    """The entry for a network of timm's, with the default weights."""
     try:
         config = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
     except RuntimeError:
@@ -94,15 +103,17 @@ def _of_timm(name: str) -> Published:
         architecture = name.partition(".")[0]
         near = timm.list_models(f"{architecture}.*", pretrained=True) or timm.list_models(f"*{architecture[:6]}*")
         raise UserError(f"network {TIMM}{name}: timm has no such network; it has {', '.join(near[:5]) or 'others'} …")
-    url = config.url
+    url = cast(str, config.url)
     if not url and config.hf_hub_id:
         url = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/{config.hf_hub_filename or 'model.safetensors'}"
     file = RemoteFile(url, saved_as=f"timm-{name}{Path(url).suffix}") if url else None
-    return Published(name, f"{TIMM}{name}", file, mean=tuple(config.mean), std=tuple(config.std))
+    red, green, blue = config.mean
+    red_std, green_std, blue_std = config.std
+    return PublishedNetwork(name, f"{TIMM}{name}", file, mean=(red, green, blue), std=(red_std, green_std, blue_std))
 
 
-def _in_package(package: Package) -> Path:
-    """The one `.pth` file of an installed distribution, its checksum verified."""
+def _package_file(package: Package) -> Path:
+    """The verified `.pth` file of an installed distribution."""
     try:
         files = metadata.files(package.name) or []
     except metadata.PackageNotFoundError:
@@ -112,37 +123,37 @@ def _in_package(package: Package) -> Path:
             path = Path(str(file.locate()))
             if (found := digest(path, "sha256")) != package.sha256:
                 raise UserError(
-                    f"{path}: checksum is sha256 {found}, published is {package.sha256}: reinstall {package.name}"
+                    f"{path}: has the sha256 {found}, the published one is {package.sha256}: reinstall {package.name}"
                 )
             return path
-    raise UserError(f"the package {package.name} holds no .pth file: reinstall it")
+    raise UserError(f"the package {package.name} has no .pth file: reinstall it")
 
 
-def _read_as_timm_does(file: Path, architecture: str) -> dict[str, Tensor]:
-    """The backbone's state from a file of timm's: timm renames what it must of its own older ones."""
+def _read_timm_state(file: Path, architecture: str) -> dict[str, Tensor]:
+    """The backbone's state dict from a weight file of timm's, loaded by timm, which converts older files."""
     overlay = {"file": str(file)}
     try:
         with torch.random.fork_rng(devices=[]):
             loaded = timm.create_model(architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
-    except Exception as error:  # PyTorch and safetensors have many kinds for a damaged file
+    except Exception as error:  # PyTorch and safetensors raise many kinds of errors for damaged files
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file}: not timm's weights of {architecture} ({reason})") from None
     return loaded.state_dict()
 
 
 def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[str, Tensor]:
-    """The backbone's state from a weight file in any of the usual forms, without executing anything in it.
+    """The backbone's state dict from a weight file in one of the usual formats, without executing code from it.
 
-    Forms: safetensors, or PyTorch's, bare or as the `state_dict` of a checkpoint, names prefixed `module.`, or
-    `backbone.` as this pipeline's own. The classifier and Inception's auxiliary one are left out. Older files
-    lack batch-norm's num_batches_tracked.
+    Formats: safetensors, or PyTorch's, bare or as the `state_dict` of a checkpoint; names may have the prefix
+    `module.`, or `backbone.` as in this pipeline's own files. The classifier and Inception's auxiliary classifier are
+    dropped. Batch norms' num_batches_tracked, which older files lack, defaults to 0.
 
     Args:
-        architecture: its name in timm.
-        own_names: the publisher's names are not timm's; take the tensors in order.
+        architecture: timm's name for it.
+        own_names: the tensors have other names than timm's, but the same order and shapes.
 
     Raises:
-        UserError: unreadable file, or tensors of another architecture, naming the first that differ.
+        UserError: unreadable file, or tensors of another architecture; the message names the first that differ.
     """
     try:
         found = load_state_dict(str(file), weights_only=True)
@@ -152,7 +163,7 @@ def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[s
         shapes = {name: tensor.shape for name, tensor in found.items()}
     except FileNotFoundError:
         raise UserError(f"{file}: no such weight file") from None
-    except Exception as error:  # PyTorch and safetensors have many kinds for a damaged file
+    except Exception as error:  # PyTorch and safetensors raise many kinds of errors for damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{file}: not a plain PyTorch weight file ({reason})") from None
     with torch.random.fork_rng(devices=[]):
@@ -160,7 +171,7 @@ def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[s
     expected = {name: tensor.shape for name, tensor in whole.state_dict().items()}
     if own_names and list(shapes.values()) == list(expected.values()):
         found, shapes = dict(zip(expected, found.values(), strict=True)), expected
-    classifier = f"{whole.pretrained_cfg['classifier']}."
+    classifier = f"{_timm_config(whole)['classifier']}."
     expected = {name: shape for name, shape in expected.items() if not name.startswith(classifier)}
     heads = (classifier, "head.", "AuxLogits.")
     found = {name: tensor for name, tensor in found.items() if name in expected or not name.startswith(heads)}
@@ -177,6 +188,10 @@ def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[s
             f"{file}: not weights of {architecture}; {len(differing)} tensors differ, first {', '.join(differing[:3])}"
         )
     return {name: found[name].contiguous() for name in expected}
+
+
+def _timm_config(model: nn.Module) -> dict[str, Any]:
+    return cast(dict[str, Any], model.pretrained_cfg)
 
 
 def _size(shape: torch.Size | None) -> str:

@@ -6,30 +6,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.conftest import SPEC, pack
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from PIL import Image
-from tests.analysis.test_layer_maps import bilinear, hooks
 
-from delta.analysis.activation_maps import (
+from delta.analysis.activation_maps import activation_maps, mean_activations_and_maps, select_filters
+from delta.analysis.map_files import (
+    METHODS,
     ActivationMaps,
-    activation_maps,
     correlation,
-    little_activated,
+    evenly_spaced,
     map_table,
-    observed,
-    spread,
+    read_maps,
+    write_maps,
 )
 from delta.data.packed.views import DefaultViewData
 from delta.data.packing import write_packed
 from delta.data.split import assign_splits
 from delta.io.errors import UserError
 from delta.networks.network import build_network, save_network, trained_network
-from delta.report.map_figures import class_figure, figure1, figure6, over, write_pictures
+from delta.report.map_figures import class_figure, figure1, figure6, over, write_map_pictures
+from tests.helpers.bilinear import bilinear
+from tests.helpers.tiny import CPU, SPEC, hooks, pack
 
-METHODS = ("l2_fe", "l2", "l2_sp", "delta_wo_att", "delta")
 LAYER = "blocks.6.0.conv_pwl"
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +99,12 @@ def noise_maps():
     ],
 )
 def test_places_are_spread_evenly(count, most, places):
-    assert spread(count, most).tolist() == places
+    assert evenly_spaced(count, most).tolist() == places
 
 
 def test_no_place_comes_twice():
-    assert all(len(set(spread(count, most))) == min(count, most) for count in range(1, 40) for most in range(1, 45))
+    counts = [(count, most) for count in range(1, 40) for most in range(1, 45)]
+    assert all(len(set(evenly_spaced(count, most))) == min(count, most) for count, most in counts)
 
 
 def test_filters_are_those_the_source_leaves_and_the_others_use():
@@ -114,27 +113,27 @@ def test_filters_are_those_the_source_leaves_and_the_others_use():
     source[[30, 31, 33]], source[7] = 0, 0.5
     tuned = torch.full((40,), 100.0, dtype=torch.float64)
     tuned[[30, 31, 33, 7]] = torch.tensor([2.0, 3.0, 3.0, 5.0], dtype=torch.float64)
-    chosen, considered = little_activated(source, tuned, 3)
+    chosen, considered = select_filters(source, tuned, 3)
     assert (chosen.tolist(), considered) == ([7, 31, 33], 4)
-    chosen, considered = little_activated(source, tuned, 1)
+    chosen, considered = select_filters(source, tuned, 1)
     assert (chosen.tolist(), considered) == ([7], 4)
 
 
 def test_there_are_at_least_as_many_candidates_as_filters_shown():
     source, tuned = torch.tensor([3.0, 1.0, 2.0, 9.0]), torch.tensor([1.0, 2.0, 3.0, 9.0])
-    assert [each.tolist() for each in little_activated(source, tuned, 2)[:1]] == [[2, 1]]
-    assert little_activated(source, tuned, 2)[1] == 2
+    assert [each.tolist() for each in select_filters(source, tuned, 2)[:1]] == [[2, 1]]
+    assert select_filters(source, tuned, 2)[1] == 2
 
 
 def test_filters_of_equal_activation_come_in_their_order():
-    chosen, _ = little_activated(torch.zeros(64), torch.zeros(64), 3)
+    chosen, _ = select_filters(torch.zeros(64), torch.zeros(64), 3)
     assert chosen.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
 def test_means_are_over_all_test_images_and_maps_of_those_asked_for(runs, packed, batch_size):
     network = trained_network(runs["l2"])
-    means, maps = observed(network, DefaultViewData.open(packed), np.array([5, 0, 3]), batch_size)
+    means, maps = mean_activations_and_maps(network, DefaultViewData.open(packed), np.array([5, 0, 3]), batch_size)
     expected = raw_maps(runs["l2"], packed)
     torch.testing.assert_close(means, expected.clamp(min=0).mean((0, 2, 3)), rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(maps.double(), expected[[5, 0, 3]], rtol=1e-4, atol=1e-5)
@@ -185,7 +184,7 @@ def test_the_maps_are_upsampled_and_brought_to_their_range(shown, runs, packed):
 
 
 def test_maps_of_one_pixel_have_no_contrast(runs, photographs, tmp_path):
-    """A crop of 32 pixels leaves maps of 1 x 1: upsampled, they are the same everywhere."""
+    """A crop of 32 pixels leaves maps of 1 x 1: upsample, they are the same everywhere."""
     paths = [f"{label}/{number}.png" for label in ("ant", "bee") for number in range(3)]
     table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
     write_packed(photographs, assign_splits(table, 2, 1, seed=0), 32, 32, tmp_path)
@@ -225,27 +224,46 @@ def test_correlation_by_hand():
     assert np.isnan(correlation(rising, np.zeros((4, 4), np.float32)))
 
 
-def test_what_is_written(noise_maps, tmp_path):
+def test_maps_come_back_as_they_were_written(noise_maps, tmp_path):
+    shown = made_up(noise_maps)
+    write_maps(tmp_path, shown)
+    names = ["images.csv", "filters.csv", "maps.csv", "pixels.npy", *(f"{method}.npy" for method in METHODS)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    read = read_maps(tmp_path)
+    pd.testing.assert_frame_equal(read.images, shown.images)
+    pd.testing.assert_frame_equal(read.filters, shown.filters)
+    assert np.array_equal(read.pixels, shown.pixels)
+    assert list(read.maps) == list(METHODS)
+    assert all(np.array_equal(read.maps[method], shown.maps[method]) for method in METHODS)
+    table = pd.read_csv(tmp_path / "maps.csv", dtype={"map": str})
+    pd.testing.assert_frame_equal(table, map_table(shown), check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("delta.npy", None), ("delta.npy", b""), ("pixels.npy", b"\x93NUMPY"), ("images.csv", b""), ("filters.csv", None)],
+)
+def test_missing_or_damaged_map_files_are_named(name, content, noise_maps, tmp_path):
+    write_maps(tmp_path, made_up(noise_maps))
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"^{tmp_path}: no activation maps .*: run `dvc repro`$"):
+        read_maps(tmp_path)
+
+
+def test_pictures_that_are_drawn_of_the_maps(noise_maps, tmp_path):
     shown = made_up(noise_maps)
     for name in ("once", "twice"):
         (tmp_path / name).mkdir()
-        write_pictures(tmp_path / name, shown, "drawn_30", "efficientnet_lite0")
-    once, twice = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("once", "twice"))
+        write_map_pictures(tmp_path / name, shown, "drawn_30", "efficientnet_lite0")
+    once, twice = (
+        {file.relative_to(tmp_path / name): file.read_bytes() for file in (tmp_path / name).rglob("*.jpg")}
+        for name in ("once", "twice")
+    )
     assert once == twice
-    pictures = ["class_000.jpg", "class_001.jpg", "figure1.jpg", "figure6.jpg"]
-    assert sorted(once) == sorted([*pictures, "classes.csv", "filters.csv", "maps.csv"])
-    assert all(Image.open(tmp_path / "once" / name).format == "JPEG" for name in pictures)
-    assert once["class_000.jpg"] != once["class_001.jpg"]
-    classes = pd.read_csv(tmp_path / "once/classes.csv")
-    assert classes.to_dict("list") == {
-        "label": ["ant", "bee"],
-        "path": ["ant/0.jpg", "bee/0.jpg"],
-        "file": ["class_000.jpg", "class_001.jpg"],
-    }
-    filters = pd.read_csv(tmp_path / "once/filters.csv")
-    assert list(filters.columns) == ["filter", "source_mean", "tuned_mean", "considered", "filters", "layer"]
-    maps = pd.read_csv(tmp_path / "once/maps.csv", dtype={"map": str})
-    pd.testing.assert_frame_equal(maps, map_table(shown), check_exact=True)
+    assert len(set(once.values())) == len(once) == 4
 
 
 @pytest.mark.parametrize("values", [0.0, 0.5, 1.0])

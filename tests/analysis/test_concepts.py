@@ -5,19 +5,21 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from tests.helpers import broden
 import numpy as np
 import pytest
 from PIL import Image
 
-from delta.analysis.concepts import PUBLISHED, Concepts, fetch_concepts
+from delta.analysis.concepts import Concepts
 from delta.datasets import drawn
 from delta.io.downloads import Downloads
 from delta.io.errors import UserError
+from delta.sources.concepts import PUBLISHED, fetch_concepts
 from stages import download_concepts
-from stages.common.params import PUBLISHED_CONCEPTS, load_params
+from stages.common.params import load_params
+from stages.common.sections import Dissection
+from tests.helpers import broden
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def found(concepts: Concepts, row: int) -> dict[int, np.ndarray]:
     return dict(zip(numbers.tolist(), annotation.masks, strict=True))
 
 
-def test_every_label_is_where_it_was_put(root):
+def test_masks_equal_the_written_labels(root):
     concepts, images = Concepts.open(root), broden.random_images(8)
     assert len(concepts) == 8
     assert concepts.labels["number"].is_monotonic_increasing
@@ -119,7 +121,7 @@ def spoil_table(root: Path) -> None:
         (lambda root: edit(root / "label.csv", "category", "kind"), r"label.csv: lacks the column category:"),
         (
             lambda root: edit(root / "index.csv", ",part,", ",parts,"),
-            r"index.csv: lacks the column part, of",
+            r"index.csv: lacks the column part, which",
         ),
         (lambda root: (root / "index.csv").write_text("image,sh,sw,part\n"), r"index.csv: has no row"),
         (lambda root: (root / "label.csv").write_text("number,name,category\n0,-,part\n"), r"label.csv: has no label"),
@@ -128,7 +130,7 @@ def spoil_table(root: Path) -> None:
         (lambda root: edit(root / "index.csv", ",20,24,", ",0,24,"), r"index.csv:2: has '0' as sh"),
         (
             lambda root: edit(root / "label.csv", '"car",object', '"car",material'),
-            r"index.csv: has no image annotated for material, of which label.csv has labels",
+            r"index.csv: has no image annotated for material, which is a category",
         ),
     ],
 )
@@ -147,7 +149,7 @@ def unknown_label(root: Path) -> None:
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda root: edit(root / "index.csv", ",13,17,", ",17,13,"), r"001_color_0.png: is 13 × 17 .*has 17 × 13"),
+        (lambda root: edit(root / "index.csv", ",13,17,", ",17,13,"), r"001_color_0.png: is 13 × 17 .*but 17 × 13"),
         (unknown_label, r"001_object_0.png: has the label 556, which label.csv lacks"),
         (lambda root: edit(root / "index.csv", ",301,", ",299,"), r"image set/001.png: has the label 299, which"),
         (lambda root: (root / "images/set/001_part_1.png").unlink(), r"001_part_1.png: cannot be read"),
@@ -180,7 +182,7 @@ def pack(root: Path, archive: Path, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "broden1_224/"])
-def test_published_annotations_are_brought_here(root, tmp_path, monkeypatch, prefix):
+def test_published_annotations_are_downloaded_and_unpacked(root, tmp_path, monkeypatch, prefix):
     """Whether or not the archive wraps them in a folder; the stage, from a local mirror."""
     mirror = tmp_path / "mirror"
     pack(root, mirror / "broden1_224.zip", prefix)
@@ -200,9 +202,10 @@ def test_an_archive_of_something_else_is_named(tmp_path):
     pack(tmp_path / "other", tmp_path / "mirror" / "broden1_224.zip", "")
     (tmp_path / "out").mkdir()
     downloads = Downloads(tmp_path, tmp_path / "checksums", str(tmp_path / "mirror"))
-    with pytest.raises(UserError, match=r"broden1_224.zip: holds no index.csv"):
+    with pytest.raises(UserError, match=r"broden1_224.zip: has no index.csv"):
         fetch_concepts("broden1_224", downloads, tmp_path / "out")
 
 
-def test_every_published_name_has_its_file():
-    assert tuple(PUBLISHED) == PUBLISHED_CONCEPTS
+def test_every_name_that_params_yaml_may_have_is_published():
+    chosen = load_params(ROOT / "params.yaml").dissection.model_dump()
+    assert Dissection(**chosen | {"published": list(PUBLISHED)}).published == list(PUBLISHED)

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections import OrderedDict
 from pathlib import Path
 
-from tests.helpers import broden
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.conftest import SPEC
 from PIL import Image
-from torch import nn
 
 from delta.analysis.concepts import Concepts
-from delta.analysis.dissection import LargestValues, Tallies, TopImages, best_concepts, dissect, exceeding, stream_maps
+from delta.analysis.dissection import (
+    IoUCounts,
+    StreamingTopK,
+    TopImages,
+    best_concepts,
+    dissect,
+    exceeding_positions,
+    iterate_maps,
+)
 from delta.io.errors import UserError
 from delta.networks.network import build_network, save_network
 from stages import dissect as stage
 from stages.common.params import load_params
+from tests.helpers import broden
+from tests.helpers.bilinear import bilinear
+from tests.helpers.painted import CROP, ByHand, painted
+from tests.helpers.tiny import hooks
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NUMBERS = sorted(broden.LABELS)
-CROP = 32
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +45,6 @@ def concepts(images, tmp_path_factory) -> Concepts:
     return Concepts.open(broden.write(tmp_path_factory.mktemp("set") / "concepts", images))
 
 
-def bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map [h, w] at another size, by the formula: between the centres of its pixels, in double precision."""
-    out = np.empty(size)
-    for y in range(size[0]):
-        for x in range(size[1]):
-            corners = []
-            for place, new, old in ((y, size[0], values.shape[0]), (x, size[1], values.shape[1])):
-                at = max((place + 0.5) * old / new - 0.5, 0)
-                first = int(at)
-                corners.append((first, min(first + 1, old - 1), at - first))
-            (top, bottom, down), (left, right, along) = corners
-            above = (1 - along) * values[top, left] + along * values[top, right]
-            below = (1 - along) * values[bottom, left] + along * values[bottom, right]
-            out[y, x] = (1 - down) * above + down * below
-    return out
-
-
 def by_hand(maps: np.ndarray, images: list[dict], share: float = 0.005) -> tuple[np.ndarray, np.ndarray]:
     """Thresholds [units], exceeded by a share of the values, and IoUs [units, labels] of maps [images, units, h, w]."""
     thresholds, iou = [], np.zeros((maps.shape[1], len(NUMBERS)))
@@ -62,7 +52,7 @@ def by_hand(maps: np.ndarray, images: list[dict], share: float = 0.005) -> tuple
         values = sorted(maps[:, unit].ravel(), reverse=True)
         threshold = values[int(share * len(values))]
         thresholds.append(threshold)
-        masks = [bilinear(maps[i, unit].astype(float), images[i]["size"]) > threshold for i in range(len(images))]
+        masks = [bilinear(maps[i, unit].astype(float), *images[i]["size"]) > threshold for i in range(len(images))]
         for column, number in enumerate(NUMBERS):
             both = either = 0
             for image, mask in zip(images, masks, strict=True):
@@ -81,19 +71,19 @@ def random_maps(images: int, units: int, seed: int = 0) -> torch.Tensor:
     return maps
 
 
-def tallied(maps: torch.Tensor, concepts: Concepts) -> Tallies:
-    largest = LargestValues(exceeding(maps[:, 0].numel()) + 1)
+def tallied(maps: torch.Tensor, concepts: Concepts) -> IoUCounts:
+    largest = StreamingTopK(exceeding_positions(maps[:, 0].numel()) + 1)
     largest.add(maps.transpose(0, 1).flatten(1))
-    tallies = Tallies(largest.least(), len(concepts.labels), concepts.category_of)
+    tallies = IoUCounts(largest.smallest(), len(concepts.labels), concepts.category_of)
     for row, image in enumerate(maps):
         tallies.add(image, concepts.annotation(row))
     return tallies
 
 
 @pytest.mark.parametrize("share, detecting", [(0.005, range(1)), (0.1, range(1, 12))])
-def test_ious_are_those_of_loops(images, concepts, monkeypatch, share, detecting):
+def test_ious_equal_loops_over_pixels(images, concepts, monkeypatch, share, detecting):
     """Sizes that differ, several labels a pixel, whole images, and images not annotated for a category."""
-    monkeypatch.setattr("delta.dissection.EXCEEDED", share)
+    monkeypatch.setattr("delta.analysis.dissection.EXCEEDED", share)
     maps = random_maps(len(images), 12)
     thresholds, meant = by_hand(maps.numpy(), images, share)
     tallies = tallied(maps, concepts)
@@ -118,7 +108,7 @@ def test_ious_are_those_of_loops(images, concepts, monkeypatch, share, detecting
 def test_large_images_are_taken_in_pieces(images, concepts, monkeypatch):
     maps = random_maps(len(images), 12)
     whole = tallied(maps, concepts)
-    monkeypatch.setattr("delta.analysis.dissection._AT_ONCE", 300)
+    monkeypatch.setattr("delta.analysis.dissection._MAX_UPSAMPLED", 300)
     pieces = tallied(maps, concepts)
     assert torch.equal(whole.intersections, pieces.intersections)
     assert torch.equal(whole.unit_areas, pieces.unit_areas)
@@ -145,17 +135,17 @@ def test_the_streaming_quantile_is_exact(chunk, count):
     """In any chunking, with ties, with more values than are ever held."""
     noise = np.random.default_rng(chunk)
     values = noise.standard_normal((3, 12_500 if chunk > 1 else 4500)).round(2).astype(np.float32)
-    largest = LargestValues(count)
+    largest = StreamingTopK(count)
     for start in range(0, values.shape[1], chunk):
         largest.add(torch.from_numpy(values[:, start : start + chunk]))
-    least = largest.least().numpy()
+    least = largest.smallest().numpy()
     assert np.array_equal(least, np.sort(values)[:, -count])
     assert ((values > least[:, None]).sum(1) < count).all()
 
 
 @pytest.mark.parametrize("positions, count", [(1, 0), (199, 0), (200, 1), (399, 1), (63_305 * 49, 15_509)])
 def test_half_a_percent_of_the_positions(positions, count):
-    assert exceeding(positions) == count == positions // 200
+    assert exceeding_positions(positions) == count == positions // 200
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 20])
@@ -175,28 +165,6 @@ def test_fewer_images_than_are_shown():
     assert top.images.tolist() == [[1, 0]]
 
 
-class ByHand(nn.Module):
-    """Unit 0 is red, unit 1 is blue: 1 where the pixel is, and nothing elsewhere."""
-
-    def __init__(self):
-        super().__init__()
-        self.spec, self.backbone = SPEC, nn.Sequential(OrderedDict(units=nn.Conv2d(3, 2, 1)))
-        with torch.no_grad():
-            self.backbone.units.weight.copy_(torch.tensor([[1.0, -1, -1], [-1, -1, 1]])[..., None, None])
-            self.backbone.units.bias.fill_(-2)
-
-
-def painted(noise: np.random.Generator, reds: int, blues: int) -> dict:
-    """A black image with so many red and blue pixels, annotated; and one of them has a dog."""
-    places = noise.permutation(CROP * CROP)
-    labels = np.zeros(CROP * CROP, int)
-    labels[places[:reds]], labels[places[reds : reds + blues]] = 2, 3
-    labels = labels.reshape(CROP, CROP)
-    pixels = np.zeros((CROP, CROP, 3), np.uint8)
-    pixels[labels == 2, 0], pixels[labels == 3, 2] = 255, 255
-    return {"pixels": pixels, "size": (CROP, CROP), "color": [labels], "object": [np.where(labels, 0, 5)]}
-
-
 @pytest.mark.parametrize(
     "device, batch_size",
     [
@@ -204,7 +172,7 @@ def painted(noise: np.random.Generator, reds: int, blues: int) -> dict:
         pytest.param("cuda", 3, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")),
     ],
 )
-def test_a_unit_that_is_a_concept(tmp_path, device, batch_size):
+def test_a_unit_that_detects_a_concept_exactly(tmp_path, device, batch_size):
     """Of 5 · 32² positions 25 may exceed the threshold: all of red's 25 do, and none of blue's 30, which are equal."""
     noise = np.random.default_rng(0)
     counts = [(9, 10), (0, 0), (16, 11), (0, 5), (0, 4)]
@@ -227,7 +195,7 @@ def network(weights):
     return build_network(weights, 3)
 
 
-def test_a_real_network_against_loops(network, images, concepts):
+def test_dissection_of_a_network_equals_loops(network, images, concepts):
     """Both passes together: the network's inputs, its maps, thresholds, IoUs, whatever the batch."""
     layer = "blocks.1.1.conv_pwl"
     inputs = np.stack(
@@ -248,19 +216,19 @@ def test_a_real_network_against_loops(network, images, concepts):
     assert (iou.max(1) > 0.04).any()
 
 
-def test_the_same_bits_twice(network, concepts):
+def test_two_runs_give_the_same_bits(network, concepts):
     one, again = (dissect(network, concepts, CROP) for _ in range(2))
     pd.testing.assert_frame_equal(one.units, again.units, check_exact=True)
     assert (one.layer, len(one.units)) == ("bn2", 1280)  # the last stage, where none is named
 
 
-def test_hooks_are_removed_where_it_fails(network, images, tmp_path):
+def test_hooks_are_removed_after_an_error(network, images, tmp_path):
     root = broden.write(tmp_path / "concepts", images)
     (root / "images" / "set" / "007_color_0.png").unlink()
     with pytest.raises(UserError, match="007_color_0.png") as error:
         dissect(network, Concepts.open(root), CROP, "bn2", batch_size=2)
     assert error.traceback  # still holds the frames
-    assert not any(module._forward_hooks for module in network.modules())
+    assert not hooks(network)
 
 
 def test_an_unknown_layer_is_named(network, concepts):
@@ -283,7 +251,7 @@ def params(images, tmp_path, monkeypatch):
     )
 
 
-def test_the_stage(params, network):
+def test_the_stage_writes_units_and_gallery(params, network):
     run = Path("runs/drawn_30/efficientnet_lite0/delta/0")
     run.mkdir(parents=True)
     save_network(network, run)
@@ -301,7 +269,7 @@ def test_a_run_that_is_missing_is_named(params):
         stage.main(params, "drawn_30", "efficientnet_lite0", "delta", 1)
 
 
-def test_images_that_have_been_passed_are_let_go_of(network, concepts, monkeypatch):
+def test_images_are_freed_after_their_batch(network, concepts, monkeypatch):
     read, image = [], Concepts.image
 
     def watched(self: Concepts, row: int, crop: int) -> np.ndarray:
@@ -311,7 +279,7 @@ def test_images_that_have_been_passed_are_let_go_of(network, concepts, monkeypat
 
     monkeypatch.setattr(Concepts, "image", watched)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    stream = stream_maps(network, "bn2", concepts, range(len(concepts)), CROP, batch_size=1)
+    stream = iterate_maps(network, "bn2", concepts, range(len(concepts)), CROP, batch_size=1)
     most = max(sum(pixels() is not None for pixels in read) for _ in stream)
     assert len(read) == 11
     assert most <= 5  # one in use, two being passed, two ahead

@@ -1,24 +1,24 @@
-"""How far filters to_device, against a network that was to_device by hand."""
+"""How far filters moved, against a network that was moved by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from tests.conftest import SPEC
 
 from delta.analysis.filter_distances import filter_distances, mean_distances
 from delta.io.errors import UserError
 from delta.networks.network import build_network, save_network
+from tests.helpers.tiny import SPEC
 
 FEATURE_LAYERS = dict(zip(SPEC.stages, SPEC.feature_layers, strict=True))
 
 
-def test_distances_are_those_it_was_moved_by(weights):
+def test_distances_equal_how_far_filters_moved(weights):
     source, network = build_network(weights, 3, 0), build_network(weights, 3, 1)
-    to_device = network.backbone.get_submodule(FEATURE_LAYERS["conv3_x"]).weight
+    moved = network.backbone.get_submodule(FEATURE_LAYERS["conv3_x"]).weight
     with torch.no_grad():
-        to_device[4, 0] += 3
-        to_device[4, 1] -= 4
+        moved[4, 0] += 3
+        moved[4, 1] -= 4
         network.backbone.get_submodule("conv_stem").weight += 1
         network.backbone.get_submodule("bn1").weight += 1
     distances = filter_distances(network, source)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.conftest import TRAINING, VIEW
 
-from delta.analysis.grid import attention_channel_weights, cross_validate, stratified_folds
-from delta.analysis.grid_result import best_cell, cells, read_grid, with_selection, write_selection
+from delta.analysis.grid import cross_validate, learn_channel_weights, stratified_folds
+from delta.analysis.grid_config import Grid
+from delta.analysis.grid_result import best_cell, best_pair, cells, read_grid
 from delta.io.errors import UserError
-from delta.methods import method_class
+from delta.methods.registry import method_class
 from delta.networks.network import build_network
-from stages.common.params import Grid
+from tests.helpers.tiny import CPU, RESIZE, TRAINING, recipe
 
 GRID = Grid(
-    datasets=[], backbones=[], alpha=[0.01, 0.1], beta=[0.01], folds=[0, 1], iterations=2, estimator="fisher", seed=0
+    select="best",
+    datasets=[],
+    backbones=[],
+    alpha=[0.01, 0.1],
+    beta=[0.01],
+    folds=[0, 1],
+    iterations=2,
+    estimator="fisher",
+    seed=0,
 )
 DELTA = method_class("delta")(alpha=7.0, beta=7.0, scale="source")
 
@@ -29,18 +36,16 @@ def network(weights):
     return build_network(weights, 3, 0)
 
 
-def search(data, weights, fold=0, grid=GRID, training=TRAINING, view=VIEW):
+def search(data, weights, fold=0, grid=GRID, training=TRAINING):
     return cross_validate(
         data,
         fold,
+        recipe(DELTA, training=training),
         weights=weights,
         l2_fe=method_class("l2_fe")(weight_decay=1e-4),
-        method=DELTA,
         grid=grid,
         normalization="standardized",
-        view=view,
-        training=training,
-        device=torch.device("cpu"),
+        device=CPU,
     )
 
 
@@ -73,9 +78,7 @@ def test_held_out_images_leave_the_training_split(data):
     assert np.array_equal(part.rows("validation"), data.rows("train")[fold])
     assert np.array_equal(part.rows("test"), data.rows("test"))
     # A place among the part's training images still leads to its own pixels.
-    kept = part.training_crops(
-        torch.arange(len(part.rows("train"))), VIEW.resize, torch.Generator().manual_seed(0), torch.device("cpu")
-    )
+    kept = part.training_crops(torch.arange(len(part.rows("train"))), RESIZE, torch.Generator().manual_seed(0), CPU)
     for crop, row in zip(kept.numpy(), part.rows("train"), strict=True):
         image = data.train_view[list(data.rows("train")).index(row)]
         assert np.array_equal(crop, image) or np.array_equal(crop, image[:, ::-1])
@@ -87,11 +90,11 @@ def test_no_validation_label_reaches_attention(data, network):
     index = part.index.copy()
     index.loc[held_out, "target"] = (index.loc[held_out, "target"] + 1) % 3
     permuted = replace(part, index=index)
-    honest, blind = (attention_channel_weights(network, each, "exact", "standardized") for each in (part, permuted))
+    honest, blind = (learn_channel_weights(network, each, "exact", "standardized") for each in (part, permuted))
     assert all(torch.equal(honest[layer], blind[layer]) for layer in honest)
     # The labels do matter where they may.
     index.loc[part.rows("train"), "target"] = 0
-    seen = attention_channel_weights(network, replace(part, index=index), "exact", "standardized")
+    seen = learn_channel_weights(network, replace(part, index=index), "exact", "standardized")
     assert not any(torch.equal(honest[layer], seen[layer]) for layer in seen)
 
 
@@ -158,13 +161,11 @@ NAN = float("nan")
     ],
     ids=["larger mean", "tie: smaller alpha", "tie: smaller beta", "failed cells never win", "ties despite rounding"],
 )
-def test_the_best_cell(grid, winner, tmp_path):
+def test_the_best_cell(grid, winner):
     rows = grid_of(*grid)
     best = best_cell(cells(rows))
     assert (best["alpha"], best["beta"]) == winner
-    write_selection(tmp_path / "delta.json", rows)
-    chosen = with_selection(DELTA, tmp_path / "delta.json")
-    assert (chosen.alpha, chosen.beta, chosen.scale) == (*winner, "source")
+    assert best_pair(rows) == winner
 
 
 def test_cells_are_means_and_failures():
@@ -174,17 +175,11 @@ def test_cells_are_means_and_failures():
     assert table.loc[0.2, ["mean", "std"]].isna().all()
 
 
-def test_a_grid_without_a_winner(tmp_path):
+def test_a_grid_without_a_winner():
     rows = grid_of((0.1, 0.2, [NAN]))
     assert best_cell(cells(rows)) is None
     with pytest.raises(UserError, match="every cell diverged"):
-        write_selection(tmp_path / "delta.json", rows)
-
-
-def test_fixed_parameters_stay_as_they_are(tmp_path):
-    write_selection(tmp_path / "delta.json", None)
-    assert json.loads((tmp_path / "delta.json").read_text()) == {}
-    assert with_selection(DELTA, tmp_path / "delta.json") == DELTA
+        best_pair(rows)
 
 
 def test_a_missing_fold_is_named(tmp_path):

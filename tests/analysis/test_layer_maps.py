@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import timm
 import torch
-from tests.conftest import SPEC
 
-from delta.analysis.layer_maps import last_convolution, last_stage, layer_maps, normalised_maps, upsampled
+from delta.analysis.layer_maps import last_convolution, last_stage, layer_maps, min_max_normalise, upsample
 from delta.io.errors import UserError
 from delta.networks.network import build_network
+from tests.helpers.bilinear import bilinear
+from tests.helpers.tiny import SPEC, hooks
 
 
 @pytest.fixture
@@ -23,28 +22,6 @@ def network(weights):
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
     return torch.randn(5, 3, 96, 64, generator=torch.Generator().manual_seed(0))
-
-
-def bilinear(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A map [h, w] at another size, pixel by pixel: a pixel's centre is where it is, and the border goes on outside."""
-
-    def neighbours(place: int, count: int, old: int) -> tuple[int, int, float]:
-        at = min(max((place + 0.5) * old / count - 0.5, 0), old - 1)
-        return math.floor(at), min(math.floor(at) + 1, old - 1), at - math.floor(at)
-
-    out = np.zeros((height, width))
-    for y in range(height):
-        top, bottom, down = neighbours(y, height, values.shape[0])
-        for x in range(width):
-            left, right, across = neighbours(x, width, values.shape[1])
-            upper = (1 - across) * values[top, left] + across * values[top, right]
-            lower = (1 - across) * values[bottom, left] + across * values[bottom, right]
-            out[y, x] = (1 - down) * upper + down * lower
-    return out
-
-
-def hooks(network: torch.nn.Module) -> int:
-    return sum(len(module._forward_hooks) for module in network.modules())
 
 
 def test_the_last_convolution_is_the_last_feature_layer(network):
@@ -110,7 +87,9 @@ def test_no_hook_is_left_when_the_reader_stops(network, images):
     assert not torch.is_inference_mode_enabled()
 
 
-@pytest.mark.parametrize(("layer", "why"), [("blocks.9", "has no such module"), ("global_pool", "gives no maps")])
+@pytest.mark.parametrize(
+    ("layer", "why"), [("blocks.9", "has no such module"), ("global_pool", "does not output maps")]
+)
 def test_a_layer_without_maps_is_named(network, images, layer, why):
     with pytest.raises(UserError, match=f"'{layer}'.*{why}") as error:
         list(layer_maps(network, layer, [images]))
@@ -121,7 +100,7 @@ def test_a_layer_without_maps_is_named(network, images, layer, why):
 @pytest.mark.parametrize(("height", "width"), [(7, 9), (3, 4), (20, 5), (2, 2)])
 def test_upsampling_is_bilinear_between_the_centres(height, width):
     maps = torch.rand(2, 3, 3, 4, generator=torch.Generator().manual_seed(1))
-    found = upsampled(maps, (height, width))
+    found = upsample(maps, (height, width))
     assert found.shape == (2, 3, height, width)
     for image in range(2):
         for channel in range(3):
@@ -132,9 +111,9 @@ def test_upsampling_is_bilinear_between_the_centres(height, width):
 def test_each_map_is_brought_to_its_own_range():
     maps = torch.tensor([[[[1.0, 2.0], [3.0, 5.0]], [[-4.0, 0.0], [-2.0, -4.0]]]])
     expected = torch.tensor([[[[0.0, 0.25], [0.5, 1.0]], [[0.0, 1.0], [0.5, 0.0]]]])
-    assert normalised_maps(maps).tolist() == expected.tolist()
+    assert min_max_normalise(maps).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("value", [0.0, 3.5])
 def test_a_map_without_contrast_is_zero(value):
-    assert normalised_maps(torch.full((2, 4, 4), value)).tolist() == torch.zeros(2, 4, 4).tolist()
+    assert min_max_normalise(torch.full((2, 4, 4), value)).tolist() == torch.zeros(2, 4, 4).tolist()

@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.conftest import SPEC, pack
 from PIL import Image
-from tests.analysis.test_layer_maps import bilinear
 
-from delta import datasets
-from delta.analysis.parts import activations_at, located, part_activation, summary
+from delta.analysis.parts import activations_at_parts, part_activation, summarise_parts, to_upright_pixels
 from delta.data.images import decode
 from delta.data.packed.views import DefaultViewData
 from delta.io.errors import UserError
 from delta.networks.network import build_network, save_network, trained_network
+from tests.helpers.bilinear import bilinear
+from tests.helpers.tiny import SPEC, pack
 
 CROP = 12
 SHOWN = {  # the last image shows none of its parts, and no image an eye
@@ -69,7 +68,7 @@ def test_a_part_on_a_bright_pixel_gets_exactly_its_value():
     pixels[0, 2, 7, 0], pixels[0, 9, 4, 0] = 255, 131
     places = [(7, 2), (4, 9), (2, 7), (0, 0), (11, 11)]
     parts = parts_of([("0.png", "part", True, x, y, CROP, CROP) for x, y in places])
-    values = activations_at(RedAndGreen(), packed_by_hand(pixels, ["test"]), parts)
+    values = activations_at_parts(RedAndGreen(), packed_by_hand(pixels, ["test"]), parts)
     assert values.tolist() == pytest.approx([1, 31 / 155, 0, 0, 0], abs=1e-6)
     assert values[0] == 1
 
@@ -87,14 +86,14 @@ def test_activation_is_that_of_the_map_at_the_images_own_size(pixels, batch_size
             expected.append(np.nan if image == 1 else whole[y, x])
     order = noise.permutation(len(rows))
     data = packed_by_hand(pixels, ["test", "train", "test", "test"])
-    values = activations_at(RedAndGreen(), data, parts_of([rows[i] for i in order]), batch_size)
+    values = activations_at_parts(RedAndGreen(), data, parts_of([rows[i] for i in order]), batch_size)
     np.testing.assert_allclose(values.numpy(), np.array(expected)[order], atol=1e-5)
 
 
 def test_a_map_without_contrast_is_zero_everywhere():
     parts = parts_of([("0.png", "part", True, 3, 3, 20, 30)])
     data = packed_by_hand(np.full((1, CROP, CROP, 3), 200, np.uint8), ["test"])
-    assert activations_at(RedAndGreen(), data, parts).tolist() == [0]
+    assert activations_at_parts(RedAndGreen(), data, parts).tolist() == [0]
 
 
 @pytest.mark.parametrize("orientation", range(0, 10))
@@ -108,7 +107,7 @@ def test_parts_turn_with_their_image(tmp_path, orientation):
         exif[0x0112] = orientation
         Image.fromarray(pixels).save(tmp_path / "0.png", exif=exif)
         parts = pd.DataFrame({"path": ["0.png"], "part": "eye", "x": [x + 0.7], "y": [float(y)], "visible": True})
-        part = located(parts, pd.Series(["0.png"]), tmp_path).iloc[0]
+        part = to_upright_pixels(parts, pd.Series(["0.png"]), tmp_path).iloc[0]
         upright = np.asarray(decode(tmp_path / "0.png"))
         assert (part["height"], part["width"]) == upright.shape[:2]
         assert upright[part["y"], part["x"]].tolist() == [255, 255, 255]
@@ -119,7 +118,7 @@ def test_a_part_beyond_the_border_is_read_at_it(tmp_path):
     Image.new("RGB", (7, 5)).save(tmp_path / "0.png")
     places = [(6.99, 4.99), (7.0, 5.0), (400.0, 2.0), (-0.5, -3.0), (1.0, 1.99)]
     parts = pd.DataFrame(places, columns=["x", "y"]).assign(path="0.png", part="eye", visible=True)
-    found = located(parts, pd.Series(["0.png"]), tmp_path)
+    found = to_upright_pixels(parts, pd.Series(["0.png"]), tmp_path)
     assert found[["x", "y"]].to_numpy().tolist() == [[6, 4], [6, 4], [6, 2], [0, 0], [1, 1]]
 
 
@@ -129,7 +128,7 @@ def test_the_table_by_hand():
         columns=["path", "part", "visible"],
     )
     values = torch.tensor([0.5, 0.25, 0.9, 0.7, 0.75, 0.9, 0.3, 0.4, 0.6], dtype=torch.float64)
-    found = summary(parts, values)
+    found = summarise_parts(parts, values)
     assert list(found.columns) == ["part", "activation", "images"]
     assert found["part"].tolist() == ["all", "wing", "beak", "eye"]
     assert found["images"].tolist() == [3, 1, 2, 0]
@@ -197,7 +196,7 @@ def test_each_seed_is_measured(birds, runs, photographs):
     assert found["activation"].iloc[0] != pytest.approx(found["activation"].iloc[3], abs=1e-3)
 
 
-def test_the_same_bits_twice(birds, runs, photographs):
+def test_two_runs_give_the_same_bits(birds, runs, photographs):
     packed, parts = birds
     once, twice = (part_activation(runs, packed, parts, photographs, torch.device("cpu")) for _ in range(2))
     assert once.to_csv() == twice.to_csv()
@@ -228,9 +227,3 @@ def test_an_image_that_cannot_be_read_is_named(birds, runs, tmp_path, damage):
 def test_a_run_that_is_missing_is_named(birds, photographs, tmp_path):
     with pytest.raises(UserError, match="no trained network"):
         part_activation({0: tmp_path / "gone"}, *birds, photographs, torch.device("cpu"))
-
-
-@pytest.mark.parametrize("format", sorted(set(datasets.FORMATS) - {"drawn", "cub_200_2011"}))
-def test_a_format_without_parts_says_so(format, tmp_path):
-    with pytest.raises(UserError, match=f"format {format} has no part annotations: leave it out"):
-        datasets.read_parts(format, tmp_path)

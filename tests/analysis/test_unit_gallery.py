@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from tests.helpers import broden
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from tests.analysis.test_dissection import CROP, ByHand, painted
 
 from delta.analysis.concepts import Concepts
 from delta.analysis.dissection import Dissection, dissect
 from delta.analysis.unit_gallery import best_units, masked_tile, write_gallery
+from tests.helpers import broden
+from tests.helpers.painted import CROP, ByHand, painted
 
 
 def units(*rows: tuple[str, str, float]) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def test_the_strips_show_the_most_activating_images(concepts, tmp_path, batch_si
         assert tiles[3].max() < 20
 
 
-def test_nothing_detected(concepts, tmp_path):
+def test_a_gallery_without_detectors_is_empty(concepts, tmp_path):
     table = units(("red", "color", 0.01), ("blue", "color", 0.04))
     write_gallery(tmp_path, Dissection("units", table, np.zeros((2, 4), int)), ByHand(), concepts, CROP)
     assert (tmp_path / "gallery.csv").read_text().split() == ["label,category,unit,iou,file"]

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-from tests.conftest import SPEC
 from torch.nn.functional import cross_entropy
 
-from delta.attention.fisher import gathered
+from delta.attention.fisher import group_classes
 from delta.attention.importance import filter_importance, run_importance
 from delta.io.errors import UserError
 from delta.networks.hooks import capture_maps
@@ -21,13 +20,18 @@ from delta.networks.network import Network, build_network, save_network, trained
 from delta.networks.spec import BackboneSpec
 from delta.sources.catalogue import NETWORKS
 from delta.sources.introspection import find_path
-
-CPU = torch.device("cpu")
+from tests.helpers.tiny import CPU, FILTERS, SPEC, hooks, same_state
 
 
 @pytest.fixture(scope="module")
 def network(weights):
     return build_network(weights, 3).train()
+
+
+@pytest.fixture(scope="module")
+def few(data):
+    """The same data with one training image a class, for what is computed by brute force in float64."""
+    return data.hold_out(np.array([place for place in range(len(data.rows("train"))) if place % 4]))
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +87,6 @@ def random_network(architecture: str, layers: dict[str, tuple[str, ...]], size: 
     return network.eval().double()
 
 
-def same_bits(one, other) -> bool:
-    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
-
-
 @pytest.fixture
 def last_layer_only(network, monkeypatch):
     """Enough for what holds of every layer, and quick."""
@@ -96,17 +96,15 @@ def last_layer_only(network, monkeypatch):
 
 
 def test_importance_equals_brute_force(network, data, importance):
-    assert {layer: len(scores) for layer, scores in importance.items()} == dict(
-        zip(SPEC.feature_layers, (24, 40, 112, 320), strict=True)
-    )
+    assert {layer: len(scores) for layer, scores in importance.items()} == FILTERS
     for layer, scores in importance.items():
         brute = brute_force(network, data, [layer], every=3)
         assert scores[::3].tolist() == pytest.approx(brute, abs=1e-5)
         assert max(map(abs, brute)) > 1e-4
 
 
-def test_in_float64_it_is_brute_force(network, data):
-    exact, precise = copy.deepcopy(network).double(), Float64(data)
+def test_importance_equals_brute_force_in_float64(network, few):
+    exact, precise = copy.deepcopy(network).double(), Float64(few)
     for layer, scores in filter_importance(exact, precise).items():
         brute = brute_force(exact, precise, [layer], every=7)
         assert scores[::7].tolist() == pytest.approx(brute, rel=1e-10, abs=1e-11)
@@ -124,8 +122,8 @@ def test_in_float64_it_is_brute_force(network, data):
         ("mobilenetv2_035", ["blocks.3.0.conv_pwl", "conv_head"], []),
     ],
 )
-def test_any_network_equals_brute_force(architecture, layers, alone, data, capsys):
-    network, precise = random_network(architecture, {layer: (layer,) for layer in layers}, 32), Float64(data)
+def test_any_network_equals_brute_force(architecture, layers, alone, few, capsys):
+    network, precise = random_network(architecture, {layer: (layer,) for layer in layers}, 32), Float64(few)
     found = filter_importance(network, precise)
     for layer in layers:
         every = 1 + len(found[layer]) // 8
@@ -135,11 +133,11 @@ def test_any_network_equals_brute_force(architecture, layers, alone, data, capsy
     assert said_of(capsys) == alone
 
 
-def test_filters_that_pass_one_at_a_time_equal_brute_force(data, monkeypatch):
+def test_filters_that_pass_one_at_a_time_equal_brute_force(few, monkeypatch):
     """As large maps make them; channels last, as networks that were loaded lie."""
-    monkeypatch.setattr("delta.attention.removal._BATCH", {"cpu": 1})
+    monkeypatch.setattr("delta.attention.removal._CHUNK_SIZE", {"cpu": 1})
     network = random_network("resnet10t", {"layer2.0.conv2": ("layer2.0.conv2",)}, 32)
-    network, few = network.to(memory_format=torch.channels_last), data.hold_out(np.arange(4, 12))
+    network = network.to(memory_format=torch.channels_last)
     (found,) = filter_importance(network, Float64(few)).values()
     brute = brute_force(network, Float64(few), ["layer2.0.conv2"], 9)
     assert found[::9].tolist() == pytest.approx(brute, rel=1e-10, abs=1e-10 * max(map(abs, brute)))
@@ -156,7 +154,7 @@ def test_a_network_whose_path_is_unknown_takes_a_pass_a_filter(network, data, mo
 
 def said_of(capsys) -> list[str]:
     """The layers that are said to take a pass a filter."""
-    said = re.search("one pass a filter for (.+), whose", capsys.readouterr().out)
+    said = re.search("one forward pass per filter for (.+), whose", capsys.readouterr().out)
     return said[1].split(", ") if said else []
 
 
@@ -174,9 +172,9 @@ def linearised(network, data, layer: str) -> list[float]:
     return rises.tolist()
 
 
-def test_the_fisher_estimate_is_the_loss_of_linearised_logits(network, data):
+def test_the_fisher_estimate_is_the_loss_of_linearised_logits(network, few):
     """With three classes the gathered ones are the classes themselves."""
-    exact, precise = copy.deepcopy(network).double().eval(), Float64(data)
+    exact, precise = copy.deepcopy(network).double().eval(), Float64(few)
     found = filter_importance(exact, precise, "fisher")
     for layer in list(SPEC.feature_layers)[1::2]:
         assert found[layer].tolist() == pytest.approx(linearised(exact, precise, layer), rel=1e-8, abs=1e-12)
@@ -185,7 +183,7 @@ def test_the_fisher_estimate_is_the_loss_of_linearised_logits(network, data):
 def test_gathering_classes_leaves_the_loss_as_it_is():
     noise = torch.Generator().manual_seed(0)
     logits, targets = 3 * torch.randn(50, 7, generator=noise), torch.randint(7, (50,), generator=noise)
-    groups, weights = gathered(logits, targets)
+    groups, weights = group_classes(logits, targets)
     own = cross_entropy(groups, torch.zeros(50, dtype=torch.int64), reduction="none")
     assert own.tolist() == pytest.approx(cross_entropy(logits.double(), targets, reduction="none").tolist())
     assert groups[:, 1].tolist() == [
@@ -193,15 +191,13 @@ def test_gathering_classes_leaves_the_loss_as_it_is():
     ]
     assert weights.sum(2).flatten().tolist() == pytest.approx([1.0] * 150)
     small = 1e-4 * torch.randn(50, 7, generator=noise, dtype=torch.float64)
-    to_device = gathered((logits.double() + small), targets)[0] - gathered(logits.double(), targets)[0]
-    assert to_device.flatten().tolist() == pytest.approx(
-        (weights * small).sum(2).T.flatten().tolist(), rel=1e-2, abs=1e-8
-    )
+    change = group_classes((logits.double() + small), targets)[0] - group_classes(logits.double(), targets)[0]
+    assert change.flatten().tolist() == pytest.approx((weights * small).sum(2).T.flatten().tolist(), rel=1e-2, abs=1e-8)
 
 
-def test_fisher_is_exact_where_that_is_free(data):
+def test_fisher_is_exact_at_the_last_layer_of_a_resnet(few):
     layers = {name: (name,) for name in ("layer1.0.conv3", "layer4.0.conv3")}
-    network, precise = random_network("resnet14t", layers, 32), Float64(data)
+    network, precise = random_network("resnet14t", layers, 32), Float64(few)
     exact, estimated = filter_importance(network, precise), filter_importance(network, precise, "fisher")
     assert torch.equal(exact["layer4.0.conv3"], estimated["layer4.0.conv3"])
     assert not torch.equal(exact["layer1.0.conv3"], estimated["layer1.0.conv3"])
@@ -209,11 +205,11 @@ def test_fisher_is_exact_where_that_is_free(data):
 
 def test_importance_leaves_the_network_as_it_was(network, weights, importance):
     assert network.training
-    assert not any(module._forward_hooks for module in network.modules())
-    assert same_bits(network, build_network(weights, 3))
+    assert not hooks(network)
+    assert same_state(network.state_dict(), build_network(weights, 3).state_dict())
 
 
-def test_batches_do_not_matter(network, data, importance, last_layer_only):
+def test_the_batch_size_changes_nothing(network, data, importance, last_layer_only):
     for layer, scores in filter_importance(network, data, batch_size=5).items():
         assert torch.allclose(scores, importance[layer], atol=1e-5)
 
@@ -229,13 +225,13 @@ def test_test_images_and_labels_do_not_matter(network, data, importance, last_la
 
 def test_importance_of_a_run_is_that_of_its_network(network, packed, importance, tmp_path):
     save_network(network, tmp_path)
-    assert same_bits(trained_network(tmp_path), network)
+    assert same_state(trained_network(tmp_path).state_dict(), network.state_dict())
     again = run_importance(tmp_path, packed, "exact", CPU)
     assert all((again[layer] == importance[layer].numpy()).all() for layer in SPEC.feature_layers)
 
 
 @pytest.mark.slice
-def test_a_mixed_block_s_filter_is_the_branch_s_that_makes_the_channel(data):
+def test_channels_of_a_mixed_block_belong_to_their_branch_s_filters(data):
     """Channel by channel, the weights of one branch's filter zeroed: 64 + 64 + 96 + 64, the published order."""
     published = NETWORKS["inception_v3"]
     layers = {layer: published.feature_layers[layer] for layer in ("Conv2d_2b_3x3", "Mixed_5d")}
@@ -250,6 +246,6 @@ def test_a_mixed_block_s_filter_is_the_branch_s_that_makes_the_channel(data):
         assert importance[layer][::7].tolist() == pytest.approx(brute, rel=1e-9, abs=1e-9 * max(map(abs, brute)))
 
 
-def test_what_is_no_run_says_so(tmp_path):
+def test_a_folder_without_a_network_is_named(tmp_path):
     with pytest.raises(UserError, match="no trained network"):
         trained_network(tmp_path)

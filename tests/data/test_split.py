@@ -9,15 +9,15 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import VIEW
 from PIL import Image
 
-from delta.data.images import decode, in_order
+from delta.data.images import decode, map_in_order
 from delta.data.packed.disk_array import DiskArray
 from delta.data.packed.views import DefaultViewData
 from delta.data.packing import pack_views, pack_whole, write_packed
 from delta.data.split import assign_splits, published_splits, restrict
 from delta.io.errors import UserError
+from tests.helpers.tiny import CROP, RESIZE
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_published_splits_are_the_publisher_s(table):
     assert list(index.columns) == list(assign_splits(table, 4, 2, seed=0).columns)
 
 
-def test_a_chosen_split_takes_no_notice_of_a_published_one(table):
+def test_assigned_splits_ignore_a_published_split(table):
     chosen = assign_splits(table, 4, 2, seed=0)
     pd.testing.assert_frame_equal(assign_splits(table.assign(split="test"), 4, 2, seed=0), chosen[list(chosen.columns)])
 
@@ -97,7 +97,7 @@ def test_packed_images_are_the_resized_files(packed, photographs):
     train = 0
     for row, (path, split) in enumerate(zip(data.index["path"], data.index["split"], strict=True)):
         with Image.open(photographs / path) as image:
-            for size, view, place in ((VIEW.crop, data.test_view, row), (VIEW.resize, data.train_view, train)):
+            for size, view, place in ((CROP, data.test_view, row), (RESIZE, data.train_view, train)):
                 if view is data.test_view or split == "train":
                     expected = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
                     assert np.array_equal(view[place], expected)
@@ -146,7 +146,7 @@ def test_packing_gives_the_same_bytes_with_any_number_of_workers(tmp_path, monke
 
 def test_packing_works_only_a_few_images_ahead():
     started, taken = [], []
-    for row in in_order(lambda row: started.append(row) or row, 100, workers=3):
+    for row in map_in_order(lambda row: started.append(row) or row, 100, workers=3):
         time.sleep(0.001)
         taken.append(row)
         assert len(started) <= len(taken) + 6
@@ -170,7 +170,7 @@ def test_postscript_is_not_run(tmp_path):
 def test_an_image_too_long_to_be_kept_whole_is_named(tmp_path):
     """Its few bytes would become gigabytes."""
     Image.new("L", (60_000, 1)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"a.png \(too long for its shorter edge: 60000 × 1 pixels\)"):
+    with pytest.raises(UserError, match=r"a.png \(too elongated: 60000 × 1 pixels\)"):
         pack_whole(tmp_path, ["a.png"], 40, tmp_path)
 
 
@@ -182,7 +182,7 @@ def test_labels_that_look_like_numbers_stay_as_they_are(tmp_path):
     assert DefaultViewData.open(tmp_path).classes == ["007", "NA"]
 
 
-def test_what_is_no_packed_data_set_says_so(tmp_path):
+def test_a_folder_that_is_not_packed_is_named(tmp_path):
     with pytest.raises(UserError, match="not a packed data set"):
         DefaultViewData.open(tmp_path)
 
@@ -191,7 +191,7 @@ def test_what_is_no_packed_data_set_says_so(tmp_path):
     ("name", "spoil", "message"),
     [
         ("index.csv", lambda text: text.replace(b"test", b"rest", 1), "a split is neither train nor test"),
-        ("index.csv", lambda text: text.replace(b",2,", b",1,", 1), "a target is not its label's place"),
+        ("index.csv", lambda text: text.replace(b",2,", b",1,", 1), "a target is not the index of its label"),
         ("index.csv", lambda text: text.replace(b"target", b"class"), r"'target'"),
         ("index.csv", lambda text: text.replace(b"train", b"test", 1), r"train_view.npy has 12 images, index.csv 11"),
         ("test_view.npy", lambda array: array[:-1], "test_view.npy has [0-9,]+ bytes instead of|larger|greater"),
@@ -199,12 +199,12 @@ def test_what_is_no_packed_data_set_says_so(tmp_path):
         (
             "train_view.npy",
             lambda array: array.replace(b"|u1", b"|i1"),
-            r"holds int8 \[12, 40, 40, 3\] instead of images",
+            r"has int8 \[12, 40, 40, 3\] instead of images",
         ),
         ("train_view.npy", lambda array: b"PK" + array, "not a packed data set"),
     ],
 )
-def test_a_spoilt_packed_data_set_is_named(packed, tmp_path, name, spoil, message):
+def test_a_damaged_packed_data_set_is_named(packed, tmp_path, name, spoil, message):
     shutil.copytree(packed, tmp_path / "packed")
     file = tmp_path / "packed" / name
     file.write_bytes(spoil(file.read_bytes()))
@@ -214,14 +214,14 @@ def test_a_spoilt_packed_data_set_is_named(packed, tmp_path, name, spoil, messag
 
 
 @pytest.mark.parametrize("rows", [slice(0, 5), slice(3, 3), slice(12, 99), np.array([], int), np.array([7, 0, 7]), 3])
-def test_stored_rows_are_the_array_s(packed, rows):
+def test_disk_array_rows_equal_numpy_s(packed, rows):
     stored, whole = DiskArray.npy(packed / "train_view.npy"), np.load(packed / "train_view.npy")
     assert stored.shape == whole.shape and len(stored) == len(whole)
     assert np.array_equal(stored[rows], whole[rows])
     assert np.array_equal(stored, whole)
 
 
-def test_stored_rows_of_a_file_that_is_gone_are_there_and_of_a_changed_one_an_error(packed, tmp_path):
+def test_a_disk_array_survives_deletion_and_refuses_changes(packed, tmp_path):
     file = tmp_path / "a.npy"
     shutil.copy(packed / "test_view.npy", file)
     stored, whole = DiskArray.npy(file), np.load(file)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.conftest import SPEC, STATISTICS, VIEW
 from PIL import Image
 
 from delta.data.packed.views import ImprovedViewData, normalised
 from delta.io.errors import UserError
 from delta.networks.network import build_network
 from delta.training.evaluation import top1
+from tests.helpers.tiny import CPU, CROP, RESIZE, SPEC, STATISTICS
 
 
 def ten_crops(image: np.ndarray, size: int) -> np.ndarray:
@@ -33,18 +33,18 @@ def resized(path, shorter: int) -> np.ndarray:
 def test_images_are_kept_whole_with_their_aspect(whole, photographs):
     assert len({(row.height, row.width) for row in whole.index.itertuples()}) > 3
     for row in whole.index.itertuples():
-        assert min(row.height, row.width) == VIEW.resize
+        assert min(row.height, row.width) == RESIZE
         stored = whole.images[row.offset : row.offset + 3 * row.height * row.width]
-        assert np.array_equal(stored.reshape(row.height, row.width, 3), resized(photographs / row.path, VIEW.resize))
+        assert np.array_equal(stored.reshape(row.height, row.width, 3), resized(photographs / row.path, RESIZE))
 
 
 def test_ten_crops_are_those_cut_by_hand_and_their_logits_averaged(whole, photographs, weights):
     network = build_network(weights, 3, 0).eval()
-    batches = list(whole.test_batches("test", SPEC, 40, torch.device("cpu")))
+    batches = list(whole.test_batches("test", SPEC, 40, CPU))
     assert [(len(crops), len(targets)) for crops, targets in batches] == [(40, 4), (20, 2)]
     right = []
     for place, row in enumerate(whole.rows("test")):
-        by_hand = ten_crops(resized(photographs / whole.index["path"][row], VIEW.resize), VIEW.crop)
+        by_hand = ten_crops(resized(photographs / whole.index["path"][row], RESIZE), CROP)
         crops = batches[place // 4][0][10 * (place % 4) :][:10]
         assert torch.equal(crops, normalised(torch.from_numpy(by_hand), STATISTICS))
         with torch.no_grad():
@@ -56,21 +56,19 @@ def test_ten_crops_are_those_cut_by_hand_and_their_logits_averaged(whole, photog
 def test_training_crops_are_windows_of_the_whole_image(whole, photographs):
     """A place among the training images leads to the image of its own row."""
     rows = whole.rows("train")
-    crops = whole.training_crops(
-        torch.arange(len(rows)), VIEW.crop, torch.Generator().manual_seed(0), torch.device("cpu")
-    )
+    crops = whole.training_crops(torch.arange(len(rows)), CROP, torch.Generator().manual_seed(0), CPU)
     for crop, row in zip(crops.numpy(), rows, strict=True):
-        image = resized(photographs / whole.index["path"][row], VIEW.resize)
+        image = resized(photographs / whole.index["path"][row], RESIZE)
         windows = [
-            np.array_equal(crop, view[top : top + VIEW.crop, left : left + VIEW.crop])
+            np.array_equal(crop, view[top : top + CROP, left : left + CROP])
             for view in (image, image[:, ::-1])
-            for top in range(image.shape[0] - VIEW.crop + 1)
-            for left in range(image.shape[1] - VIEW.crop + 1)
+            for top in range(image.shape[0] - CROP + 1)
+            for left in range(image.shape[1] - CROP + 1)
         ]
         assert sum(windows) == 1
 
 
-def test_what_is_not_packed_whole_says_so(packed, tmp_path):
+def test_a_folder_that_is_not_packed_whole_is_named(packed, tmp_path):
     with pytest.raises(UserError, match="not a packed data set"):
         ImprovedViewData.open(packed, 32)
     with pytest.raises(UserError, match="not a packed data set"):

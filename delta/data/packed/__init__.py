@@ -1,1 +1,1 @@
-"""A packed data set on disk: its index, its pixels, and the views that a network is trained and tested on."""
+"""Reading packed data sets: the index, the pixels, and the views that networks are trained and tested on."""

@@ -8,27 +8,27 @@ import pandas as pd
 
 from delta.io.errors import UserError
 
-_LARGEST = 1 << 20  # pixels a side
+_MAX_SIDE = 1 << 20  # pixels
 
 
 def read_index(folder: Path, whole: bool = False) -> pd.DataFrame:
-    """A packed data set's index: path, label, target and split and, of images packed `whole`, height and width.
+    """A packed data set's index: path, label, target and split and, if the images are packed `whole`, height and width.
 
     Raises:
-        UserError: the folder has none, or one that contradicts itself.
+        UserError: the folder has no index, or an inconsistent one.
     """
     text, sizes = dict.fromkeys(("path", "label", "split"), str), ["height", "width"] if whole else []
     try:
-        # A label may look like a number.
+        # Read as text, as a label may look like a number.
         index = pd.read_csv(folder / "index.csv", dtype=text, keep_default_na=False)
         index = index[["path", "label", "target", "split", *sizes]]
         if not index["split"].isin(["train", "test"]).all():
             raise ValueError("a split is neither train nor test")
         targets = {label: target for target, label in enumerate(sorted(index["label"].unique()))}
         if index.empty or not (index["target"] == index["label"].map(targets)).all():
-            raise ValueError("a target is not its label's place among the sorted labels")
-        if not index[sizes].isin(range(1, _LARGEST)).all(axis=None):
-            raise ValueError("a height or width is no number of pixels")
+            raise ValueError("a target is not the index of its label among the sorted labels")
+        if not index[sizes].isin(range(1, _MAX_SIDE)).all(axis=None):
+            raise ValueError("a height or width is out of range")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: not a packed data set ({error}): run `dvc repro split`") from None
     return index

@@ -24,11 +24,11 @@ from delta.networks.spec import BackboneSpec
 
 @dataclass(frozen=True)
 class ViewData(ABC):
-    """A data set whose images lie decoded on disk; the subclasses are the views of it.
+    """A packed data set; each subclass is a view (a way to resize and crop its images for training and testing).
 
     Attributes:
-        index: a row an image: path, label, target (class index), split (train or test).
-        crops: an image's crops in the test view.
+        index: one row per image, with the columns path, label, target (class index) and split (train or test).
+        crops: the number of test crops per image.
     """
 
     crops: ClassVar[Literal[1, 10]] = 1
@@ -40,7 +40,7 @@ class ViewData(ABC):
         return list(self.index.sort_values("target")["label"].unique())
 
     def rows(self, split: str) -> np.ndarray:
-        """The rows of a split in `index`."""
+        """The row numbers of a split in `index`, int64 [n]."""
         return np.flatnonzero(self.index["split"] == split)
 
     def targets(self, split: str) -> Tensor:
@@ -48,22 +48,22 @@ class ViewData(ABC):
         return torch.from_numpy(self.index["target"].to_numpy()[self.rows(split)])
 
     def hold_out(self, fold: np.ndarray) -> Self:
-        """The same images with some training images moved to the split `validation`.
+        """A copy in which some training images belong to the split `validation`.
 
         Args:
-            fold: which ones, as places among the training images.
+            fold: the images, as indices into the training split.
         """
         split = self.index["split"].to_numpy(copy=True)
         split[self.rows("train")[fold]] = "validation"
         return replace(self, index=self.index.assign(split=split))
 
-    def training_crops(self, places: Tensor, crop: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Random crops of training images: uint8 [b, crop, crop, 3] on the device, see `random_crops`.
+    def training_crops(self, batch: Tensor, crop: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Random crops of a batch of training images: uint8 [b, crop, crop, 3] on the device, see `random_crops`.
 
         Args:
-            places: which ones, as places among the training images.
+            batch: the images, as indices into the training split, int64 [b].
         """
-        return random_crops(self._training_images(self._training_rows[places.numpy()]), crop, generator, device)
+        return random_crops(self._training_images(self._training_rows[batch.numpy()]), crop, generator, device)
 
     @cached_property
     def _training_rows(self) -> np.ndarray:
@@ -72,10 +72,10 @@ class ViewData(ABC):
     def test_batches(
         self, split: str, spec: BackboneSpec, batch_size: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """A split in the deterministic test view, in order, `batch_size` crops at a time.
+        """The test crops of a split's images in order, in batches of `batch_size` crops.
 
         Yields:
-            Normalised crops [b · crops, 3, crop, crop], an image's crops one after the other, and targets [b].
+            Normalised crops [b · crops, 3, crop, crop], the crops of an image being adjacent, and targets [b].
         """
         images, statistics = max(1, batch_size // self.crops), input_statistics(spec, device)
         rows = torch.from_numpy(self.rows(split)).split(images)
@@ -84,19 +84,19 @@ class ViewData(ABC):
 
     @abstractmethod
     def _training_images(self, rows: np.ndarray) -> Sequence[np.ndarray]:
-        """uint8 [h, w, 3] each, at least the crop's size, by rows of the index."""
+        """The training images at rows of the index: uint8 [h, w, 3] each, at least as large as the crop."""
 
     @abstractmethod
     def _test_crops(self, rows: np.ndarray) -> Tensor:
-        """uint8 [b · crops, crop, crop, 3] by rows of the index."""
+        """The test crops of the images at rows of the index: uint8 [b · crops, crop, crop, 3]."""
 
 
 @dataclass(frozen=True)
 class DefaultViewData(ViewData):
-    """The default view (Table 1), as `delta.data.split.write_packed` wrote it.
+    """The default view (Table 1): random crops of squares for training, the resized image for testing.
 
     Attributes:
-        index: has train_row as well, a training image's row in `train_view`.
+        index: with the additional column train_row, a training image's row in `train_view`.
         train_view: training images, uint8 [n_train, resize, resize, 3], in the order of the index.
         test_view: all images, uint8 [n, crop, crop, 3].
     """
@@ -106,12 +106,12 @@ class DefaultViewData(ViewData):
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Raises UserError where the folder is not a packed data set."""
+        """Open a folder that `delta.data.packing.write_packed` wrote; raise UserError if it is anything else."""
         index = read_index(folder)
         counts = {"train_view": (index["split"] == "train").sum(), "test_view": len(index)}
         try:
             views = {name: DiskArray.npy(folder / f"{name}.npy") for name in counts}
-        except Exception as error:  # NumPy has many kinds for a damaged header
+        except Exception as error:  # NumPy raises many kinds of errors for a damaged header
             raise _not_packed(folder, error) from None
         for name, view in views.items():
             if len(view) != counts[name]:
@@ -119,7 +119,7 @@ class DefaultViewData(ViewData):
         return cls(index.assign(train_row=(index["split"] == "train").cumsum() - 1), **views)
 
     def _training_images(self, rows: np.ndarray) -> Sequence[np.ndarray]:
-        return self.train_view[self.index["train_row"].to_numpy()[rows]]
+        return list(self.train_view[self.index["train_row"].to_numpy()[rows]])
 
     def _test_crops(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.test_view[rows])
@@ -127,12 +127,12 @@ class DefaultViewData(ViewData):
 
 @dataclass(frozen=True)
 class ImprovedViewData(ViewData):
-    """The improved view (Table 2), as `delta.data.split.write_packed_whole` wrote it: aspect kept, ten-crop test.
+    """The improved view (Table 2): random crops at the original aspect ratio for training, ten crops for testing.
 
     Attributes:
-        index: has height and width (pixels) and offset, an image's first byte, as well.
-        images: the images' bytes one after the other, uint8.
-        crop: pixels a side of the ten test crops: the corners and the centre, and the same of the mirrored image.
+        index: with the additional columns height, width (pixels) and offset (an image's first byte).
+        images: the concatenated images, uint8.
+        crop: pixels per side of the ten test crops: corners and centre, of the image and of its mirror image.
     """
 
     crops: ClassVar[Literal[1, 10]] = 10
@@ -141,7 +141,7 @@ class ImprovedViewData(ViewData):
 
     @classmethod
     def open(cls, folder: Path, crop: int) -> Self:
-        """Raises UserError where the folder is not a packed data set."""
+        """Open a folder that `delta.data.packing.write_packed_whole` wrote; raise UserError if it is anything else."""
         index = read_index(folder, whole=True)
         sizes = 3 * index["height"] * index["width"]
         try:
@@ -151,8 +151,8 @@ class ImprovedViewData(ViewData):
         return cls(index.assign(offset=sizes.cumsum() - sizes), images, crop)
 
     def _training_images(self, rows: np.ndarray) -> Sequence[np.ndarray]:
-        places = self.index[["offset", "height", "width"]].to_numpy()[rows]
-        return [self.images[o : o + 3 * h * w].reshape(h, w, 3) for o, h, w in places]
+        locations = self.index[["offset", "height", "width"]].to_numpy()[rows]
+        return [self.images[o : o + 3 * h * w].reshape(h, w, 3) for o, h, w in locations]
 
     def _test_crops(self, rows: np.ndarray) -> Tensor:
         return ten_crops([image.copy() for image in self._training_images(rows)], self.crop)
@@ -163,51 +163,54 @@ def _not_packed(folder: Path, why: object) -> UserError:
 
 
 def input_statistics(spec: BackboneSpec, device: torch.device) -> Tensor:
-    """A source network's per-channel mean and standard deviation of pixels in [0, 1], float [2, 3, 1, 1]."""
+    """The per-channel mean and standard deviation that inputs are normalised with, float [2, 3, 1, 1]."""
     return torch.tensor([spec.mean, spec.std], device=device).view(2, 3, 1, 1)
 
 
 def normalised(pixels: Tensor, statistics: Tensor) -> Tensor:
-    """uint8 [b, h, w, 3] to the source network's inputs, float [b, 3, h, w]: (pixel/255 − mean) / std.
+    """Network inputs from pixels, uint8 [b, h, w, 3] to float [b, 3, h, w]: (pixel/255 − mean) / std.
 
-    They lie channels last in memory, which convolutions are fastest on.
+    The result has the channels-last memory format, which is fastest for convolutions.
+
+    Args:
+        statistics: see `input_statistics`.
     """
     mean, std = statistics
     return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
 def ten_crops(images: Sequence[np.ndarray], crop: int) -> Tensor:
-    """The improved view's test crops of images, uint8 [h, w, 3] each: uint8 [10 · b, crop, crop, 3]."""
+    """The ten test crops of each image, uint8 [h, w, 3] each to [10 · b, crop, crop, 3]."""
     channels_first = (torch.from_numpy(image).permute(2, 0, 1) for image in images)
-    crops = torch.stack([each for image in channels_first for each in ten_crop(image, crop)])
-    # Channels last in memory as well: convolutions are three times faster on it.
+    crops = torch.stack([one for image in channels_first for one in ten_crop(image, crop)])
+    # Contiguous, so that the normalised inputs have the channels-last format: convolutions are three times faster.
     return crops.permute(0, 2, 3, 1).contiguous()
 
 
 def random_crops(images: Sequence[np.ndarray], crop: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """A random crop of each image, mirrored with probability ½: uint8 [h, w, 3] each to [b, crop, crop, 3].
 
-    The images go to the device as they are and are cut there; those of several sizes are padded to the largest.
+    The whole images are copied to the device and cropped there; images of different sizes are padded to the largest.
     """
     sizes = np.array([image.shape[:2] for image in images])
     batch = torch.empty(len(images), *sizes.max(0).tolist(), 3, dtype=torch.uint8, pin_memory=device.type == "cuda")
     pixels = batch.numpy()
-    for place, image in zip(pixels, images, strict=True):
-        place[: image.shape[0], : image.shape[1]] = image
-    corners = torch.rand(3, len(images), generator=generator, dtype=torch.float64)
-    room = torch.from_numpy(sizes.T - crop + 1)
-    places = torch.cat([(corners[:2] * room).long(), (corners[2:] < 0.5).long()])
-    tops, lefts, mirrored = to_device(places, device)[:, :, None]
-    along = torch.arange(crop, device=device)
-    rows, columns = tops + along, lefts + torch.where(mirrored == 1, crop - 1 - along, along)
-    picture = torch.arange(len(images), device=device)[:, None, None]
-    return batch.to(device, non_blocking=True)[picture, rows[:, :, None], columns[:, None, :]]
+    for padded, image in zip(pixels, images, strict=True):
+        padded[: image.shape[0], : image.shape[1]] = image
+    uniform = torch.rand(3, len(images), generator=generator, dtype=torch.float64)
+    positions = torch.from_numpy(sizes.T - crop + 1)  # how many there are, vertically and horizontally
+    choices = torch.cat([(uniform[:2] * positions).long(), (uniform[2:] < 0.5).long()])
+    tops, lefts, mirrored = to_device(choices, device)[:, :, None]
+    offsets = torch.arange(crop, device=device)
+    rows, columns = tops + offsets, lefts + torch.where(mirrored == 1, crop - 1 - offsets, offsets)
+    image_indices = torch.arange(len(images), device=device)[:, None, None]
+    return batch.to(device, non_blocking=True)[image_indices, rows[:, :, None], columns[:, None, :]]
 
 
 def endless_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of row numbers for ever, every row once an epoch in a new order; an epoch's short rest is left out.
+    """Yield batches of indices forever, shuffled anew in every epoch; an epoch's last incomplete batch is dropped.
 
-    A training set smaller than a batch is one batch.
+    A training set smaller than a batch yields all of it as one batch.
     """
     batch_size = min(batch_size, count)
     while True:
