@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import timm
@@ -58,7 +59,7 @@ def random_network(name: str, crop: int, device: torch.device) -> Network:
                 module.momentum = 1.0  # take the statistics of the batch below
         with torch.no_grad():
             network.train()(torch.randn(8, 3, crop, crop))
-    return network.eval().to(device, memory_format=torch.channels_last)
+    return network.eval().to(memory_format=torch.channels_last).to(device)
 
 
 def timed(work: Callable[[], object]) -> tuple[float, object]:
@@ -71,7 +72,7 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
 
 def brute(network: Network, layer: str, filters: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """The summed loss without each of some filters, by a full forward pass for each."""
-    convolution, found = network.backbone.get_submodule(layer), []
+    convolution, found = cast(nn.Conv2d, network.backbone.get_submodule(layer)), []
     for j in filters:
         kept = convolution.weight.data[j].clone()
         convolution.weight.data[j] = 0
@@ -115,13 +116,14 @@ def speed(name: str, crop: int, images: int, every: int, device: torch.device, n
         network(x)
         for removal in removals:
             filters = torch.arange(0, removal.filters, every, device=device)
-            rounds = [
-                (
-                    timed(lambda r=removal, f=filters: brute(network, r.layer, f, x, y)),
-                    timed(lambda r=removal, f=filters: r.losses(inputs[r.start], y, f)),
-                )
-                for _ in range(ROUNDS)
-            ]
+
+            def by_brute_force(r: FilterRemoval = removal, f: Tensor = filters) -> Tensor:
+                return brute(network, r.layer, f, x, y)
+
+            def by_removal(r: FilterRemoval = removal, f: Tensor = filters) -> Tensor:
+                return r.losses(inputs[r.start], y, f)
+
+            rounds = [(timed(by_brute_force), timed(by_removal)) for _ in range(ROUNDS)]
             (there, _), (here, _) = (min((each[side] for each in rounds), key=lambda one: one[0]) for side in (0, 1))
             share = removal.filters / len(filters)
             slow, fast, count = slow + share * there, fast + share * here, count + removal.filters

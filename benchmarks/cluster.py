@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -112,7 +112,7 @@ def overhead(work: Path, length: int = 40) -> None:
 
 def busy(work: Path, groups: int = 100, nodes: int = 8, cpus: int = 8, seconds: int = 30) -> None:
     """Groups of 20 stages like this project's: two that prepare, 17 runs and one that collects their results."""
-    stages = {}
+    stages: dict[str, list[str]] = {}
     for group in range(groups):
         stages[f"pack-{group}"] = []
         stages[f"attend-{group}"] = [f"pack-{group}"]
@@ -154,7 +154,9 @@ def schedule(plan: dict[str, list[str]], hours: dict[str, float], gpus: float) -
     """The hour at which each stage ends, if stages that take time occupy a GPU and run first come, first served."""
     waiting = {name: set(upstream) for name, upstream in plan.items()}
     downstream = {name: [other for other in plan if name in waiting[other]] for name in plan}
-    queue, running, ends = deque(), [], {}
+    queue: deque[str] = deque()
+    running: list[tuple[float, str]] = []
+    ends: dict[str, float] = {}
 
     def may_run(name: str, now: float) -> None:
         if hours[name]:
@@ -215,7 +217,7 @@ def paper(work: Path) -> None:
 
 
 def main() -> None:
-    parts = {"overhead": overhead, "busy": busy, "paper": paper}
+    parts: dict[str, Callable[[Path], None]] = {"overhead": overhead, "busy": busy, "paper": paper}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=parts, action="append", help="may be repeated (default: all)")
     chosen = parser.parse_args().part or [*parts]

@@ -16,9 +16,11 @@ import time
 from importlib import import_module
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 import timm
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from delta.attention.removal import FilterRemoval, fold_batch_norms, step_inputs
@@ -45,7 +47,7 @@ def spec_of(source: SourceNetwork) -> BackboneSpec:
 
 
 def random_pair(spec: BackboneSpec, device: torch.device, method: Method) -> tuple[Network, Network]:
-    network, source = (Network(spec, 100).to(device, memory_format=torch.channels_last) for _ in range(2))
+    network, source = (Network(spec, 100).to(memory_format=torch.channels_last).to(device) for _ in range(2))
     network.train()
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
     source.eval().requires_grad_(False)
@@ -61,7 +63,7 @@ def ones(network: Network) -> dict[str, torch.Tensor]:
     device = next(network.parameters()).device
     find = network.backbone.get_submodule
     return {
-        layer: torch.ones(sum(find(name).out_channels for name in convolutions), device=device)
+        layer: torch.ones(sum(cast(nn.Conv2d, find(name)).out_channels for name in convolutions), device=device)
         for layer, convolutions in network.spec.feature_layers.items()
     }
 
@@ -136,7 +138,8 @@ def image_counts(params: Params) -> dict[str, tuple[int, int]]:
             counts[name] = published.train, published.test
         else:
             classes = len(dataset.classes or range(CALTECH_CLASSES))
-            counts[name] = classes * dataset.train_per_class, classes * dataset.test_per_class
+            train, test = cast(int, dataset.train_per_class), cast(int, dataset.test_per_class)
+            counts[name] = classes * train, classes * test
     return counts
 
 
@@ -174,7 +177,7 @@ class Costs:
 def estimate(costs: Costs, specs: dict[str, BackboneSpec]) -> None:
     """Print runs, FLOPs and GPU-hours by experiment, and the disk space of results and packed images."""
     params, counts, seeds = costs.params, costs.counts, len(costs.params.seeds)
-    rows = {}
+    rows: dict[str, tuple[int, float]] = {}
     for name, methods, section, crops in (
         ("Table 1", ["l2_fe", *params.methods], params, 1),
         ("Table 2", params.improved_view.methods, params.improved_view, 10),
@@ -189,12 +192,12 @@ def estimate(costs: Costs, specs: dict[str, BackboneSpec]) -> None:
         folds = [*product(grid.datasets, grid.backbones, grid.folds)]
         cells = len(grid.alpha) * len(grid.beta)
         rows["Figure 4, grid search"] = len(folds) * (cells + 1), sum(costs.fold(d, b) for d, b, _ in folds)
-    rows["All"] = tuple(map(sum, zip(*rows.values(), strict=True)))
+    rows["All"] = cast(tuple[int, float], tuple(map(sum, zip(*rows.values(), strict=True))))
     print(f"\n| | runs | PFLOP | {' | '.join(f'GPU-hours, {p} at {t} TFLOP/s' for p, t in SUSTAINED.items())} |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    for name, (runs, total) in rows.items():
+    for name, (number, total) in rows.items():
         hours = " | ".join(f"{total / rate / 1e12 / 3600:,.0f}" for rate in SUSTAINED.values())
-        print(f"| {name} | {runs:,} | {total / 1e15:,.0f} | {hours} |")
+        print(f"| {name} | {number:,} | {total / 1e15:,.0f} | {hours} |")
 
     packed = sum(
         3 * (counts[d][0] * view.resize**2 + sum(counts[d]) * view.crop**2)

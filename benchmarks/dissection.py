@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -37,8 +38,10 @@ IMAGES, UNITS, MAP, SIDE, LABELS = 63_305, 2048, 7, 112, 1197  # Broden, and the
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
 BATCH, THRESHOLD_IMAGES, TALLY_IMAGES = 32, 4096, 512
 
+T = TypeVar("T")
 
-def annotations(concepts: Concepts, rows: list[int]) -> Iterator[Annotation]:
+
+def read_annotations(concepts: Concepts, rows: list[int]) -> Iterator[Annotation]:
     """Read annotations like `iterate_maps`, in threads ahead of the consumer."""
     return map_in_order(lambda index: concepts.annotation(rows[index]), len(rows), os.cpu_count() or 1)
 
@@ -52,7 +55,7 @@ def thresholds_of(maps: Tensor) -> Tensor:
 
 def tallied(maps: Tensor, concepts: Concepts, thresholds: Tensor) -> np.ndarray:
     tallies = IoUCounts(thresholds, len(concepts.labels), concepts.category_of)
-    for image, annotation in zip(maps, annotations(concepts, list(range(len(maps)))), strict=True):
+    for image, annotation in zip(maps, read_annotations(concepts, list(range(len(maps)))), strict=True):
         tallies.add(image, annotation)
     return tallies.iou().cpu().numpy()
 
@@ -77,7 +80,7 @@ def looped(maps: Tensor, concepts: Concepts, thresholds: Tensor) -> np.ndarray:
     return both / np.where(union > 0, union, 1)
 
 
-def timed(work, *arguments) -> tuple[float, object]:
+def timed(work: Callable[..., T], *arguments) -> tuple[float, T]:
     started = time.perf_counter()
     result = work(*arguments)
     if torch.cuda.is_available():
@@ -90,7 +93,7 @@ def slice_network(folder: Path, device: torch.device) -> Network:
     spec, state = source_weights(SourceNetwork(network="efficientnet_lite0"), Downloads(folder, folder / "checksums"))
     network = Network(spec, 10)
     network.backbone.load_state_dict(state)
-    return network.to(device, memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last).to(device)
 
 
 def against_the_loop(folder: Path, device: torch.device) -> None:
@@ -144,8 +147,8 @@ def made_up_broden(root: Path, images: int) -> Concepts:
         if image % 10 == 0:
             cells["texture"] = str(noise.choice(numbers["texture"]))
             cells["material"] = str(noise.choice(numbers["material"]))
-        cells = ",".join(cells.get(category, "") for category in CATEGORIES)
-        rows.append(f"{image}.jpg,train,224,224,{SIDE},{SIDE},{cells}")
+        joined = ",".join(cells.get(category, "") for category in CATEGORIES)
+        rows.append(f"{image}.jpg,train,224,224,{SIDE},{SIDE},{joined}")
     (root / "index.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     labels = [f"{n},label {n},{category}(1),1,1," for category in CATEGORIES for n in numbers[category]]
     (root / "label.csv").write_text("\n".join(["number,name,category,frequency,coverage,syns", *labels, ""]), "utf-8")
@@ -179,7 +182,7 @@ def at_brodens_size(folder: Path, device: torch.device) -> None:
     tallies = IoUCounts(thresholds, len(concepts.labels), concepts.category_of)
 
     def second_pass() -> None:
-        read = annotations(concepts, list(islice(cycle(range(256)), TALLY_IMAGES)))
+        read = read_annotations(concepts, list(islice(cycle(range(256)), TALLY_IMAGES)))
         for maps, annotation in zip(cycle(pool), read, strict=False):
             tallies.add(maps, annotation)
 

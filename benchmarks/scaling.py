@@ -13,7 +13,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
@@ -240,7 +240,7 @@ def measured(place: int, size: Size) -> tuple[float, int]:
     return min(seconds), added[0]  # the memory of the first, as the second reuses it
 
 
-def exponent(sizes: list[int], values: list[float]) -> str:
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> str:
     return f"{np.polyfit(np.log(sizes), np.log(values), 1)[0]:.1f}"
 
 

@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 import timm
@@ -138,16 +138,18 @@ class PlainLoop:
         for parameter in self.source.parameters():
             parameter.requires_grad = False
         model.load_state_dict(start.target, strict=False)
-        model.get_classifier().load_state_dict(Network(start.spec, CLASSES).head.state_dict())
+        cast(Any, model).get_classifier().load_state_dict(Network(start.spec, CLASSES).head.state_dict())
         self.model = model.to(start.device).train()
-        self.head = [f"{model.pretrained_cfg['classifier']}.{name}" for name in ("weight", "bias")]
+        classifier = cast(dict[str, Any], model.pretrained_cfg)["classifier"]
+        self.head = [f"{classifier}.{name}" for name in ("weight", "bias")]
         if key == "l2_fe":
             self.model.eval()
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad = name in self.head
         self.source_weights = {name: parameter.detach() for name, parameter in self.source.named_parameters()}
         self.channel_weights = start.channel_weights(key)
-        self.maps, self.source_maps = [], []
+        self.maps: list[Tensor] = []
+        self.source_maps: list[Tensor] = []
         for network, maps in ((self.model, self.maps), (self.source, self.source_maps)):
             for layer in self.layers:
                 network.get_submodule(layer).register_forward_hook(
@@ -230,7 +232,7 @@ class OurLoop:
     def __init__(self, start: Start, key: str):
         self.start, self.method, self.channel_weights = start, method_of(key), start.channel_weights(key)
         networks = (Network(start.spec, CLASSES) for _ in range(2))
-        self.network, self.source = (n.to(start.device, memory_format=torch.channels_last) for n in networks)
+        self.network, self.source = (n.to(memory_format=torch.channels_last).to(start.device) for n in networks)
         self.network.backbone.load_state_dict(start.target)
         self.source.backbone.load_state_dict(start.source)
         self.source.eval().requires_grad_(False)
@@ -312,7 +314,7 @@ def parts(case: Case, folder: Path) -> list[dict[str, float]]:
         with torch.no_grad():
             source(images)
 
-    works = {key: lambda loop=loop: step(loop) for key, loop in loops.items()}
+    works: dict[str, Callable[..., None]] = {key: lambda loop=loop: step(loop) for key, loop in loops.items()}
     works |= {"target": target_passes, "source": source_pass}
     with deterministic():
         turns = [{name: seconds(work) for name, work in works.items()} for _ in range(1 + 2 * case.turns)]
@@ -327,7 +329,7 @@ def compared(case: Case, folder: Path) -> None:
     """Print a network's rows of the first table."""
     with side() as plain, side() as ours:
         for key in KEYS:
-            sides = {plain: PlainLoop, ours: OurLoop}
+            sides: dict[ProcessPoolExecutor, type[PlainLoop | OurLoop]] = {plain: PlainLoop, ours: OurLoop}
             losses = [each.submit(begin, kind, case, folder, key).result() for each, kind in sides.items()]
             difference = abs(losses[1] / losses[0] - 1)
             rows = [(method_class(key).label, "train", 1)] + [("images alone", "prepare")] * (key == "l2")

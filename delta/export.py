@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-import onnxruntime
 import timm
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -60,8 +59,11 @@ def export(classifier: Classifier, out: Path) -> list[Path]:
         The two files.
 
     Raises:
-        UserError: the logits of the ONNX model in onnxruntime differ from the network's.
+        UserError: a package is missing, or the logits of the ONNX model in onnxruntime differ from the network's.
     """
+    # The extra `export` of the package: prediction does without it.
+    if missing := [name for name in ("onnxscript", "onnx_ir", "onnxruntime") if not find_spec(name)]:
+        raise UserError(f"{', '.join(missing)} not installed: pip install 'delta-transfer[export]'")
     network = classifier.network
     # A single entry, as safetensors writes several in random order.
     model, metadata = to_timm_model(network), {"model": json.dumps(model_metadata(classifier))}
@@ -98,6 +100,8 @@ def to_timm_model(network: Network) -> nn.Module:
 
 
 def _write_onnx(model: FromPixels, classifier: Classifier, metadata: dict[str, str], path: Path) -> None:
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     view = classifier.view
     pixels = torch.zeros(2, view.crop, view.crop, 3, dtype=torch.uint8)
     program = torch.onnx.export(
@@ -123,6 +127,8 @@ def _write_onnx(model: FromPixels, classifier: Classifier, metadata: dict[str, s
 
 def _check(onnx_file: Path, classifier: Classifier) -> None:
     """Raise UserError if the logits of onnxruntime and of the network differ on three random images."""
+    import onnxruntime
+
     size = (3, classifier.view.crop, classifier.view.crop, 3)
     pixels = torch.randint(256, size, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     crops = pixels[:, None].expand(-1, classifier.view.crops, -1, -1, -1)

@@ -31,7 +31,7 @@ def imports(file: Path) -> set[Path]:
 
 
 def closure(file: Path, leave_out: Callable[[Path], bool]) -> set[Path]:
-    """The project's own files that a file imports, directly or not; without those left out and what only they import."""
+    """The project's own files that a file imports, directly or not, except `leave_out` and what only they import."""
     seen: set[Path] = set()
     waiting = [file]
     while waiting:

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.conftest import SPEC
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -21,14 +20,14 @@ from delta.data.packed.views import DefaultViewData, ImprovedViewData
 from delta.data.packing import write_packed, write_packed_whole
 from delta.io.errors import UserError
 from delta.networks.network import save_weights, trained_network
-from delta.predict.classifier import Classifier, View, image_files
-
-CPU = torch.device("cpu")
+from delta.predict.classifier import Classifier, image_files, preprocess
+from delta.training.result import TestView
+from tests.helpers.tiny import CPU, SPEC
 
 
 @pytest.mark.parametrize("name", ["run", "improved_run"])
 @pytest.mark.parametrize("batch_size", [1, 30, 64])
-def test_a_test_image_s_file_gives_what_evaluation_gave(name, batch_size, request, data, whole, photographs):
+def test_files_are_classified_as_evaluation_classified_them(name, batch_size, request, data, whole, photographs):
     run, packed = request.getfixturevalue(name), {"run": data, "improved_run": whole}[name]
     network, expected = trained_network(run).eval(), []
     with torch.inference_mode():
@@ -47,12 +46,12 @@ def test_the_views_differ(run, improved_run, photographs):
     """Or the test above would not tell them apart."""
     image = decode(photographs / "ant/0.png")
     default, improved = (Classifier.open(each) for each in (run, improved_run))
-    assert default.view == View(resize=40, crop=32, crops=1)
-    assert improved.view == View(resize=40, crop=32, crops=10)
+    assert default.view == TestView(resize=40, crop=32, crops=1)
+    assert improved.view == TestView(resize=40, crop=32, crops=10)
     assert default.classes == improved.classes == ("ant", "bee", "cow")
-    crops = improved.view.crops_of(image)
+    crops = preprocess(improved.view, image)
     assert crops.shape == (10, 32, 32, 3)
-    assert not any(torch.equal(default.view.crops_of(image)[0], crop) for crop in crops)
+    assert not any(torch.equal(preprocess(default.view, image)[0], crop) for crop in crops)
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def odd_images(tmp_path) -> Path:
     return folder
 
 
-def test_odd_images_are_seen_as_packing_sees_them(odd_images, tmp_path):
+def test_unusual_images_are_decoded_as_packing_decodes_them(odd_images, tmp_path):
     index = pd.DataFrame({"path": sorted(path.name for path in odd_images.iterdir())})
     index = index.assign(label="a", target=0, split="test")
     for kind in ("packed", "whole"):
@@ -80,14 +79,14 @@ def test_odd_images_are_seen_as_packing_sees_them(odd_images, tmp_path):
     write_packed(odd_images, index, 40, 32, tmp_path / "packed")
     write_packed_whole(odd_images, index, 40, tmp_path / "whole")
     for packed in (DefaultViewData.open(tmp_path / "packed"), ImprovedViewData.open(tmp_path / "whole", 32)):
-        view = View(resize=40, crop=32, crops=packed.crops)
+        view = TestView(resize=40, crop=32, crops=packed.crops)
         batches = packed.test_batches("test", SPEC, packed.crops, CPU)
         for path, (crops, _) in zip(index["path"], batches, strict=True):
-            seen = view.crops_of(decode(odd_images / path)).permute(0, 3, 1, 2)
+            seen = preprocess(view, decode(odd_images / path)).permute(0, 3, 1, 2)
             assert torch.equal((crops * 127.5 + 127.5).round().byte(), seen), path
 
 
-def test_unreadable_files_stop_nothing(run, photographs, tmp_path):
+def test_unreadable_files_are_reported_and_skipped(run, photographs, tmp_path):
     cut, text, good = tmp_path / "cut.png", tmp_path / "text.jpg", photographs / "bee/3.png"
     cut.write_bytes(good.read_bytes()[:2000])
     text.write_text("no image")
@@ -128,22 +127,15 @@ def edit(run: Path, **changes) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda run: shutil.rmtree(run), "copy: not a run's folder, as runs/"),
-        (
-            lambda run: edit(run, view=None),
-            "copy: an older run, which does not say how it sees images: run `dvc repro`",
-        ),
-        (lambda run: edit(run, view={"resize": 40, "crop": 32, "crops": 3}), "result.json: not the result of a run"),
-        (lambda run: edit(run, view={"resize": 40}), "result.json: not the result of a run"),
-        (lambda run: (run / "result.json").write_text("{"), "result.json: not the result of a run"),
-        (lambda run: (run / "result.json").write_text("[]"), "copy: an older run"),
-        (lambda run: (run / "result.json").write_text("3"), "result.json: not the result of a run"),
+        (lambda run: shutil.rmtree(run), "copy: not a run's folder, such as runs/"),
+        (lambda run: edit(run, view=None), r"result.json: no result of a run \(view: "),
+        (lambda run: (run / "result.json").write_text("{"), "result.json: no result of a run"),
         (lambda run: edit(run, classes=["ant", "bee"]), "copy: 2 class names for a network of 3 classes"),
         (lambda run: (run / "weights.safetensors").unlink(), "copy: no trained network"),
         (lambda run: (run / "weights.safetensors").write_text("no"), "copy: no trained network"),
     ],
 )
-def test_what_is_no_run_says_so_in_one_line(copy, spoil, message):
+def test_a_damaged_run_is_one_error_line(copy, spoil, message):
     spoil(copy)
     with pytest.raises(UserError, match=message) as error:
         Classifier.open(copy)
@@ -174,7 +166,7 @@ def test_a_network_s_name_fetches_nothing(architecture, copy, monkeypatch):
     state = load_file(copy / "weights.safetensors")
     spec = json.dumps(json.loads(SPEC.to_json()) | {"architecture": architecture})
     save_file(state, copy / "weights.safetensors", {"backbone": spec})
-    with pytest.raises(UserError, match="no trained network .*is no network of timm's"):
+    with pytest.raises(UserError, match="no trained network .*is not an architecture of timm's"):
         Classifier.open(copy)
 
 

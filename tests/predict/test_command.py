@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from delta import predict
+from delta.predict import command
 from delta.predict.classifier import Classifier
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ def called(capsys):
     def call(*arguments) -> tuple[int, str, str]:
         code = 0
         try:
-            predict.main([str(argument) for argument in arguments])
+            command.main([str(argument) for argument in arguments])
         except SystemExit as ended:
             code = ended.code
         out, err = capsys.readouterr()
@@ -39,7 +39,7 @@ def probabilities(run: Path, image: Path) -> dict[str, float]:
     return dict(zip(classifier.classes, seen.probabilities.tolist(), strict=True))
 
 
-def test_the_table(called, run, photographs):
+def test_the_printed_table(called, run, photographs):
     images = [photographs / "ant/0.png", photographs / "cow/1.png"]
     code, out, progress = called(run, *images)
     assert code == 0
@@ -77,7 +77,7 @@ def test_a_bad_file_is_named_at_the_end(called, run, photographs, tmp_path, json
     assert code == 1
     assert error == (
         f"error: 2 unreadable image file(s): {bad} (not an image), {gone} (No such file or directory): "
-        "repair them or leave them out"
+        "repair or remove them"
     )
     if json_too:
         first, second, third = json.loads(out)
@@ -96,15 +96,15 @@ def test_nothing_readable_leaves_the_table_empty(called, run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["{tmp}", "{tmp}"], 1, "error: {tmp}: not a run's folder, as runs/<data set>/<backbone>/<method>/<seed> is"),
+        (["{tmp}", "{tmp}"], 1, "error: {tmp}: not a run's folder, such as runs/<data set>/<backbone>/<method>/<seed>"),
         (["{run}", "{tmp}"], 1, "error: {tmp}: a folder without image files"),
         (["{run}", "x.jpg", "--device", "gpu"], 1, "error: device: 'gpu' is none of auto, cpu, cuda and cuda:<number>"),
-        (["{run}", "x.jpg", "--device", "cuda:99"], 1, "error: device: cuda:99 asked for, "),
-        (["{run}", "x.jpg", "--top", "0"], 2, "argument --top: '0' is no number from 1 on"),
+        (["{run}", "x.jpg", "--device", "cuda:99"], 1, "error: device: cuda:99 requested, "),
+        (["{run}", "x.jpg", "--top", "0"], 2, "argument --top: '0' is not a positive number"),
         (["{run}"], 2, "the following arguments are required: IMAGE"),
     ],
 )
-def test_mistakes_are_told_in_one_line(called, run, tmp_path, arguments, code, message):
+def test_mistakes_are_reported_in_one_line(called, run, tmp_path, arguments, code, message):
     ended, out, error = called(*(argument.format(run=run, tmp=tmp_path) for argument in arguments))
     assert (ended, out) == (code, "")
     assert message.format(tmp=tmp_path) in error
@@ -112,8 +112,8 @@ def test_mistakes_are_told_in_one_line(called, run, tmp_path, arguments, code, m
 
 def test_the_command_runs_anywhere(run, photographs, tmp_path):
     """And what it prints can be piped: standard output is JSON alone."""
-    command = [sys.executable, "-m", "delta.predict.command", str(run), str(photographs / "ant"), "--json"]
-    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    line = [sys.executable, "-m", "delta.predict", str(run), str(photographs / "ant"), "--json"]
+    done = subprocess.run(line, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) == 7
     assert "7/7" in done.stderr

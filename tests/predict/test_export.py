@@ -11,19 +11,19 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from tests.conftest import SPEC
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tests.sources.test_weights import lived_in
 
 from delta import export as exporter
 from delta.data.packed.views import normalised
 from delta.export import export
 from delta.io.errors import UserError
 from delta.networks.network import Network, trained_network
-from delta.predict.classifier import Classifier, View
-from delta.sources.weights import described, published_network
-from stages.common.params import SourceNetwork
+from delta.predict.classifier import Classifier
+from delta.sources.catalogue import SourceNetwork
+from delta.sources.weights import describe, published_network
+from delta.training.result import TestView
+from tests.helpers.tiny import SPEC, lived_in
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -52,6 +52,13 @@ def test_onnxruntime_gives_evaluation_s_logits(exported, run, data, count):
     assert np.ptp(expected) > 0.01  # or all would agree
 
 
+def test_a_missing_extra_is_one_line_that_says_what_to_install(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporter, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"onnxscript, onnx_ir, onnxruntime not installed: pip install"):
+        export(Classifier.open(run), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_onnx_file_says_how_it_is_used(exported):
     model = session(exported / "model.onnx")
     (pixels,), (logits,) = model.get_inputs(), model.get_outputs()
@@ -70,7 +77,7 @@ def test_the_onnx_file_says_how_it_is_used(exported):
         "source_network": "EfficientNet-Lite0, random",
     }
     assert "uint8 [batch, 32, 32, 3], RGB" in meta.description
-    assert "An image is resize_square to 32 x 32" in meta.description
+    assert "Resize images to 32 x 32" in meta.description
     assert set(meta.custom_metadata_map) == {"model"}
 
 
@@ -92,7 +99,7 @@ def test_timm_alone_loads_the_safetensors(exported, run, data):
 
 
 @pytest.mark.slice
-def test_the_same_bytes_twice(improved_run, tmp_path):
+def test_two_exports_give_the_same_bytes(improved_run, tmp_path):
     one, again = (export(Classifier.open(improved_run), tmp_path / name) for name in ("one", "again"))
     assert [file.read_bytes() for file in one] == [file.read_bytes() for file in again]
     assert "ten crops" in session(one[0]).get_modelmeta().description
@@ -120,7 +127,7 @@ def test_wrong_logits_are_noticed(exported, run):
         exporter._check(exported / "model.onnx", classifier)
 
 
-def test_what_is_no_run_leaves_nothing(tmp_path):
+def test_exporting_what_is_no_run_writes_nothing(tmp_path):
     with pytest.raises(SystemExit, match="^error: .*: not a run's folder"):
         exporter.main([str(tmp_path), "--out", str(tmp_path / "other")])
     assert not (tmp_path / "other").exists()
@@ -133,9 +140,9 @@ def test_other_networks_agree_too(name, crop, tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         backbone = lived_in(timm.create_model(published.architecture, num_classes=0))
-    network = Network(described(backbone, published, SourceNetwork(network=name), "random"), 4)
+    network = Network(describe(backbone, published, SourceNetwork(network=name), "random"), 4)
     network.backbone.load_state_dict(backbone.state_dict())
-    classifier = Classifier(network, ("a", "b", "c", "d"), View(resize=crop, crop=crop, crops=1))
+    classifier = Classifier(network, ("a", "b", "c", "d"), TestView(resize=crop, crop=crop, crops=1))
     onnx_file, _ = export(classifier, tmp_path)
     for count in (1, 5):
         pixels = torch.randint(256, (count, crop, crop, 3), dtype=torch.uint8)
