@@ -2,10 +2,8 @@
 # `make check` is the quick part of the tests, for every commit. `make lock` writes requirements.txt from pyproject.toml.
 # `make bench` measures speed and memory, two hours on 2 cores, and writes benchmarks/*.md.
 PYTHON ?= python3
-# Two files of tests at a time, a thread each, which takes half the time of two threads for one.
-PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
-# What `make check` leaves out: a commit should not have to wait for it.
-CHECK = not slice and not slow
+# Two files of tests at a time, a thread each, which takes half the time of two threads for one; the longest files first.
+PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # `make lock` keeps the versions it finds; FLAGS="--upgrade-package NAME" or FLAGS=--upgrade takes newer ones.
 FLAGS =
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -15,12 +13,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 repro: .venv/installed
 	dvc repro
 
-test: lint
-	$(PYTEST)
+test: check
 	$(PYTEST) -m slice
 
 check: lint
-	$(PYTEST) -m "$(CHECK)"
+	$(PYTEST)
 
 lint: .venv/installed
 	ruff check .

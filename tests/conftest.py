@@ -1,45 +1,26 @@
-"""A tiny packed data set and random source weights, so that the library is tested in seconds."""
+"""Fixtures of a tiny packed data set, random source weights, and finished runs; made once for all tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import timm
 import torch
 from PIL import Image
 
-from delta.data.packed.views import DefaultViewData, ImprovedViewData, ViewData, input_statistics
-from delta.data.packing import write_packed, write_packed_whole
-from delta.data.split import assign_splits
-from delta.methods import method_class
+from delta.data.packed.views import DefaultViewData, ImprovedViewData
+from delta.data.packing import write_packed_whole
 from delta.networks.network import save_weights
-from delta.networks.spec import BackboneSpec
-from delta.sources.introspection import find_stages
-from delta.training.run import write_run
-from stages.common.params import BackboneConfig, Training
+from tests.helpers.tiny import CROP, RESIZE, SPEC, pack, trained
 
-LAYERS = ("blocks.1.1.conv_pwl", "blocks.2.1.conv_pwl", "blocks.4.2.conv_pwl", "blocks.6.0.conv_pwl")
-SPEC = BackboneSpec(
-    architecture="tf_efficientnet_lite0",
-    name="EfficientNet-Lite0, random",
-    path=("conv_stem", "bn1", "blocks", "conv_head", "bn2", "global_pool"),
-    feature_layers={layer: (layer,) for layer in LAYERS},
-    stages=find_stages(
-        timm.create_model("tf_efficientnet_lite0", num_classes=0).eval(),
-        torch.zeros(1, 3, 64, 64),
-        {layer: (layer,) for layer in LAYERS},
-    ),
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-)
-STATISTICS = input_statistics(SPEC, torch.device("cpu"))
-VIEW = BackboneConfig(network="efficientnet_lite0", resize=40, crop=32, learning_rate=0.01)
-TRAINING = Training(
-    iterations=3, batch_size=6, momentum=0.9, decay_after=2, decay_factor=0.1, clip_norm=20, precision="fp32"
-)
+# Files that take minutes come first, so that two workers with a file each end together (`--no-loadscope-reorder`).
+LONGEST = ("test_slice.py", "test_experiments.py", "test_dag.py", "test_repro.py", "test_importance.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -54,19 +35,11 @@ def photographs(tmp_path_factory) -> Path:
     return root
 
 
-def pack(photographs: Path, resize: int, crop: int, out: Path) -> list[str]:
-    """Pack the photographs, four training and two test images a class, into the folder `out`; their paths."""
-    paths = sorted(path.relative_to(photographs).as_posix() for path in photographs.rglob("*.png"))
-    table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
-    write_packed(photographs, assign_splits(table, 4, 2, seed=0), resize, crop, out)
-    return paths
-
-
 @pytest.fixture(scope="session")
 def packed(photographs, tmp_path_factory) -> Path:
     """The photographs, four training and two test images a class, packed at 40 and 32 pixels."""
     out = tmp_path_factory.mktemp("packed")
-    pack(photographs, VIEW.resize, VIEW.crop, out)
+    pack(photographs, RESIZE, CROP, out)
     return out
 
 
@@ -93,15 +66,8 @@ def weights(tmp_path_factory) -> Path:
 def whole(photographs, data, tmp_path_factory) -> ImprovedViewData:
     """The same photographs packed for the improved view."""
     out = tmp_path_factory.mktemp("whole")
-    write_packed_whole(photographs, data.index, VIEW.resize, out)
-    return ImprovedViewData.open(out, VIEW.crop)
-
-
-def trained(data: ViewData, weights: Path, out: Path) -> Path:
-    """A run of L2-SP on the photographs, in the view of `data`; its folder."""
-    options = {"method": method_class("l2_sp")(alpha=0.1), "view": VIEW, "training": TRAINING}
-    write_run(out, data=data, weights=weights, channel_weights=None, seed=0, device=torch.device("cpu"), **options)
-    return out
+    write_packed_whole(photographs, data.index, RESIZE, out)
+    return ImprovedViewData.open(out, CROP)
 
 
 @pytest.fixture(scope="session")

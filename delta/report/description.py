@@ -173,9 +173,12 @@ def read_wall_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> list[
 
 
 def _processor() -> str:
+    """The processor's name and its widest vector instructions, which decide how sums are rounded."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
-    return ", ".join(sorted(models)) or platform.processor()
+    flags = {flag for line in lines if line.startswith("flags") for flag in line.partition(":")[2].split()}
+    widest = next((name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), None)
+    return ", ".join(filter(None, [*sorted(models), widest])) or platform.processor()

@@ -231,12 +231,12 @@ def test_importance_of_a_run_is_that_of_its_network(network, packed, importance,
 
 
 @pytest.mark.slice
-def test_channels_of_a_mixed_block_belong_to_their_branch_s_filters(data):
+def test_channels_of_a_mixed_block_belong_to_their_branch_s_filters(few):
     """Channel by channel, the weights of one branch's filter zeroed: 64 + 64 + 96 + 64, the published order."""
     published = NETWORKS["inception_v3"]
     layers = {layer: published.feature_layers[layer] for layer in ("Conv2d_2b_3x3", "Mixed_5d")}
     network = random_network("inception_v3", layers, 96)
-    larger = dataclasses.replace(data, test_view=np.repeat(np.repeat(data.test_view, 3, 1), 3, 2))
+    larger = dataclasses.replace(few, test_view=np.repeat(np.repeat(few.test_view, 3, 1), 3, 2))
     importance = filter_importance(network, Float64(larger))
     branches = ("branch1x1", "branch5x5_2", "branch3x3dbl_3", "branch_pool")
     makers = {"Conv2d_2b_3x3": ["Conv2d_2b_3x3.conv"], "Mixed_5d": [f"Mixed_5d.{branch}.conv" for branch in branches]}

@@ -6,11 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
-from delta import datasets, images
-from delta.datasets import folder
+from delta import datasets
+from delta.data import images
+from delta.data.listing import read_images, read_parts
+from delta.datasets import drawn, folder
 from delta.io.errors import UserError
 from delta.io.files import atomic_folder
 
@@ -39,17 +42,40 @@ def copied(source: Path, tmp_path: Path) -> list[tuple[str, str]]:
 
 
 def test_drawn_images_are_read_by_the_same_reader(tmp_path):
-    datasets.fetch("drawn", "ignored", 2, 0, None, tmp_path)
-    table = datasets.read("drawn", tmp_path)
+    datasets.fetch("drawn", "ignored", 2, 0, 0, None, tmp_path)
+    table = drawn.read(tmp_path)
     assert table["label"].value_counts().to_dict() == dict.fromkeys(table["label"].unique(), 2)
     assert table["label"].nunique() == 10
 
 
+def test_the_index_of_drawn_images_has_their_parts(tmp_path):
+    root, out = tmp_path / "raw", tmp_path / "index"
+    root.mkdir()
+    out.mkdir()
+    datasets.fetch("drawn", "ignored", 1, 0, 0, None, root)
+    datasets.write_index("drawn", root, out)
+    assert {file.name for file in out.iterdir()} == {"images.csv", "parts.csv"}
+    pd.testing.assert_frame_equal(read_images(out), drawn.read(root))
+    pd.testing.assert_frame_equal(read_parts(out), drawn.read_parts(root), check_exact=True)
+
+
+def test_the_index_of_photographs_has_no_parts(classes, tmp_path):
+    root, out = tmp_path / "raw", tmp_path / "index"
+    root.mkdir()
+    out.mkdir()
+    datasets.fetch("folder", str(classes), None, None, None, None, root)
+    datasets.write_index("folder", root, out)
+    assert {file.name for file in out.iterdir()} == {"images.csv"}
+    pd.testing.assert_frame_equal(read_images(out), folder.read(root))
+    with pytest.raises(UserError, match=r"parts.csv: not readable .*: run `dvc repro download`"):
+        read_parts(out)
+
+
 def test_a_drawn_category_that_is_missing_is_named(tmp_path):
-    datasets.fetch("drawn", "ignored", 1, 0, None, tmp_path)
+    datasets.fetch("drawn", "ignored", 1, 0, 0, None, tmp_path)
     next(tmp_path.glob("256_ObjectCategories/004.*/*.jpg")).unlink()
-    with pytest.raises(UserError, match=r"256_ObjectCategories: .* 9 categories .*published are 10: 004 missing"):
-        datasets.read("drawn", tmp_path)
+    with pytest.raises(UserError, match=r"256_ObjectCategories: .* 9 categories .*published number is 10: 004 missing"):
+        drawn.read(tmp_path)
 
 
 def test_class_folders(classes, tmp_path):
@@ -98,7 +124,7 @@ def test_a_source_that_changes_while_it_is_copied(classes, tmp_path, monkeypatch
     changes = {
         "new": lambda: image(classes / "cat/3.jpg"),
         "other": lambda: image(classes / "cat/1.jpg", "blue"),
-        "to_device": lambda: (classes / "cat/1.jpg").rename(classes / "cat/7.jpg"),
+        "moved": lambda: (classes / "cat/1.jpg").rename(classes / "cat/7.jpg"),
         "gone": lambda: (classes / "cat/2.png").unlink(),
     }
     for name, change in changes.items():
@@ -112,11 +138,7 @@ def test_a_source_that_changes_while_it_is_copied(classes, tmp_path, monkeypatch
             return found
 
         monkeypatch.setattr(folder, "decode", decode)
-        why = (
-            "No such file"
-            if name in ("gone", "to_device")
-            else "photographs: was changed while it was copied: run again"
-        )
+        why = "No such file" if name in ("gone", "moved") else "photographs: was changed while it was being copied"
         with pytest.raises((UserError, FileNotFoundError), match=why), atomic_folder(tmp_path / "set") as out:
             folder.copy_images(classes, out)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs"]
@@ -131,11 +153,11 @@ def test_a_list_that_changes_while_it_is_copied(classes, tmp_path, monkeypatch):
         return images.decode(path)
 
     monkeypatch.setattr(folder, "decode", decode)
-    with pytest.raises(UserError, match="list.csv: was changed while it was copied"):
+    with pytest.raises(UserError, match="list.csv: was changed while it was being copied"):
         copied(classes / "list.csv", tmp_path)
 
 
-def test_names_that_are_no_text(classes, tmp_path):
+def test_file_names_that_are_not_utf_8_are_named(classes, tmp_path):
     image(classes / "cat" / os.fsdecode(b"\xff.png"))
     with pytest.raises(UserError, match=r"1 unreadable image file.*cat/\\udcff.png"):
         copied(classes, tmp_path)
@@ -188,9 +210,9 @@ def csv(text: str):
         (csv("file,label\na,b\n"), "columns path and label"),
         (csv("path,label\n"), "no rows"),
         (csv(""), "not readable as CSV"),
-        (csv("path,label\ncat/1.jpg,cat,\ndog/1.jpg,dog,\n"), "rows have more cells than its first line"),
+        (csv("path,label\ncat/1.jpg,cat,\ndog/1.jpg,dog,\n"), "rows have more cells than the first line"),
         (csv(f"path,label\ncat/1.jpg,cat\n{'x' * 300}.jpg,dog\n"), "1 file.* in it do not exist: xxx"),
-        (csv("path,label\nlabels.csv,cat\ndog/1.jpg,dog\n"), "give the image labels.csv another name"),
+        (csv("path,label\nlabels.csv,cat\ndog/1.jpg,dog\n"), "rename the image labels.csv"),
         (csv("path,label\ncat/1.jpg,\n"), "empty in line.* 2"),
         (csv("path,label\ncat/9.jpg,cat\ndog/8.jpg,dog\n"), "2 file.*cat/9.jpg, dog/8.jpg"),
         (csv("path,label\ncat/1.jpg,cat\ncat/../cat/1.jpg,dog\n"), "more than once: cat/../cat/1.jpg, cat/1.jpg"),

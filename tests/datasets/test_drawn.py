@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from delta.datasets import drawn, read, read_parts
+from delta.datasets import drawn
 
 IMAGES_PER_CLASS = 3
 LAYERS = ("color", "object", "part", "texture")
@@ -72,7 +72,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
     assert list(files(tmp_path)) == ["precious.txt"]
 
 
-def test_pictures_stand_where_caltech_256_has_them(root: Path) -> None:
+def test_images_are_laid_out_like_caltech_256(root: Path) -> None:
     expected = [
         f"{c:03d}.{name}/{c:03d}_{n:04d}.jpg"
         for c, name in enumerate(drawn.CATEGORIES, start=1)
@@ -95,7 +95,7 @@ def test_every_image_has_a_line_for_every_part(root: Path) -> None:
     assert found == [(i, p) for i in range(1, 10 * IMAGES_PER_CLASS + 1) for p in drawn.PARTS]
 
 
-def test_visible_parts_lie_where_the_maps_say_so_and_hidden_ones_nowhere(root: Path) -> None:
+def test_visible_parts_agree_with_the_maps_and_hidden_ones_have_no_place(root: Path) -> None:
     part_names, object_names = names_of(root, "part"), names_of(root, "object")
     index = table(root / "broden" / "index.csv")
     seen = dict.fromkeys(drawn.CATEGORIES, 0)
@@ -114,8 +114,8 @@ def test_visible_parts_lie_where_the_maps_say_so_and_hidden_ones_nowhere(root: P
 
 
 def test_parts_are_read_by_the_paths_of_their_pictures(root: Path) -> None:
-    found = read_parts("drawn", root)
-    pictures = list(read("drawn", root)["path"])
+    found = drawn.read_parts(root)
+    pictures = list(drawn.read(root)["path"])
     assert list(found["path"].unique()) == pictures
     expected = [(pictures[i - 1], part, x, y, bool(visible)) for i, part, x, y, visible in locations(root)]
     assert list(found.itertuples(index=False, name=None)) == expected

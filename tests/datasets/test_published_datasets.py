@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tests.helpers import published_archives
 import pytest
 from PIL import Image
-from tests.helpers.published_archives import PARTS, facts, part_location
 from scipy.io import loadmat, savemat
 
 from delta import datasets
 from delta.data.images import decode
-from delta.datasets import caltech256, cub_200_2011, published
+from delta.data.listing import read_images, read_parts
+from delta.datasets import caltech256, cub_200_2011, fetching
 from delta.io.downloads import Downloads
 from delta.io.errors import UserError
+from tests.helpers import published_archives
+from tests.helpers.published_archives import PARTS, facts, part_location
 
 COUNTS = {  # classes, training and test images, as the papers have them
     "caltech256": (256, None, None),
@@ -63,7 +64,7 @@ def unpacked(tmp_path_factory):
         table = published_archives.write(format, archives)
         store = tmp_path_factory.mktemp("store")
         downloads = Downloads(store / "downloads", store / "checksums.txt", mirror=str(archives))
-        published.fetch(facts(format, archives), downloads, root)
+        fetching.fetch(facts(format, archives), downloads, root)
         made[format] = root, table
     return made
 
@@ -140,7 +141,11 @@ def test_counts_unlike_the_published_are_named(unpacked, format):
     root, _ = unpacked[format]
     with pytest.raises(UserError) as error:
         read(format, root, classes=4, train=5_360, test=7)
-    for text in ("3 classes, published are 4", "12 training images, published are 5,360", "6 test images, published"):
+    for text in (
+        "3 classes, the published number is 4",
+        "12 training images, the published",
+        "6 test images, the published",
+    ):
         assert text in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -193,7 +198,7 @@ def test_an_image_in_both_splits_is_named(root):
 def test_dog_labels_agree_with_the_folders(root, spoil):
     lists = loadmat(root / "train_list.mat")
     savemat(root / "train_list.mat", {"file_list": lists["file_list"], "labels": spoil(lists["labels"])})
-    with pytest.raises(UserError, match="one number, from 1 to 3, a class"):
+    with pytest.raises(UserError, match="not 1 to 3, one per class"):
         read("stanford_dogs", root)
 
 
@@ -211,11 +216,11 @@ def test_caltech_files_that_are_no_images_of_their_folder_are_skipped(root, unpa
 
 @pytest.mark.parametrize("root", ["caltech256"], indirect=True)
 def test_caltech_categories_that_are_missing_are_named(root):
-    with pytest.raises(UserError, match="3 categories .* published are 256: 002, 003, 004, 005, 006 and 248 more"):
+    with pytest.raises(UserError, match="3 categories .* published number is 256: 002, 003, 004, 005, 006 and 248"):
         caltech256.read(root)
     for image in (root / "256_ObjectCategories/001.ak47").iterdir():
         image.unlink()
-    with pytest.raises(UserError, match="2 categories .* published are 3: 001,"):
+    with pytest.raises(UserError, match="2 categories .* published number is 3: 001,"):
         read("caltech256", root)
 
 
@@ -235,8 +240,31 @@ def test_bird_parts(unpacked):
     ]
     assert list(parts.itertuples(index=False, name=None)) == expected
     assert set(parts["path"]) == set(written["path"])
-    assert datasets.read_parts("cub_200_2011", root).equals(parts)
     assert 0 < parts["visible"].sum() < len(parts)
+
+
+def test_the_index_of_a_data_set_with_parts(unpacked, tmp_path, monkeypatch):
+    """The CSV tables hold what the format's reader returns, to the bit."""
+    root, written = unpacked["cub_200_2011"]
+    monkeypatch.setattr(cub_200_2011, "PUBLISHED", facts("cub_200_2011"))
+    datasets.write_index("cub_200_2011", root, tmp_path)
+    assert read_images(tmp_path).to_dict("list") == written.to_dict("list")
+    pd.testing.assert_frame_equal(read_parts(tmp_path), cub_200_2011.read_parts(root), check_exact=True)
+
+
+@pytest.mark.parametrize("root", ["food_101"], indirect=True)
+def test_an_incomplete_data_set_gets_no_index(root, tmp_path_factory, monkeypatch):
+    out = tmp_path_factory.mktemp("index")
+    monkeypatch.setattr("delta.datasets.food_101.PUBLISHED", facts("food_101"))
+    next((root / "food-101/images").rglob("*.jpg")).unlink()
+    with pytest.raises(UserError, match="1 of 18 listed files missing"):
+        datasets.write_index("food_101", root, out)
+    assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize("format", ["drawn", "folder", *COUNTS])
+def test_which_formats_have_annotated_parts(format):
+    assert datasets.has_parts(format) == (format in ("drawn", "cub_200_2011"))
 
 
 @pytest.mark.parametrize("root", ["cub_200_2011"], indirect=True)
@@ -254,17 +282,19 @@ def test_a_format_is_fetched_and_read_by_its_name(tmp_path, monkeypatch):
     written = published_archives.write("mit_indoors", archives)
     monkeypatch.setattr("delta.datasets.mit_indoors.PUBLISHED", facts("mit_indoors"))
     downloads = Downloads(tmp_path / "downloads", tmp_path / "checksums.txt", mirror=str(archives))
-    datasets.fetch("mit_indoors", "ignored", None, 0, downloads, out)
+    datasets.fetch("mit_indoors", "ignored", None, None, None, downloads, out)
     assert sorted(path.name for path in out.iterdir()) == ["Images", "TestImages.txt", "TrainImages.txt"]
-    assert datasets.read("mit_indoors", out).to_dict("list") == written.to_dict("list")
+    datasets.write_index("mit_indoors", out, tmp_path)
+    assert read_images(tmp_path).to_dict("list") == written.to_dict("list")
+    assert not (tmp_path / "parts.csv").exists()
 
 
-def test_an_archive_that_is_none_is_refused(tmp_path):
+def test_a_download_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "food-101.tar.gz").write_bytes(b"<html>to_device</html>" * 100)
+    (tmp_path / "food-101.tar.gz").write_bytes(b"<html>moved</html>" * 100)
     downloads = Downloads(tmp_path / "downloads", tmp_path / "checksums.txt", mirror=str(tmp_path))
     with pytest.raises(UserError, match="food-101.tar.gz"):
-        published.fetch(facts("food_101"), downloads, tmp_path / "out")
+        fetching.fetch(facts("food_101"), downloads, tmp_path / "out")
 
 
 def test_readers_are_imported_on_demand():
@@ -280,5 +310,5 @@ def test_every_module_is_a_format():
 
 
 @pytest.mark.parametrize("format", ["drawn", "folder", *COUNTS])
-def test_whose_split_it_is(format):
-    assert datasets.split_by_publisher(format) == (format in WITH_SPLIT)
+def test_which_formats_are_split_by_their_publisher(format):
+    assert datasets.is_split_by_publisher(format) == (format in WITH_SPLIT)

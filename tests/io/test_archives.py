@@ -158,14 +158,14 @@ def test_a_tar_that_says_it_is_larger_than_any_disk(tmp_path, out, sparse):
     member.size = 0 if sparse else 2**50
     member.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(2**50)} if sparse else {}
     (tmp_path / "a.tar").write_bytes(member.tobuf(tarfile.PAX_FORMAT if sparse else tarfile.GNU_FORMAT) + bytes(1024))
-    assert "needs 1125899.9 GB" in refusal(tmp_path / "a.tar", out)
+    assert "need 1125899.9 GB" in refusal(tmp_path / "a.tar", out)
     assert not list(out.iterdir())
 
 
 def test_a_zip_whose_members_are_larger_than_the_disk(tmp_path, out, monkeypatch):
     archive = pack(tmp_path / "a.zip", {name: bytes(1000) for name in "abc"})
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2999))
-    assert f"the disk of {out} has 0.0 GB free: make room" in refusal(archive, out)
+    assert f"the disk of {out} has 0.0 GB free: free disk space" in refusal(archive, out)
     assert not list(out.iterdir())
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3000))
     unpack(archive, out)

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.helpers.loopback import Fault, Loopback
 
 from delta.io.downloads import Downloads
 from delta.io.errors import UserError
 from delta.io.remote_file import RemoteFile
+from tests.helpers.loopback import Fault, Loopback
 
 ROOT = Path(__file__).parents[2]
 CONTENT = random.Random(0).randbytes(5000)
@@ -64,7 +64,7 @@ def assert_fetched(downloads: Downloads, path: Path) -> None:
 
 
 @pytest.mark.parametrize("checksum", [MD5, MD5.upper().replace("MD5", "md5"), SHA256, HEAD, None])
-def test_healthy(server, downloads, checksum):
+def test_a_file_is_downloaded(server, downloads, checksum):
     path = downloads.fetch(remote(server, checksum))
     assert path == downloads.folder / "a.tar"
     assert_fetched(downloads, path)
@@ -73,7 +73,7 @@ def test_healthy(server, downloads, checksum):
     assert len(server.asked(PATH)) == 1
 
 
-def test_names():
+def test_file_names_are_taken_from_urls():
     assert RemoteFile("http://host/a%20b/c%20d.tar?x=1").name == "c d.tar"
     assert RemoteFile("http://host/images.tar", saved_as="dogs.tar").name == "dogs.tar"
 
@@ -95,7 +95,7 @@ def test_names():
         "redirect": [Fault(location=PATH)] * 2,
     }.values(),
 )
-def test_one_run_copes(server, downloads, faults):
+def test_one_run_recovers_from_a_bad_server(server, downloads, faults):
     server.misbehave(PATH, *faults)
     assert_fetched(downloads, downloads.fetch(remote(server)))
     assert len(server.asked(PATH)) >= len(faults)
@@ -112,14 +112,14 @@ def test_resumes_where_it_was_cut(server, downloads, fault, checksum):
     assert asked[1]["If-Range"] == asked[2]["If-Range"] != None  # noqa: E711
 
 
-def test_starts_anew_where_the_file_changed_meanwhile(server, downloads):
+def test_starts_from_the_beginning_where_the_file_changed_meanwhile(server, downloads):
     """Without a checksum nothing but If-Range keeps two versions from being glued together."""
     server.misbehave(PATH, Fault(body=b"old" * 1000, cut=2000))
     assert_fetched(downloads, downloads.fetch(remote(server, None)))
     assert server.asked(PATH)[1]["Range"] == "bytes=2000-"
 
 
-def test_without_checksum_and_version_a_cut_starts_anew(server, downloads):
+def test_without_checksum_and_version_a_cut_starts_from_the_beginning(server, downloads):
     server.misbehave(PATH, Fault(cut=2000, no_version=True))
     assert_fetched(downloads, downloads.fetch(remote(server, None)))
     assert server.asked(PATH)[1]["Range"] is None
@@ -135,14 +135,14 @@ ALWAYS = {
     "500": (Fault(status=500), "500 Internal Server Error, 4 times in a row"),
     "cut": (Fault(cut=0), "IncompleteRead.*, 4 times in a row: run again later, put the file"),
     "stall": (Fault(stall=0), "timed out, 4 times in a row"),
-    "wrong": (Fault(body=b"x"), f"a.tar has the md5 {hashlib.md5(b'x').hexdigest()}, its publisher gives {MD5[4:]}"),
+    "wrong": (Fault(body=b"x"), f"a.tar has the md5 {hashlib.md5(b'x').hexdigest()}, the published one is {MD5[4:]}"),
     "loop": (Fault(location=PATH), "redirects"),
     "elsewhere": (Fault(location="ftp://127.0.0.1/a.tar"), "ftp"),
 }
 
 
 @pytest.mark.parametrize(("fault", "message"), ALWAYS.values(), ids=ALWAYS)
-def test_lasting_trouble_is_one_line_and_the_next_run_recovers(server, downloads, fault, message):
+def test_lasting_failures_are_one_line_and_the_next_run_recovers(server, downloads, fault, message):
     server.misbehave(PATH, fault, always=True)
     with pytest.raises(UserError, match=message) as error:
         downloads.fetch(remote(server))
@@ -175,7 +175,7 @@ def test_the_next_run_resumes_what_a_checksum_can_tell(server, downloads, known)
 
 
 @pytest.mark.parametrize("rubbish", [b"x" * 100, b"x" * len(CONTENT), b"x" * 9999])
-def test_a_rotten_partial_file_is_thrown_away(server, downloads, rubbish):
+def test_a_damaged_partial_file_is_deleted(server, downloads, rubbish):
     downloads.folder.mkdir()
     (downloads.folder / ".a.tar.partial").write_bytes(rubbish)
     assert_fetched(downloads, downloads.fetch(remote(server)))
@@ -199,11 +199,11 @@ def test_first_download_is_recorded_and_later_ones_must_match(server, downloads,
 
 
 def test_a_wrong_head_is_never_recorded(server, downloads):
-    assert "publisher gives 12345678" in refusal(downloads, remote(server, "sha256:12345678"))
+    assert "the published one is 12345678" in refusal(downloads, remote(server, "sha256:12345678"))
     assert not downloads.checksums.exists()
 
 
-def test_spoilt_record(server, downloads):
+def test_a_damaged_checksum_record_is_named(server, downloads):
     record(downloads)
     with downloads.checksums.open("a") as file:
         file.write("<<<<<<< HEAD\n")
@@ -300,7 +300,7 @@ def test_processes_that_want_the_same_file_at_once(tmp_path):
         outputs = [process.communicate(timeout=120)[0] for process in processes]
         assert [process.returncode for process in processes] == [0] * 4
         assert all(output.splitlines()[-1] == CONTENT.hex() for output in outputs)
-        assert sum("waiting for another process, which downloads a.tar" in output for output in outputs) == 2
+        assert sum("waiting for another process that is downloading a.tar" in output for output in outputs) == 2
         assert len(server.asked(PATH)) == 1
     assert sorted(path.name for path in (tmp_path / "archives").iterdir()) == ["a.tar", "b.tar"]
     assert [line.split()[1] for line in (tmp_path / "checksums").read_text().splitlines()] == ["a.tar", "b.tar"]

@@ -46,7 +46,7 @@ def test_failing_leaves_nothing_half_written(tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "out: cannot be written, its disk is full: make room there"),
+        (OSError(errno.ENOSPC, "No space left on device"), "out: cannot be written, its disk is full: free disk space"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "out: cannot be written, its disk is full"),
         (OSError("encoder error -2 when writing image file"), "out: cannot be written, its disk is full"),
         (OSError(errno.EROFS, "Read-only file system", "x"), r"out: cannot be written \(Read-only file system\)"),

@@ -1,49 +1,59 @@
-"""From importance to channel_weights, by hand."""
+"""Files of channel weights and of filter importance."""
 
 from __future__ import annotations
 
-import math
+import re
 
 import numpy as np
 import pytest
 
 from delta.io.errors import UserError
-from delta.methods.channel_weights import normalized, read_channel_weights, write_channel_weights, write_importance
-
-IMPORTANCE = {"late": np.array([3.0, -1.0, 4.0, 0.1]), "early": np.array([0.5, 0.25])}
-
-
-def softmax(exponents: list[float]) -> list[float]:
-    total = sum(map(math.exp, exponents))
-    return [math.exp(exponent) / total for exponent in exponents]
+from delta.methods.channel_weights import (
+    read_channel_weights,
+    read_filter_table,
+    write_channel_weights,
+    write_filter_table,
+)
 
 
-def by_hand(raw: list[float]) -> list[float]:
-    mean = sum(raw) / len(raw)
-    std = math.sqrt(sum((w - mean) ** 2 for w in raw) / len(raw))
-    return softmax([(w - mean) / std / 5 for w in raw])
+def test_channel_weights_come_back_to_the_bit_and_in_order(tmp_path):
+    noise = np.random.default_rng(0)
+    written = {"late.0": noise.random(4), "early": noise.random(2) * 1e-9, "7": noise.random(1) * 1e9}
+    write_channel_weights(tmp_path / "delta.csv", written)
+    read = read_channel_weights(tmp_path / "delta.csv")
+    assert list(read) == list(written)
+    assert all(np.array_equal(read[layer], values) for layer, values in written.items())
+    assert (tmp_path / "delta.csv").read_text().splitlines()[0] == "layer,filter,channel_weight"
 
 
-def test_normalizations():
-    raw = IMPORTANCE["late"]
-    assert normalized(raw, "standardized") == pytest.approx(by_hand(raw.tolist()), rel=1e-12)
-    assert normalized(raw, "literal") == pytest.approx(softmax(raw.tolist()), rel=1e-12)
-    assert normalized(np.array([2000.0, -2000.0]), "literal").tolist() == [1, 0]
-    assert normalized(np.full(4, 2.0), "standardized").tolist() == [0.25] * 4
+def test_a_method_without_attention_has_an_empty_table(tmp_path):
+    write_channel_weights(tmp_path / "l2.csv", {})
+    assert (tmp_path / "l2.csv").read_text() == "layer,filter,channel_weight\n"
+    assert read_channel_weights(tmp_path / "l2.csv") == {}
 
 
-def test_files_hold_what_a_method_uses(tmp_path):
-    write_importance(tmp_path / "importance.csv", IMPORTANCE)
-    write_channel_weights(tmp_path / "delta.csv", tmp_path / "importance.csv", "standardized")
-    write_channel_weights(tmp_path / "l2.csv", tmp_path / "importance.csv", None)
-    learned, uniform = (read_channel_weights(tmp_path / f"{key}.csv") for key in ("delta", "l2"))
-    assert list(learned) == list(uniform) == ["late", "early"]
-    for layer, raw in IMPORTANCE.items():
-        assert learned[layer] == pytest.approx([len(raw) * w for w in by_hand(raw.tolist())], rel=1e-12)
-        assert learned[layer].mean() == pytest.approx(1)
-        assert uniform[layer].tolist() == [1] * len(raw)
+def test_importance_may_be_negative(tmp_path):
+    write_filter_table(tmp_path / "importance.csv", {"late": np.array([-1.5, 2.0])}, "importance")
+    assert read_filter_table(tmp_path / "importance.csv", "importance")["late"].tolist() == [-1.5, 2.0]
 
 
-def test_an_unreadable_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere.csv: not readable"):
-        read_channel_weights(tmp_path / "nowhere.csv")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file"),
+        ("", "No columns"),
+        ("layer,filter,importance\na,0,1\n", "channel_weight"),
+        ("layer,filter,channel_weight\na,0,nan\n", "no finite channel_weight"),
+        ("layer,filter,channel_weight\na,0,inf\n", "no finite channel_weight"),
+        ("layer,filter,channel_weight\n,0,1\n", "no finite channel_weight"),
+        ("layer,filter,channel_weight\na,0,x\n", "could not convert"),
+        ("layer,filter,channel_weight\na,1,1\n", "filters are not numbered from 0"),
+        ("layer,filter,channel_weight\na,0,1\na,0,1\n", "filters are not numbered from 0"),
+    ],
+)
+def test_an_unreadable_file_is_named(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "delta.csv").write_text(text)
+    expected = f"^{re.escape(str(tmp_path / 'delta.csv'))}: not readable \\(.*{message}.*\\): run `dvc repro`$"
+    with pytest.raises(UserError, match=expected):
+        read_channel_weights(tmp_path / "delta.csv")

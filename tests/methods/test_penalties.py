@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from delta.methods import method_class
 from delta.methods.base import PenaltyInputs, private_penalty
+from delta.methods.registry import KEYS, method_class
 from delta.networks.hooks import capture_maps
 
 LAYERS = ("0", "2")
-FACTORS = {"0": torch.tensor([0.5, 1.5, 1.0]).double(), "2": torch.tensor([1.9, 0.1]).double()}
-UNIFORM = {layer: torch.ones_like(channel_weights) for layer, channel_weights in FACTORS.items()}
+CHANNEL_WEIGHTS = {"0": torch.tensor([0.5, 1.5, 1.0]).double(), "2": torch.tensor([1.9, 0.1]).double()}
+UNIFORM = {layer: torch.ones_like(values) for layer, values in CHANNEL_WEIGHTS.items()}
 
 
 def tiny(seed: int) -> nn.Sequential:
@@ -29,7 +31,9 @@ def networks():
     return target, source, images
 
 
-def compare(target: nn.Module, source: nn.Module, images: torch.Tensor, channel_weights=FACTORS) -> PenaltyInputs:
+def compare(
+    target: nn.Module, source: nn.Module, images: torch.Tensor, channel_weights=CHANNEL_WEIGHTS
+) -> PenaltyInputs:
     with capture_maps(target, LAYERS) as maps, capture_maps(source, LAYERS) as source_maps:
         target(images)
         with torch.no_grad():
@@ -52,7 +56,7 @@ def looped_l2_sp(pair: PenaltyInputs, attention: bool) -> float:
     return total
 
 
-def looped_delta(pair: PenaltyInputs, scale: str, rectify: bool) -> float:
+def looped_delta(pair: PenaltyInputs, scale: str, rectify: bool, attention: bool) -> float:
     total = 0.0
     for layer, maps in pair.maps.items():
         b, c, h, w = maps.shape
@@ -60,14 +64,15 @@ def looped_delta(pair: PenaltyInputs, scale: str, rectify: bool) -> float:
         distance, square = 0.0, 0.0
         for i in range(b):
             for j in range(c):
+                counted = pair.channel_weights[layer][j].item() if attention else 1.0
                 for y in range(h):
                     for x in range(w):
                         p, q = ours[i][j][y][x], theirs[i][j][y][x]
                         if rectify:
                             p, q = max(p, 0.0), max(q, 0.0)
-                        distance += pair.channel_weights[layer][j].item() * (p - q) ** 2
+                        distance += counted * (p - q) ** 2
                         square += q * q
-        if scale == "equation":  # Σ_j W_j ‖ΔFM_j‖², W_j = factor / C, averaged over images
+        if scale == "equation":  # Σ_j W_j ‖ΔFM_j‖², W_j = channel weight / C, averaged over images
             total += distance / c / b
         elif scale == "sum":
             total += distance / (h * w) / 2
@@ -78,9 +83,13 @@ def looped_delta(pair: PenaltyInputs, scale: str, rectify: bool) -> float:
 
 DELTAS = [(scale, rectify) for scale in ("sum", "source", "equation") for rectify in (True, False)]
 CASES = [
-    ("l2_sp", {}, lambda pair: looped_l2_sp(pair, attention=False)),
-    ("l2_sp_att", {}, lambda pair: looped_l2_sp(pair, attention=True)),
-    *(("delta", {"scale": s, "rectify": r}, lambda pair, s=s, r=r: looped_delta(pair, s, r)) for s, r in DELTAS),
+    ("l2_sp", {}, partial(looped_l2_sp, attention=False)),
+    ("l2_sp_att", {}, partial(looped_l2_sp, attention=True)),
+    *(
+        (key, {"scale": scale, "rectify": rectify}, partial(looped_delta, scale=scale, rectify=rectify, attention=a))
+        for key, a in (("delta", True), ("delta_wo_att", False))
+        for scale, rectify in DELTAS
+    ),
 ]
 
 
@@ -104,10 +113,23 @@ def test_penalty_and_gradient_equal_the_formula(networks, key, options, looped):
 
 
 @pytest.mark.parametrize(("scale", "rectify"), DELTAS)
-def test_without_attention_is_delta_under_uniform_attention(networks, scale, rectify):
+def test_delta_without_attention_is_delta_with_weights_of_1(networks, scale, rectify):
     pair = compare(*networks, channel_weights=UNIFORM)
     with_attention, without = (method_class(key)(scale=scale, rectify=rectify) for key in ("delta", "delta_wo_att"))
-    assert torch.equal(with_attention.shared_penalty(pair), without.shared_penalty(pair))
+    expected = with_attention.shared_penalty(pair)
+    assert torch.equal(expected, without.shared_penalty(pair))
+    assert torch.equal(expected, without.shared_penalty(replace(pair, channel_weights={})))
+
+
+def test_l2_sp_with_attention_weights_of_1_is_l2_sp(networks):
+    pair = compare(*networks, channel_weights=UNIFORM)
+    expected = method_class("l2_sp")().shared_penalty(replace(pair, channel_weights={}))
+    assert torch.equal(method_class("l2_sp_att")().shared_penalty(pair), expected)
+    assert expected.item() > 0
+
+
+def test_only_two_methods_use_attention():
+    assert {key for key in KEYS if method_class(key).uses_attention} == {"delta", "l2_sp_att"}
 
 
 @pytest.mark.parametrize("key", ["l2_sp", "l2_sp_att", "delta_wo_att", "delta"])

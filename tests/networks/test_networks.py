@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from tests.conftest import LAYERS, SPEC
 from safetensors.torch import load_file, save_file
 
 from delta.io.errors import UserError
 from delta.networks.devices import deterministic, pick_device, to_device
 from delta.networks.network import Network, build_network, save_weights
+from tests.helpers.tiny import LAYERS, SPEC
 
 
 def test_a_weight_file_carries_its_backbone(weights):
     assert build_network(weights, 3).spec == SPEC
 
 
-def test_what_is_no_weight_file_says_so(tmp_path, weights):
+def test_a_file_that_holds_no_weights_is_named(tmp_path, weights):
     state = load_file(weights)
     save_file(state, tmp_path / "anonymous.safetensors")
     with pytest.raises(UserError, match=r"anonymous.safetensors: not a source network's weights \(no 'backbone'\)"):
@@ -75,7 +75,7 @@ def test_building_draws_from_no_global_generator():
 def test_devices():
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(UserError, match="cuda:99 asked for"):
+    with pytest.raises(UserError, match="cuda:99 requested"):
         pick_device("cuda:99")
     assert torch.equal(to_device(torch.arange(3), pick_device("auto")).cpu(), torch.arange(3))
 

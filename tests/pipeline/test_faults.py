@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from tests.helpers.clone import ROOT, Clone
 from PIL import Image
-from tests.pipeline.test_dag import ITEM, SMALL, outputs
+
+from tests.helpers.clone import ROOT, Clone
+from tests.helpers.small_slice import ITEM, SMALL, outputs
 
 ITEMS = ["--dataset", "mine", "--backbone", "lite0"]
 OPTIONS = {"download": ITEMS[:2], "split": ITEMS, "pack_whole": ITEMS, "fetch_weights": ITEMS}
@@ -105,8 +106,16 @@ def mounted(project: Project, stage: str, folder: str, mount: str) -> subprocess
 slow = pytest.mark.slice
 
 
-@pytest.mark.parametrize("stage", ["download", "split", "pack_whole", pytest.param("fetch_weights", marks=slow)])
-@pytest.mark.parametrize("disk", ["full", "read-only"])
+@pytest.mark.parametrize(
+    ("stage", "disk"),
+    [
+        ("download", "full"),
+        ("download", "read-only"),
+        ("split", "full"),
+        pytest.param("pack_whole", "full", marks=slow),
+        pytest.param("fetch_weights", "full", marks=slow),
+    ],
+)
 def test_a_full_or_a_read_only_disk(mounts, project, stage, disk):
     project.run(*BEFORE.get(stage, []))
     output = Path("data", OUTPUTS[stage])
@@ -115,7 +124,7 @@ def test_a_full_or_a_read_only_disk(mounts, project, stage, disk):
     if disk == "read-only":
         mount += f" && mount -o remount,ro {folder}"
     line = refusal(mounted(project, stage, str(folder), mount))
-    why = {"full": "its disk is full: make room there", "read-only": "(Read-only file system)"}[disk]
+    why = {"full": "its disk is full: free disk space", "read-only": "(Read-only file system)"}[disk]
     assert line.startswith(f"{output}: cannot be written") and why in line
     assert (project.root / "left").read_text() == ""
 
@@ -125,7 +134,7 @@ def test_a_drawn_data_set_on_a_full_disk(mounts, project):
     drawn = {"format": "drawn", "source": "drawn", "train_per_class": 2, "test_per_class": 1, "seed": 0}
     project.change("datasets", mine=drawn)
     line = refusal(mounted(project, "download", "data/raw", "mount -t tmpfs -o size=60k none data/raw"))
-    assert line == "data/raw/mine: cannot be written, its disk is full: make room there and run again"
+    assert line == "data/raw/mine: cannot be written, its disk is full: free disk space and run again"
     assert (project.root / "left").read_text() == ""
 
 
@@ -233,7 +242,7 @@ def test_a_spoilt_byte_between_two_stages_is_noticed(reference, file):
 @slow
 def test_two_repros_at_once(reference, tmp_path):
     """Each succeeds or says that the other one is in its way; then everything is as one alone would have made it."""
-    clone, target = Clone.of_project(tmp_path / "clone"), f"train_l2_fe@{ITEM}-0"
+    clone, target = Clone.of_project(tmp_path / "clone"), f"split@{ITEM}"
     clone.edit_params(**SMALL)
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen(["dvc", "repro", target], cwd=clone.root, env=clone.env, **pipe) for _ in range(2)]
@@ -246,5 +255,5 @@ def test_two_repros_at_once(reference, tmp_path):
             assert "lock" in errors or "busy" in errors or "does not exist" in errors or "missing" in errors, errors
     assert 0 in [code for *_, code in ends]
     clone.run("dvc", "repro", target)
-    assert {name: outputs(clone)[name] for name in outputs(reference)} == outputs(reference)
+    assert outputs(clone).items() <= outputs(reference).items()
     assert clone.run("dvc", "status", target).startswith("Data and pipelines are up to date.")

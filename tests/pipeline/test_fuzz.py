@@ -6,7 +6,6 @@ CASES counts the cases of `pytest -m slice`; the quick tests try one in twenty o
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
 import shutil
@@ -19,66 +18,64 @@ from datetime import date
 from importlib import import_module
 from pathlib import Path
 
-from tests.helpers import broden
 import numpy as np
 import pandas as pd
-from tests.helpers import published_archives
 import pytest
 import timm
 import torch
 import yaml
-from tests.helpers.fuzzing import TOKENS, Sandbox, mutated
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from delta import datasets
 from delta.analysis.concepts import Concepts
-from delta.analysis.grid_result import cells, read_grid, with_selection
-from delta.analysis.parts import located
+from delta.analysis.grid_result import cells, read_grid
+from delta.analysis.map_files import METHODS, ActivationMaps, read_maps, write_maps
+from delta.analysis.parts import to_upright_pixels
+from delta.attention.normalization import channel_weights
+from delta.data.listing import read_images, read_parts
 from delta.data.packed.views import DefaultViewData, ImprovedViewData
 from delta.data.packing import pack_views, pack_whole, write_packed_whole
-from delta.datasets import folder
+from delta.datasets import cub_200_2011, fetching, folder
 from delta.io.archives import unpack
 from delta.io.downloads import Downloads
 from delta.io.files import atomic_file, atomic_folder
 from delta.io.remote_file import RemoteFile
-from delta.methods import method_class
-from delta.methods.channel_weights import read_channel_weights, write_channel_weights
+from delta.methods.channel_weights import read_channel_weights, read_filter_table, write_channel_weights
+from delta.methods.registry import KEYS, method_class
 from delta.networks.network import Network, build_network, save_network, trained_network
 from delta.networks.spec import BackboneSpec
-from delta.report.results import gather, read_result, read_table
-from delta.report.series import curve
+from delta.report.plot_data import curve
+from delta.report.results import gather, read_table
 from delta.sources.weights import read_state
+from delta.training.result import RunResult, TestView
+from delta.training.selection import with_selection
 from stages.common.params import Params, load_params
+from tests.helpers import broden, published_archives
+from tests.helpers.fuzzing import TOKENS, Sandbox, mutated
 
 ROOT = Path(__file__).parents[2]
 CASES = {
-    "params, changed": 500,
-    "params, spoilt": 400,
-    "labels, spoilt": 400,
+    "params, changed": 300,
+    "params, spoilt": 300,
+    "labels, spoilt": 200,
     "class folders": 150,
-    "published lists": 200,  # of each of five files
+    "published lists": 100,  # of each of five files
     "parts": 150,
     "archives, spoilt": 150,  # of each of three kinds
     "archives, built": 150,  # of each of two kinds
-    "images, spoilt": 600,
+    "images, spoilt": 300,
     "images, of any size": 100,
     "checksums": 100,
     "packed": 150,  # of each of five files
-    "tables": 100,  # of each of seven files
-    "concepts": 300,
+    "tables": 100,  # of each of nine files
+    "maps": 150,
+    "concepts": 200,
     "weights, spoilt": 150,  # of each of three kinds
     "weights, hostile": 150,
     "networks": 150,
 }
-TIMES = {"published lists": 5, "archives, spoilt": 3, "archives, built": 2, "packed": 5, "tables": 7}
-TIMES |= {"weights, spoilt": 3}
 SMALLEST = "test_resnet"  # of timm's architectures
-
-
-def test_there_are_5000_cases():
-    assert sum(cases * TIMES.get(name, 1) for name, cases in CASES.items()) >= 5000
 
 
 @pytest.fixture(params=[pytest.param(20, id="quick"), pytest.param(1, id="all", marks=pytest.mark.slice)])
@@ -130,7 +127,7 @@ def test_parameters_of_any_kind(sandbox):
         file.write_text(yaml.dump(values), encoding="utf-8", errors="surrogatepass")
         params = load_params(file)
         assert isinstance(params, Params)
-        assert set(params.methods) < set(METHODS)
+        assert set(params.methods) < set(KEYS)
         assert all(type(seed) is int and 0 <= seed < 2**31 for seed in params.seeds)
         assert {params.attention.seed, params.activation_maps.seed} <= set(params.seeds)
         assert all(32 <= view.crop <= view.resize for view in params.backbones.values())
@@ -266,7 +263,7 @@ def published(format: str, root: Path) -> Path:
     out.mkdir()
     published_archives.write(format, archives)
     downloads = Downloads(archives, root / "checksums")
-    import_module("delta.datasets.published").fetch(published_archives.facts(format, archives), downloads, out)
+    fetching.fetch(published_archives.facts(format, archives), downloads, out)
     return out
 
 
@@ -304,7 +301,7 @@ def test_lists_of_parts(sandbox):
     def read(changed: tuple[str, bytes]) -> None:
         for name, content in (files | dict([changed])).items():
             (lists / name).write_bytes(content)
-        parts = located(datasets.read_parts("cub_200_2011", root), paths, root)
+        parts = to_upright_pixels(cub_200_2011.read_parts(root), paths, root)
         assert set(parts["path"]) <= set(paths)
         assert parts["visible"].dtype == bool
         assert parts["x"].between(0, parts["width"] - 1).all() and parts["y"].between(0, parts["height"] - 1).all()
@@ -514,16 +511,27 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and np.isfinite(value)
 
 
-def learned(file: Path, sandbox: Sandbox) -> None:
+def importance(file: Path, sandbox: Sandbox) -> None:
+    learned = channel_weights(read_filter_table(file, "importance"), "standardized")
     with atomic_file(sandbox.out / "channel_weights.csv") as scratch:
-        write_channel_weights(scratch, file, "standardized")
-    uniform(sandbox.out / "channel_weights.csv", sandbox)
+        write_channel_weights(scratch, learned)
+    weights(sandbox.out / "channel_weights.csv", sandbox)
     (sandbox.out / "channel_weights.csv").unlink()
 
 
-def uniform(file: Path, sandbox: Sandbox) -> None:
-    channel_weights = read_channel_weights(file)
-    assert all(isinstance(layer, str) and np.isfinite(values).all() for layer, values in channel_weights.items())
+def weights(file: Path, sandbox: Sandbox) -> None:
+    by_layer = read_channel_weights(file)
+    assert all(isinstance(layer, str) and np.isfinite(values).all() for layer, values in by_layer.items())
+
+
+def images_of(file: Path, sandbox: Sandbox) -> None:
+    table = read_images(file.rename(file.with_name("images.csv")).parent)
+    assert all(isinstance(text, str) for column in ("path", "label") for text in table[column])
+
+
+def parts_of(file: Path, sandbox: Sandbox) -> None:
+    table = read_parts(file.rename(file.with_name("parts.csv")).parent)
+    assert (table["x"].dtype, table["y"].dtype, table["visible"].dtype) == (float, float, bool)
 
 
 def grid(file: Path, sandbox: Sandbox) -> None:
@@ -538,7 +546,7 @@ def selected(file: Path, sandbox: Sandbox) -> None:
 
 def of_runs(file: Path, sandbox: Sandbox) -> None:
     file.rename(file.with_name("result.json"))
-    assert read_result(file.parent, "classes") is not None
+    assert isinstance(RunResult.read(file.parent), RunResult)
 
 
 def gathered(file: Path, sandbox: Sandbox) -> None:
@@ -551,21 +559,34 @@ def gathered(file: Path, sandbox: Sandbox) -> None:
 def curves(file: Path, sandbox: Sandbox) -> None:
     folder = sandbox.input / "run/curves/plots/metrics"
     folder.mkdir(parents=True, exist_ok=True)
-    (sandbox.input / "run/result.json").write_text('{"iterations_per_epoch": 4}')
+    RESULT.write(sandbox.input / "run")
     file.rename(folder / "loss.tsv")
     points = curve(sandbox.input / "run", "loss")
     assert points.dtypes.eq(float).all()
 
 
+RESULT = RunResult(
+    label="DELTA",
+    top1=50.0,
+    alpha=0.1,
+    beta=0.0,
+    iterations_per_epoch=4,
+    source_network="ResNet-50",
+    device="cpu",
+    classes=["a", "b"],
+    view=TestView(resize=40, crop=32, crops=1),
+)
 TABLES = {
-    "importance": (learned, "layer,filter,importance\nlate,0,-0.5\nlate,1,2\nearly,0,1e-3\n"),
-    "channel_weights": (uniform, "layer,filter,factor\nlate,0,0.5\nlate,1,1.5\nearly,0,1\n"),
+    "importance": (importance, "layer,filter,importance\nlate,0,-0.5\nlate,1,2\nearly,0,1e-3\n"),
+    "channel_weights": (weights, "layer,filter,channel_weight\nlate,0,0.5\nlate,1,1.5\nearly,0,1\n"),
     "grid": (
         grid,
         "alpha,beta,fold,top1,problem,dataset,backbone\n0.1,0.1,0,50.0,,d,b\n0.1,0.1,1,,diverged,d,b\n1,0,0,9,,d,b\n",
     ),
     "selection": (selected, '{"alpha": 0.1, "beta": 0.01}\n'),
-    "result": (of_runs, json.dumps({"top1": 50.0, "alpha": 0.1, "classes": ["a", "b"], "device": "cpu"}, indent=1)),
+    "result": (of_runs, RESULT.model_dump_json(indent=1)),
+    "images": (images_of, "path,label,split\na/1.jpg,ant,train\nb/2.jpg,NA,test\n"),
+    "parts": (parts_of, "path,part,x,y,visible\na/1.jpg,eye,0.5,12.0,True\na/1.jpg,wing,0,0,False\n"),
     "distances": (gathered, "stage,layer,filter,l2_sp,delta\nconv2_x,a,0,0.1,0.2\nconv2_x,a,1,0.1,\n"),
     "curve": (curves, "step\tloss\n1\t0.5\n2\t0.25\n"),
 }
@@ -580,6 +601,28 @@ def test_tables(sandbox, name):
         check(sandbox.input / "table", sandbox)
 
     sandbox.fuzz(CASES["tables"], mutated(valid.encode()), valid.encode(), read)
+
+
+def test_activation_maps(sandbox):
+    """Pixels and maps are NumPy's files, whose headers may say anything."""
+    noise = np.random.default_rng(0)
+    columns = {"filter": [7], "source_mean": 0.0, "tuned_mean": 0.1, "considered": 8, "filters": 80, "layer": "a"}
+    shown = ActivationMaps(
+        images=pd.DataFrame({"label": ["ant"], "path": ["ant/0.jpg"]}),
+        pixels=noise.integers(0, 256, (1, 4, 4, 3), dtype=np.uint8),
+        filters=pd.DataFrame(columns),
+        maps={method: noise.random((1, 2, 4, 4), np.float32) for method in METHODS},
+    )
+    write_maps(sandbox.input, shown)
+    files = {name: (sandbox.input / name).read_bytes() for name in ("delta.npy", "pixels.npy", "filters.csv")}
+
+    def read(changed: tuple[str, bytes]) -> None:
+        for name, content in (files | dict([changed])).items():
+            (sandbox.input / name).write_bytes(content)
+        assert set(read_maps(sandbox.input).maps) == set(METHODS)
+
+    changes = [st.tuples(st.just(name), mutated(content)) for name, content in files.items()]
+    sandbox.fuzz(CASES["maps"], st.one_of(changes), ("delta.npy", files["delta.npy"]), read)
 
 
 def test_annotated_images(sandbox):

@@ -16,17 +16,17 @@ import pytest
 import torch
 import torchvision
 import yaml
-from tests.helpers.loopback import Loopback
-from tests.helpers.published_archives import facts, write
 
-import stages
 from delta.data.packed.index import read_index
 from delta.io.errors import UserError
-from delta.methods.channel_weights import write_importance
+from delta.methods.channel_weights import write_filter_table
 from delta.networks.network import build_network
 from delta.sources.catalogue import NETWORKS
 from stages import download, fetch_weights, normalize_attention, select, split, train
 from stages.common.params import Params, load_params
+from stages.common.paths import CHECKSUMS, importance_file, packed_folder, raw_folder, run_folder, weights_file
+from tests.helpers.loopback import Loopback
+from tests.helpers.published_archives import facts, write
 
 PAPER = yaml.safe_load((Path(__file__).parents[2] / "profiles/paper.yaml").read_text(encoding="utf-8"))
 FORMATS = {name: dataset["format"] for name, dataset in PAPER["datasets"].items()}
@@ -101,7 +101,8 @@ def weights(params):
     fetched: dict[str, Path] = {}
 
     def weights_of(dataset: str, backbone: str) -> Path:
-        source, file = params.source_network(dataset, backbone).network, stages.weights_file(dataset, backbone)
+        chosen = params.datasets[dataset].networks.get(backbone, params.backbones[backbone])
+        source, file = chosen.network, weights_file(dataset, backbone)
         if file.exists():
             return file
         if source in fetched:
@@ -116,11 +117,11 @@ def weights(params):
 
 
 @pytest.mark.parametrize(("dataset", "backbone"), PAIRS)
-def test_a_data_set_comes_down_is_packed_and_trained_on(dataset, backbone, params, weights):
-    if not stages.raw_folder(dataset).exists():
+def test_a_data_set_is_downloaded_packed_and_trained_on(dataset, backbone, params, weights):
+    if not raw_folder(dataset).exists():
         download.main(params, dataset)
     split.main(params, dataset, backbone)
-    index = read_index(stages.packed_folder(dataset, backbone))
+    index = read_index(packed_folder(dataset, backbone))
     assert index["split"].value_counts().to_dict() == {"train": 12, "test": 6}
     assert index.groupby("split")["label"].nunique().to_dict() == {"train": 3, "test": 3}
 
@@ -130,14 +131,14 @@ def test_a_data_set_comes_down_is_packed_and_trained_on(dataset, backbone, param
         layer: sum(network.backbone.get_submodule(maker).out_channels for maker in makers)
         for layer, makers in network.spec.feature_layers.items()
     }
-    importance = stages.importance_file(dataset, backbone)
+    importance = importance_file(dataset, backbone)
     importance.parent.mkdir(parents=True, exist_ok=True)
-    write_importance(importance, {layer: noise.normal(size=count) for layer, count in channels.items()})
-    normalize_attention.main(params, dataset, backbone)
+    write_filter_table(importance, {layer: noise.normal(size=n) for layer, n in channels.items()}, "importance")
+    normalize_attention.main(params, dataset, backbone, "delta")
     select.main(params, dataset, backbone)
     train.main(params, dataset, backbone, "delta", 0, "default")
 
-    result = json.loads((stages.run_folder(dataset, backbone, "delta", 0) / "result.json").read_text())
+    result = json.loads((run_folder(dataset, backbone, "delta", 0) / "result.json").read_text())
     sources = {"resnet101": "ResNet-101, ImageNet", "inception_v3": "Inception-V3, ImageNet"}
     places = dataset == "mit_indoors_67" and backbone == "resnet101"
     assert result["source_network"] == ("ResNet-50, Places365" if places else sources[backbone])
@@ -147,7 +148,7 @@ def test_a_data_set_comes_down_is_packed_and_trained_on(dataset, backbone, param
 
 def test_files_without_a_published_checksum_are_recorded_in_the_lock_file(params, weights):
     weights("mit_indoors_67", "resnet101")
-    recorded = stages.CHECKSUMS.read_text(encoding="utf-8").split()
+    recorded = CHECKSUMS.read_text(encoding="utf-8").split()
     assert "resnet50_places365.pth.tar" in recorded
 
 
@@ -160,9 +161,9 @@ def test_an_archive_that_is_there_needs_no_network(params, workspace, published)
         {"folder": "data/elsewhere", "mirror": published.as_uri()},
     ):
         chosen = params.model_copy(update={"downloads": params.downloads.model_copy(update=downloads)})
-        shutil.rmtree(stages.raw_folder("cub_200_2011"), ignore_errors=True)
+        shutil.rmtree(raw_folder("cub_200_2011"), ignore_errors=True)
         download.main(chosen, "cub_200_2011")
-        assert (stages.raw_folder("cub_200_2011") / "CUB_200_2011/images.txt").is_file()
+        assert (raw_folder("cub_200_2011") / "CUB_200_2011/images.txt").is_file()
     assert len(workspace.asked("/CUB_200_2011.tgz")) == asked
 
 
@@ -172,10 +173,10 @@ def test_a_failed_download_leaves_nothing_and_the_next_run_recovers(params, publ
     folder.mkdir()
     (folder / "food-101.tar.gz").write_bytes(b"not the published bytes")
     chosen = params.model_copy(update={"downloads": params.downloads.model_copy(update={"folder": str(folder)})})
-    shutil.rmtree(stages.raw_folder("food_101"), ignore_errors=True)
+    shutil.rmtree(raw_folder("food_101"), ignore_errors=True)
     with pytest.raises(UserError, match="food-101.tar.gz"):
         download.main(chosen, "food_101")
-    assert not stages.raw_folder("food_101").exists()
+    assert not raw_folder("food_101").exists()
     (folder / "food-101.tar.gz").unlink()
     download.main(chosen, "food_101")
-    assert stages.raw_folder("food_101").is_dir()
+    assert raw_folder("food_101").is_dir()

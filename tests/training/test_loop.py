@@ -15,24 +15,35 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.conftest import SPEC, STATISTICS, TRAINING, VIEW
 from torch.nn.functional import cross_entropy
 
-from delta import training as training_loop
 from delta.data.packed.views import DefaultViewData, endless_batches, normalised, random_crops
 from delta.io.errors import UserError
-from delta.methods import KEYS, method_class
 from delta.methods.base import PenaltyInputs
+from delta.methods.registry import KEYS, method_class
 from delta.networks.hooks import capture_maps
 from delta.networks.network import build_network
+from delta.training import loop
 from delta.training.evaluation import top1
 from delta.training.loop import fine_tune
 from delta.training.run import write_run
+from tests.helpers.tiny import (
+    CPU,
+    CROP,
+    LEARNING_RATE,
+    RESIZE,
+    SPEC,
+    STATISTICS,
+    TRAINING,
+    hooks,
+    recipe,
+    same_state,
+    uneven_channel_weights,
+)
 
 ALPHA, BETA = 0.05, 0.2
 ROOT = Path(__file__).parents[2]
 GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
-CPU = torch.device("cpu")
 PENALISED = ["l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 
 
@@ -40,17 +51,12 @@ def method(key: str):
     return method_class(key)(alpha=ALPHA, beta=BETA) if key in PENALISED else method_class(key)(weight_decay=1e-4)
 
 
-def channel_weights() -> dict[str, torch.Tensor]:
-    """Uneven channel_weights, averaging 1 as C·W_j do."""
-    counts = zip(SPEC.feature_layers, (24, 40, 112, 320), strict=True)
-    return {layer: torch.linspace(0.5, 1.5, count) for layer, count in counts}
-
-
-def train(key: str, data: DefaultViewData, weights, seed: int = 0, training=TRAINING, view=VIEW, decay=None, **options):
-    network, source = (build_network(weights, 3, seed) for _ in range(2))
+def train(key: str, data: DefaultViewData, weights, options=None, **of_recipe):
+    """Fine-tune with a method, by default `method(key)`; the network, its source and its learning curve."""
+    network, source = (build_network(weights, 3, of_recipe.get("seed", 0)) for _ in range(2))
     chosen = method_class(key)(**options) if options else method(key)
-    steps = []
-    fine_tune(network, source, data, chosen, channel_weights(), training, view, seed, decay, steps.append)
+    channel_weights, steps = uneven_channel_weights() if chosen.uses_attention else {}, []
+    fine_tune(network, source, data, recipe(chosen, **of_recipe), channel_weights, steps.append)
     return network, source, pd.DataFrame(steps)
 
 
@@ -58,36 +64,32 @@ def state_of(network) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def same(one: dict, other: dict) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-
-
 def test_target_starts_bit_equal_to_the_source(weights):
     one, other = build_network(weights, 3, seed=1), build_network(weights, 3, seed=2)
-    assert same(one.backbone.state_dict(), other.backbone.state_dict())
+    assert same_state(one.backbone.state_dict(), other.backbone.state_dict())
     assert not torch.equal(one.head.weight, other.head.weight)
 
 
 @pytest.mark.parametrize("key", list(KEYS))
-def test_what_moves_and_what_does_not(key, data, weights):
+def test_training_changes_the_network_and_not_the_source(key, data, weights):
     network, source, curve = train(key, data, weights)
     start = build_network(weights, 3, 0)
-    assert same(source.state_dict(), start.state_dict())
-    assert same(network.backbone.state_dict(), start.backbone.state_dict()) == (key == "l2_fe")
+    assert same_state(source.state_dict(), start.state_dict())
+    assert same_state(network.backbone.state_dict(), start.backbone.state_dict()) == (key == "l2_fe")
     assert not torch.equal(network.head.weight, start.head.weight)
     assert list(curve["iteration"]) == [1, 2, 3]
     assert list(curve["learning_rate"]) == pytest.approx([0.01, 0.01, 0.001])
-    assert not any(module._forward_hooks for net in (network, source) for module in net.modules())
+    assert not hooks(network) and not hooks(source)
 
 
 @pytest.mark.parametrize("key", PENALISED)
 def test_first_loss_is_the_objective(key, data, weights):
     """mean CE + α·Ω_shared + β·½‖ω_P‖², put together by hand for the first mini-batch."""
     seed = 5
-    _, _, curve = train(key, data, weights, seed)
+    _, _, curve = train(key, data, weights, seed=seed)
     order, crops = torch.Generator().manual_seed(2 * seed), torch.Generator().manual_seed(2 * seed + 1)
     rows = next(endless_batches(len(data.targets("train")), TRAINING.batch_size, order))
-    images = normalised(data.training_crops(rows, VIEW.crop, crops, CPU), STATISTICS)
+    images = normalised(data.training_crops(rows, CROP, crops, CPU), STATISTICS)
     network, source = build_network(weights, 3, seed).train(), build_network(weights, 3, seed).eval()
     layers = SPEC.feature_layers
     with (
@@ -98,7 +100,12 @@ def test_first_loss_is_the_objective(key, data, weights):
         error = cross_entropy(network(images), data.targets("train")[rows])
         source(images)
     pair = PenaltyInputs(
-        network.shared_weights(), source.shared_weights(), maps, source_maps, channel_weights(), SPEC.feature_layers
+        network.shared_weights(),
+        source.shared_weights(),
+        maps,
+        source_maps,
+        uneven_channel_weights(),
+        SPEC.feature_layers,
     )
     private = sum(p.square().sum().item() for p in network.head.parameters()) / 2
     expected = error.item() + ALPHA * method(key).shared_penalty(pair).item() + BETA * private
@@ -107,12 +114,12 @@ def test_first_loss_is_the_objective(key, data, weights):
 
 
 def test_same_seed_same_bits_other_seed_other_bits(data, weights):
-    one, again, other = (state_of(train("delta", data, weights, seed)[0]) for seed in (3, 3, 4))
-    assert same(one, again)
-    assert not same(one, other)
+    one, again, other = (state_of(train("delta", data, weights, seed=seed)[0]) for seed in (3, 3, 4))
+    assert same_state(one, again)
+    assert not same_state(one, other)
 
 
-def test_nothing_global_is_drawn_from_or_left_behind(data, weights):
+def test_training_leaves_the_global_generator_alone(data, weights):
     before = torch.random.get_rng_state()
     train("delta", data, weights)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -125,28 +132,29 @@ def test_test_split_never_enters_training(key, data, weights):
     view[test] = 0
     index.loc[test, "target"] = 0
     trained, blind = (train(key, d, weights)[0] for d in (data, replace(data, index=index, test_view=view)))
-    assert same(state_of(trained), state_of(blind))
+    assert same_state(state_of(trained), state_of(blind))
 
 
 def test_weight_decay_of_l2_is_that_of_sgd(data, weights):
     """One step without momentum: ω ← ω − lr·(g + decay·ω), so two decays differ by lr·Δdecay·ω."""
     one_step = TRAINING.model_copy(update={"iterations": 1, "momentum": 0.0, "clip_norm": None})
-    plain, decayed = (train("l2", data, weights, training=one_step, weight_decay=decay)[0] for decay in (0.0, 0.5))
+    plain, decayed = (train("l2", data, weights, {"weight_decay": decay}, training=one_step)[0] for decay in (0.0, 0.5))
     start = build_network(weights, 3, 0)
     for name, parameter in start.named_parameters():
-        to_device = plain.get_parameter(name) - decayed.get_parameter(name)
-        assert torch.allclose(to_device, 0.01 * 0.5 * parameter, atol=1e-6), name
+        change = plain.get_parameter(name) - decayed.get_parameter(name)
+        assert torch.allclose(change, 0.01 * 0.5 * parameter, atol=1e-6), name
 
 
 def test_clipping_bounds_the_shared_weights_alone(data, weights):
     one_step = TRAINING.model_copy(update={"iterations": 1, "momentum": 0.0, "clip_norm": 0.5})
     start = build_network(weights, 3, 0)
-    clipped, _, _ = train("delta", data, weights, training=one_step, alpha=1.0)
-    free, _, _ = train("delta", data, weights, training=one_step.model_copy(update={"clip_norm": None}), alpha=1.0)
+    clipped, _, _ = train("delta", data, weights, {"alpha": 1.0}, training=one_step)
+    unclipped = one_step.model_copy(update={"clip_norm": None})
+    free, _, _ = train("delta", data, weights, {"alpha": 1.0}, training=unclipped)
 
     def step(network) -> float:
         moves = [p - start.backbone.get_parameter(name) for name, p in network.backbone.named_parameters()]
-        return torch.sqrt(sum(move.square().sum() for move in moves)).item() / VIEW.learning_rate
+        return torch.sqrt(sum(move.square().sum() for move in moves)).item() / LEARNING_RATE
 
     assert step(free) > 1
     assert step(clipped) == pytest.approx(0.5, rel=1e-2)
@@ -154,12 +162,11 @@ def test_clipping_bounds_the_shared_weights_alone(data, weights):
 
 
 def test_divergence_is_an_error_that_names_its_cause(data, weights):
-    wild = VIEW.model_copy(update={"learning_rate": 1e12})
     long = TRAINING.model_copy(update={"iterations": 30, "clip_norm": None})
     with pytest.raises(
         UserError, match=r"DELTA, seed 0: diverged at iteration \d+ .*\(learning rate 1e\+\d+, alpha 0.05\)"
     ):
-        train("delta", data, weights, training=long, view=wild)
+        train("delta", data, weights, training=long, learning_rate=1e12)
 
 
 def by_hand(step: int, epoch: int, decay: float | None) -> float:
@@ -171,8 +178,8 @@ def by_hand(step: int, epoch: int, decay: float | None) -> float:
 def test_schedules_equal_torch_s_at_every_step(decay, data, weights):
     """Twelve images in batches of five: an epoch has two iterations."""
     training = TRAINING.model_copy(update={"iterations": 7, "batch_size": 5})
-    _, _, curve = train("l2", data, weights, training=training, decay=decay)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=VIEW.learning_rate)
+    _, _, curve = train("l2", data, weights, training=training, decay_per_epoch=decay)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LEARNING_RATE)
     if decay is None:
         torchs, steps = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.1), range(1, 8)
     else:
@@ -188,18 +195,8 @@ def test_schedules_equal_torch_s_at_every_step(decay, data, weights):
 @pytest.mark.parametrize(("every_epoch", "points"), [(True, [2, 4, 5]), (False, [5])])
 def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, data, weights, tmp_path):
     training = TRAINING.model_copy(update={"iterations": 5})
-    write_run(
-        tmp_path,
-        data=data,
-        weights=weights,
-        channel_weights=None,
-        method=method("l2_sp"),
-        view=VIEW,
-        training=training,
-        seed=0,
-        device=torch.device("cpu"),
-        test_every_epoch=every_epoch,
-    )
+    chosen = recipe(method("l2_sp"), training=training, test_every_epoch=every_epoch)
+    write_run(tmp_path, chosen, data=data, weights=weights, channel_weights=None, resize=RESIZE, device=CPU)
     network, _, steps = train("l2_sp", data, weights, training=training)
     curves = tmp_path / "curves/plots/metrics"
     for name in ("loss", "cross_entropy", "learning_rate"):
@@ -210,6 +207,7 @@ def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, dat
     assert list(tests["step"]) == points
     result = json.loads((tmp_path / "result.json").read_text())
     assert result == {
+        "label": "L2-SP",
         "top1": pytest.approx(top1(network, data, "test")),
         "alpha": ALPHA,
         "beta": BETA,
@@ -217,7 +215,7 @@ def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, dat
         "source_network": "EfficientNet-Lite0, random",
         "device": "cpu",
         "classes": ["ant", "bee", "cow"],
-        "view": {"resize": VIEW.resize, "crop": VIEW.crop, "crops": 1},
+        "view": {"resize": RESIZE, "crop": CROP, "crops": 1},
     }
     assert tests["test_top1"].iloc[-1] == pytest.approx(result["top1"])
 
@@ -225,10 +223,8 @@ def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, dat
 def test_testing_between_epochs_changes_no_weight(data, weights):
     """L2-FE's frozen backbone must stay in eval mode after a test."""
     network, source = (build_network(weights, 3, 0) for _ in range(2))
-    fine_tune(
-        network, source, data, method("l2_fe"), {}, TRAINING, VIEW, 0, log=lambda step: top1(network, data, "test")
-    )
-    assert same(state_of(network), state_of(train("l2_fe", data, weights)[0]))
+    fine_tune(network, source, data, recipe(method("l2_fe")), {}, test=lambda: top1(network, data, "test"))
+    assert same_state(state_of(network), state_of(train("l2_fe", data, weights)[0]))
 
 
 def test_top1_counts_right_answers(data, weights):
@@ -265,10 +261,9 @@ def test_crops_are_windows_of_the_image_or_its_mirror():
 
 def test_weights_that_end_infinite_are_an_error(data, weights):
     """The last step's damage shows in no loss any more."""
-    wild = VIEW.model_copy(update={"learning_rate": 1e38})
     one_step = TRAINING.model_copy(update={"iterations": 1, "clip_norm": None})
     with pytest.raises(UserError, match="L2, seed 0: diverged at iteration 1 "):
-        train("l2", data, weights, training=one_step, view=wild, weight_decay=1e4)
+        train("l2", data, weights, {"weight_decay": 1e4}, training=one_step, learning_rate=1e38)
 
 
 FREED_AND_TAKEN_AGAIN = """
@@ -293,7 +288,7 @@ print(faults() / given_back)
 def test_freed_memory_is_kept():
     """Tensors of 64 MB, freed and taken again, are made of pages that are here already.
 
-    It takes a process of its own: in this one an allocation that failed may have to_device the thread to another part of
+    It takes a process of its own: in this one an allocation that failed may have moved the thread to another part of
     the heap, which has no room for them. A small allocation right behind a tensor moves the next one, so it settles.
     """
     command = [sys.executable, "-c", FREED_AND_TAKEN_AGAIN]
@@ -305,5 +300,5 @@ def test_kept_memory_changes_no_bit(data, weights, monkeypatch):
     kept = state_of(train("delta", data, weights)[0])
     for setting, default in ((-4, 65536), (-1, 128 * 1024)):  # M_MMAP_MAX and M_TRIM_THRESHOLD
         ctypes.CDLL(None).mallopt(setting, default)
-    monkeypatch.setattr(training_loop, "keep_freed_memory", lambda: None)
-    assert same(kept, state_of(train("delta", data, weights)[0]))
+    monkeypatch.setattr(loop, "keep_freed_memory", lambda: None)
+    assert same_state(kept, state_of(train("delta", data, weights)[0]))

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from delta.methods import KEYS, method_class
+from delta.methods.registry import KEYS, method_class
 from delta.networks.network import Network
 from delta.networks.spec import BackboneSpec
 from delta.training.loop import objective
@@ -123,11 +123,10 @@ def by_hand(key: str, head: nn.Linear, batch) -> tuple[float, dict[str, torch.Te
 
 @pytest.mark.parametrize("key", list(KEYS))
 def test_objective_and_gradient_equal_the_formula(key, head, batch):
-    """To 1e-9 relative in float64; uniform attention is the pipeline's business, so w/o ATT gets channel_weights of 1 here."""
+    """To 1e-9 relative in float64."""
     penalised = key in ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
     method = method_class(key)(**({"alpha": ALPHA, "beta": BETA} if penalised else {"weight_decay": 1e-4}))
-    uniform = {layer: torch.ones(count, dtype=torch.float64) for layer, count in LAYERS.items()}
-    loss, gradient = ours(head, batch, method, uniform if key == "delta_wo_att" else channel_weights())
+    loss, gradient = ours(head, batch, method, channel_weights() if method.uses_attention else {})
     expected_loss, expected = by_hand(key, head, batch)
     assert loss == pytest.approx(expected_loss, rel=1e-9)
     assert gradient.keys() == expected.keys()
