@@ -1,8 +1,8 @@
-# Two commands do it all: `make repro` sets up and reproduces the slice, `make test` sets up and tests.
-# `make check` is the quick part of the tests, for every commit. `make lock` writes requirements.txt from pyproject.toml.
-# `make bench` measures speed and memory, two hours on 2 cores, and writes benchmarks/*.md.
+# `make repro` creates the environment and reproduces the slice. `make test` creates the environment and runs all tests.
+# `make check` runs the quick tests, for every commit. `make lock` writes requirements.txt from pyproject.toml.
+# `make bench` measures speed and memory and writes benchmarks/*.md. It takes two hours on 2 cores.
 PYTHON ?= python3
-# Two files of tests at a time, a thread each, which takes half the time of two threads for one; the longest files first.
+# Two test files in parallel, one thread each: twice as fast as one file with two threads. Longest files first.
 PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # `make lock` keeps the versions it finds; FLAGS="--upgrade-package NAME" or FLAGS=--upgrade takes newer ones.
 FLAGS =
@@ -11,6 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: repro test check lint lock bench
 
 repro: .venv/installed
+	python -m stages.check_params
 	dvc repro
 
 test: check

@@ -8,7 +8,6 @@ not finite.
 
 from __future__ import annotations
 
-import json
 import sys
 from itertools import product
 from pathlib import Path
@@ -18,6 +17,7 @@ from delta.data.packed.views import DefaultViewData
 from delta.io.errors import Diverged
 from delta.networks.devices import pick_device
 from delta.training.config import Recipe
+from delta.training.result import RunResult
 from delta.training.run import write_run
 from stages.common.params import Params, load_params
 from stages.common.paths import PARAMS, channel_weights_file, packed_folder, weights_file
@@ -43,7 +43,7 @@ def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float
         except Diverged as error:
             print(error, file=sys.stderr)
             return "diverged"
-        return f"{json.loads((Path(out) / 'result.json').read_text(encoding='utf-8'))['top1']:.1f}"
+        return f"{RunResult.read(Path(out)).top1:.1f}"
 
 
 def main() -> None:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dvc.dvcfile import ProjectFile
 from dvc.env import DVC_ROOT, DVC_STAGE
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
+from dvc.parsing import ResolveError
+from dvc.parsing.context import ContextError
 from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import rwlock
@@ -31,6 +32,7 @@ from dvc.utils.serialize import dumps_yaml
 
 from delta.io.errors import UserError
 from delta.io.files import atomic_file
+from delta.io.yaml import load_yaml
 
 UNCHANGED, RESTORED, VERIFIED = "unchanged", "restored from the run cache", "verified"
 
@@ -78,8 +80,9 @@ class Project:
             targets: as for `dvc repro`; none for all of dvc.yaml.
         """
         with _dvc_errors():
-            stages = collect_stages(self._repo, targets or ["dvc.yaml"])
-            graph = get_active_graph(self._repo.index.graph)
+            with _template_errors():
+                stages = collect_stages(self._repo, targets or ["dvc.yaml"])
+                graph = get_active_graph(self._repo.index.graph)
             planned = plan_repro(graph, stages)
             self._stages = {stage.addressing: stage for stage in planned}
             return {name: [other.addressing for other in graph.successors(s)] for name, s in self._stages.items()}
@@ -87,8 +90,7 @@ class Project:
     @property
     def threads(self) -> int | None:
         """The parameter `threads` of params.yaml; None if it is null or invalid, which the stages report."""
-        values = yaml.safe_load((Path(self._repo.root_dir) / "params.yaml").read_text(encoding="utf-8"))
-        threads = values.get("threads")
+        threads = load_yaml(Path(self._repo.root_dir) / "params.yaml").get("threads")
         return threads if isinstance(threads, int) and threads > 0 else None
 
     def prepare(self, name: str) -> Command | str:
@@ -202,7 +204,7 @@ def open_project(folder: Path) -> Iterator[Project]:
             raise UserError(f"{folder} is not in a DVC project: run this command in a clone of the project") from None
         except LockError as error:
             holder = str(error).partition("blocked by:")[2].split("\n\n")[0]
-            which = f" ({' '.join(holder.split())})" if holder else ""
+            which = f" ({holder.strip()})" if holder else ""
             raise UserError(
                 f"another DVC command or cluster repro is running in {os.path.relpath(repo.root_dir)}{which}: "
                 "wait until it has finished"
@@ -216,4 +218,16 @@ def _dvc_errors() -> Iterator[None]:
     try:
         yield
     except DvcException as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(str(error)) from error
+
+
+@contextmanager
+def _template_errors() -> Iterator[None]:
+    """Turn what DVC raises where dvc.yaml does not fit params.yaml into a UserError."""
+    try:
+        yield
+    except (ResolveError, ContextError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"params.yaml or dvc.yaml cannot be resolved ({error}): run `python -m stages.check_params`, which names "
+            "the wrong parameter"
+        ) from error

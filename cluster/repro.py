@@ -87,7 +87,7 @@ def connect(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        cause = "" if isinstance(error, ConnectionError) else f" ({' '.join(str(error).split())})"
+        cause = "" if isinstance(error, ConnectionError) else f" ({error})"
         raise UserError(
             f"no Ray cluster at --address {address}{cause}: start one with `ray start --head`, or use --address local"
         ) from None

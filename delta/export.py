@@ -63,7 +63,8 @@ def export(classifier: Classifier, out: Path) -> list[Path]:
     """
     # The extra `export` of the package: prediction does without it.
     if missing := [name for name in ("onnxscript", "onnx_ir", "onnxruntime") if not find_spec(name)]:
-        raise UserError(f"{', '.join(missing)} not installed: pip install 'delta-transfer[export]'")
+        advice = "pip install -r requirements.txt, or in a clone pip install '.[export]'"
+        raise UserError(f"{', '.join(missing)} not installed: {advice}")
     network = classifier.network
     # A single entry, as safetensors writes several in random order.
     model, metadata = to_timm_model(network), {"model": json.dumps(model_metadata(classifier))}

@@ -1,7 +1,7 @@
 """Check params.yaml before anything is run.
 
-Every stage checks the whole file again; this one sees to it that a wrong list of data sets, backbones, methods or
-seeds, which shapes the DAG itself, is reported first and by name.
+Every stage checks the whole file again. This stage reports wrong lists of data sets, backbones, methods or seeds, which
+define the DAG itself, by name before anything else runs.
 """
 
 from delta.io.files import atomic_file
@@ -11,7 +11,7 @@ from stages.common.paths import CROSS_VALIDATION, DATA
 
 
 def main(params: Params) -> None:
-    # The second takes the place of the grid's result: with `grid.select: fixed`, `select` waits for no grid.
+    # With `grid.select: fixed`, `select` depends on the second file instead of on the grid.
     for marker in (DATA / "params_checked", CROSS_VALIDATION / "fixed"):
         with atomic_file(marker) as scratch:
             # Always the same bytes, so that no other stage is run again for a valid change.

@@ -1,4 +1,4 @@
-"""Bring one data set's images here, as published, and list them and the parts of their objects."""
+"""Download, copy or draw one data set's images, and list the images and their annotated parts."""
 
 from pathlib import Path
 

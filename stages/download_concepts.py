@@ -1,4 +1,4 @@
-"""Bring published annotations of concepts here, for network dissection."""
+"""Download published concept annotations for network dissection."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fetch the source network of one data set and backbone: its published weights, verified, as the backbone's own."""
+"""Download or copy, verify and convert the source weights of one data set and backbone."""
 
 from pathlib import Path
 

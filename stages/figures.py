@@ -1,4 +1,4 @@
-"""Draw the figures and keep their data."""
+"""Draw the figures and write their data."""
 
 from delta.report.figure_files import write_figures
 from delta.report.inputs import Inputs

@@ -1,4 +1,4 @@
-"""Take the activation maps of one seed's networks: the source's and the fine-tuned ones' (Figures 1, 6 and 7)."""
+"""Compute activation maps of the source network and of one seed's fine-tuned networks (Figures 1, 6 and 7)."""
 
 from delta.analysis.activation_maps import activation_maps
 from delta.analysis.map_files import METHODS, write_maps

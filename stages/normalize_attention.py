@@ -1,6 +1,6 @@
 """Turn filter importance into one method's channel weights; a method without attention gets an empty table.
 
-A file a method lets each training run depend on exactly the attention that it uses.
+There is one file per method, so that a training run depends only on the attention that it uses.
 """
 
 from delta.attention.normalization import channel_weights

@@ -1,4 +1,4 @@
-"""Decode one data set's images once more, aspect kept, and pack them whole for the improved view."""
+"""Decode one data set's images again, keeping their aspect ratio, and pack whole images for the improved view."""
 
 from delta.data.packed.index import read_index
 from delta.data.packing import write_packed_whole

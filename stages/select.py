@@ -1,8 +1,8 @@
-"""Choose each method's alpha and beta: its own section's, or for DELTA the best of the grid search."""
+"""Choose each method's alpha and beta: those of its section, or for DELTA the best pair of the grid search."""
 
 from delta.analysis.grid_result import best_pair, read_grid
 from delta.io.files import atomic_folder
-from delta.training.selection import write_selection
+from delta.methods.selection import write_selection
 from stages.common.command import run_stage
 from stages.common.params import Params
 from stages.common.paths import fold_file, selection_file, selection_folder

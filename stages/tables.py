@@ -1,4 +1,4 @@
-"""Gather every run's result into the metrics and the tables."""
+"""Collect the results of all runs in the metrics and the tables."""
 
 from delta.report.inputs import Inputs
 from delta.report.tables.registry import write_tables
@@ -11,8 +11,9 @@ def main(params: Params) -> None:
     inputs = Inputs(params, paths)
     write_tables(paths.REPORTS, inputs)
     if unused := inputs.unused_runs(paths.RUNS):
-        # DVC watches all of runs/, so these would change dvc.lock and nothing else.
-        print(f"note: left out, as params.yaml does not name them; delete them: {', '.join(map(str, unused))}")
+        # DVC hashes all of runs/, so these change dvc.lock although no result depends on them.
+        names = ", ".join(map(str, unused))
+        print(f"note: params.yaml does not name these runs, so they are not in the report and can be deleted: {names}")
 
 
 if __name__ == "__main__":

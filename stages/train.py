@@ -1,12 +1,12 @@
-"""Fine-tune with one method and one seed: as for Table 1, in the improved view (Table 2) or under ExponentialLR."""
+"""Fine-tune with one method and one seed: for Table 1, in the improved view (Table 2) or with ExponentialLR."""
 
 from delta.data.packed.views import DefaultViewData, ImprovedViewData, ViewData
 from delta.io.files import atomic_folder
+from delta.methods.selection import with_selection
 from delta.networks.devices import pick_device
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
 from delta.training.run import write_run
-from delta.training.selection import with_selection
 from stages.common.command import run_stage
 from stages.common.params import Params
 from stages.common.paths import (

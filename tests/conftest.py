@@ -1,4 +1,4 @@
-"""Fixtures of a tiny packed data set, random source weights, and finished runs; made once for all tests."""
+"""Session fixtures: a tiny packed data set, random source weights, and finished runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from delta.data.packing import write_packed_whole
 from delta.networks.network import save_weights
 from tests.helpers.tiny import CROP, RESIZE, SPEC, pack, trained
 
-# Files that take minutes come first, so that two workers with a file each end together (`--no-loadscope-reorder`).
+# Files that take minutes come first, so that two workers with one file each finish together (`--no-loadscope-reorder`).
 LONGEST = ("test_slice.py", "test_experiments.py", "test_dag.py", "test_repro.py", "test_importance.py")
 
 
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory) -> Path:
-    """Three class folders of seven small noise images each, of varying size."""
+    """Three class folders, each with seven small noise images of different sizes."""
     root, noise = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
     for number, label in enumerate(["ant", "bee", "cow"]):
         (root / label).mkdir()
@@ -37,7 +37,7 @@ def photographs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def packed(photographs, tmp_path_factory) -> Path:
-    """The photographs, four training and two test images a class, packed at 40 and 32 pixels."""
+    """The photographs packed at 40 and 32 pixels, with four training and two test images per class."""
     out = tmp_path_factory.mktemp("packed")
     pack(photographs, RESIZE, CROP, out)
     return out
@@ -50,7 +50,7 @@ def data(packed) -> DefaultViewData:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
-    """Source weights: random, with batch-norm statistics that differ from a fresh network's."""
+    """Random source weights, whose batch-norm statistics differ from those of a new network."""
     path = tmp_path_factory.mktemp("weights") / "source.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -64,7 +64,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole(photographs, data, tmp_path_factory) -> ImprovedViewData:
-    """The same photographs packed for the improved view."""
+    """The photographs packed for the improved view."""
     out = tmp_path_factory.mktemp("whole")
     write_packed_whole(photographs, data.index, RESIZE, out)
     return ImprovedViewData.open(out, CROP)

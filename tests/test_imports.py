@@ -1,4 +1,4 @@
-"""The rooms of the house: how many there are, and that imports go down."""
+"""The packages of the library form layers: each imports only lower layers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from tests.helpers.imports import ROOT, imports
 
-# From the ground up: a room may import those before it, and itself.
-ROOMS = (
+# From the lowest layer to the highest: a package may import itself and those before it.
+LAYERS = (
     "io",
     "networks",
     "sources",
@@ -26,36 +26,36 @@ ROOMS = (
 FILES = sorted((ROOT / "delta").rglob("*.py"))
 
 
-def room(file: Path) -> str:
+def layer(file: Path) -> str:
     return file.relative_to(ROOT / "delta").parts[0].removesuffix(".py")
 
 
 def test_the_library_has_at_most_twelve_entries():
     entries = {entry.stem for entry in (ROOT / "delta").iterdir() if not entry.name.startswith("__")}
-    assert entries == set(ROOMS)
-    assert len(ROOMS) <= 12
+    assert entries == set(LAYERS)
+    assert len(LAYERS) <= 12
 
 
 @pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(ROOT)) for file in FILES])
-def test_no_import_goes_up(file):
+def test_imports_are_from_the_same_or_a_lower_layer(file):
     if file == ROOT / "delta/__init__.py":
         assert not imports(file)
         return
-    allowed = ROOMS[: ROOMS.index(room(file)) + 1]
+    allowed = LAYERS[: LAYERS.index(layer(file)) + 1]
     for imported in imports(file):
         assert imported.is_relative_to(ROOT / "delta"), f"imports {imported.relative_to(ROOT)}"
-        assert room(imported) in allowed, f"imports {imported.relative_to(ROOT)}, which lies above it"
+        assert layer(imported) in allowed, f"imports {imported.relative_to(ROOT)}, which is a higher layer"
 
 
-def test_no_module_imports_itself_in_a_circle():
+def test_there_is_no_import_cycle():
     graph = {file: imports(file) for file in FILES}
     while leaves := [file for file, others in graph.items() if not others & graph.keys()]:
         for leaf in leaves:
             del graph[leaf]
-    assert not graph, f"a circle among {', '.join(str(file.relative_to(ROOT)) for file in graph)}"
+    assert not graph, f"an import cycle among {', '.join(str(file.relative_to(ROOT)) for file in graph)}"
 
 
-def test_the_cluster_needs_nothing_of_delta_but_its_ground():
+def test_cluster_imports_only_delta_io():
     for file in (ROOT / "cluster").glob("*.py"):
         for imported in imports(file):
             assert imported.is_relative_to(ROOT / "cluster") or imported.is_relative_to(ROOT / "delta/io")

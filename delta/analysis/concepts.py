@@ -167,7 +167,7 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: not readable as a table in Broden's format ({' '.join(str(error).split())}): "
+            f"{path}: not readable as a table in Broden's format ({error}): "
             "set dissection.concepts to a folder in Broden's format"
         ) from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus cells as row names

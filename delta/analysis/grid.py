@@ -23,8 +23,7 @@ from delta.networks.network import Network, build_network
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
 from delta.training.evaluation import top1
-from delta.training.loop import fine_tune
-from delta.training.run import as_tensors
+from delta.training.loop import as_tensors, fine_tune
 
 
 def stratified_folds(data: DefaultViewData, folds: int, seed: int) -> list[np.ndarray]:

@@ -33,7 +33,8 @@ def read_grid(files: Iterable[Path]) -> pd.DataFrame:
                 raise ValueError("a cell lacks its data set, backbone, alpha or beta")
             tables.append(table)
         except (OSError, ValueError, KeyError, OverflowError) as error:
-            raise UserError(f"{file}: not a result of the grid search ({error}): run `dvc repro`") from None
+            reason = (isinstance(error, OSError) and error.strerror) or error
+            raise UserError(f"{file}: not a result of the grid search ({reason}): run `dvc repro`") from None
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(dtypes))
 
 
@@ -76,5 +77,9 @@ def best_pair(rows: pd.DataFrame) -> tuple[float, float]:
     """
     best = best_cell(cells(rows))
     if best is None:
-        raise UserError("the grid search has no best cell, as every cell diverged: lower the learning rate")
+        dataset, backbone = rows[["dataset", "backbone"]].iloc[0]
+        raise UserError(
+            f"{dataset}, {backbone}: the grid search has no best cell, as every cell diverged: lower "
+            f"backbones.{backbone}.learning_rate"
+        )
     return float(best["alpha"]), float(best["beta"])

@@ -54,5 +54,6 @@ def _read(file: Path, dtypes: dict[str, type]) -> pd.DataFrame:
         if missing := [column for column in dtypes if column not in table]:
             raise ValueError(f"no column {', '.join(missing)}")
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: not readable ({error}): run `dvc repro download`") from None
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise UserError(f"{file}: not readable ({reason}): run `dvc repro download`") from None
     return table

@@ -155,7 +155,9 @@ def _decode_all(
         else:
             yield result
     if bad:
-        raise UserError(f"{len(bad)} unreadable image file(s) in {root}: {', '.join(bad)}: repair or remove them")
+        raise UserError(
+            f"{len(bad)} unreadable image file(s) in {root}: {', '.join(bad)}: run `dvc repro --force download`"
+        )
 
 
 def _array_file(path: Path, count: int, size: int) -> BinaryIO:

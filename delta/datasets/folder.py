@@ -97,7 +97,7 @@ def _from_csv(source: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(source, dtype=str, keep_default_na=False)
     except ValueError as error:
-        raise UserError(f"{source}: not readable as CSV: {' '.join(str(error).split())}") from None
+        raise UserError(f"{source}: not readable as CSV: {error}") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus cells as row names
         raise UserError(f"{source}: its rows have more cells than the first line, which must name the columns")
     if not {"path", "label"} <= set(table.columns):

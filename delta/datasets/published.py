@@ -75,7 +75,7 @@ def parsing(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise not_as_published(path, f"{type(error).__name__}, {' '.join(str(error).split())}") from None
+        raise not_as_published(path, f"{type(error).__name__}, {error}") from None
 
 
 def not_as_published(path: Path, why: str) -> UserError:

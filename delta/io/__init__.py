@@ -1,1 +1,4 @@
-"""Errors, files, downloads and signals. No result depends on them, so no DVC stage depends on this package."""
+"""Errors, files, locks, sections of params.yaml, YAML, signals, downloads and archives.
+
+Stages depend only on `archives` and `downloads`.
+"""

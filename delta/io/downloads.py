@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -15,11 +13,11 @@ from urllib.request import url2pathname
 import pooch
 import requests
 import urllib3
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from delta.io.errors import UserError
 from delta.io.files import atomic_file
+from delta.io.locks import locked
 from delta.io.remote_file import RemoteFile
 
 _CHUNK = 1 << 20  # bytes
@@ -63,7 +61,7 @@ class Downloads:
             return source
         else:
             try:
-                with _locked(path, f"waiting for another process that is downloading {file.name}"):
+                with locked(_lock(path), f"waiting for another process that is downloading {file.name}"):
                     # Pooch skips the download if another process has finished it in the meantime.
                     self._download(source, file, is_known=bool(file.checksum) or file.name in recorded)
             except OSError as error:
@@ -121,7 +119,7 @@ class Downloads:
             return None
         recorded = self._recorded()
         if file.name not in recorded:
-            with _locked(self.checksums):
+            with locked(_lock(self.checksums)):
                 recorded = {file.name: found} | self._recorded()
                 with atomic_file(self.checksums) as scratch:
                     scratch.write_text("".join(f"{recorded[name]}  {name}\n" for name in sorted(recorded)), "utf-8")
@@ -219,26 +217,9 @@ class _Transfer:
             )
 
 
-@contextmanager
-def _locked(path: Path, message: str | None = None) -> Iterator[None]:
-    """Hold an inter-process lock for a file during the block.
-
-    Args:
-        message: what to print if another process holds the lock and this one has to wait.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        if message:
-            tqdm.write(message)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)  # waiting processes notice and create a new one
-        lock.release()
+def _lock(file: Path) -> Path:
+    """The lock of a file, beside it."""
+    return file.with_name(f".{file.name}.lock")
 
 
 def digest(path: Path, algorithm: str) -> str:

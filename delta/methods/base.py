@@ -1,6 +1,6 @@
-"""What methods are made of: their parameters, what a penalty sees, and the distances that several of them use.
+"""Base classes of the methods, and what a penalty can read.
 
-The methods themselves, one a module, lie beside this one; each shows its own Ω_shared.
+Each method is a module in this folder that shows its own Ω_shared.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PenaltyInputs:
         weights, source_weights: ω_S and ω*_S, tensors by parameter name.
         maps, source_maps: raw outputs of the feature layers, [b, C, H, W] by layer; only for methods that compare maps.
         channel_weights: C·W_j, [C] by layer; only for methods that use attention.
-        filters: by layer the convolutions whose filters make its channels, see `delta.networks.spec.BackboneSpec`.
+        filters: the convolutions whose filters compute each layer's channels, see `delta.networks.spec.BackboneSpec`.
     """
 
     weights: Mapping[str, Tensor]
@@ -91,8 +91,8 @@ class FeatureMapMethod(Method):
             source_maps: FM(ω*, x), [b, C, H, W].
 
         Returns:
-            `sum`: ½ Σ_j terms_j / (H·W). `source`: that by the mean square of `source_maps`. `equation`: Σ_j terms_j
-            by C, which turns C·W_j into W_j, and by b, for the batch mean.
+            `sum`: ½ Σ_j terms_j / (H·W). `source`: that divided by the mean square of `source_maps`. `equation`:
+            Σ_j terms_j divided by C, which turns C·W_j into W_j, and by b, for the batch mean.
         """
         batch, filters, height, width = source_maps.shape
         if self.scale == "equation":

@@ -12,7 +12,7 @@ from delta.io.errors import UserError
 
 
 def write_channel_weights(path: Path, channel_weights: Mapping[str, np.ndarray]) -> None:
-    """Write channel weights as CSV: layer, filter, channel_weight, a row a filter.
+    """Write channel weights as CSV: layer, filter, channel_weight; one row per filter.
 
     Args:
         channel_weights: C·W_j, float64 [C] by feature layer; empty for a method without attention.
@@ -55,6 +55,8 @@ def read_filter_table(path: Path, column: str) -> dict[str, np.ndarray]:
             raise ValueError(f"a filter has no finite {column}")
         if not (table["filter"] == table.groupby("layer").cumcount()).all():
             raise ValueError("a layer's filters are not numbered from 0")
-    except (OSError, ValueError, KeyError, OverflowError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: not readable ({error.strerror}): run `dvc repro`") from None
+    except (ValueError, KeyError, OverflowError) as error:
         raise UserError(f"{path}: not readable ({error}): run `dvc repro`") from None
     return {layer: rows[column].to_numpy() for layer, rows in table.groupby("layer", sort=False)}

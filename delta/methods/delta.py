@@ -1,4 +1,4 @@
-"""DELTA: hold the feature maps close to the source's, filter by filter as attention says, Equation (8)."""
+"""DELTA: keep the feature maps close to the source's, each filter weighted by attention: Equation (8)."""
 
 from __future__ import annotations
 

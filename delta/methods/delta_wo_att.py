@@ -1,4 +1,4 @@
-"""DELTA(w/o ATT): hold the feature maps close to the source's, every filter alike (section 4.2)."""
+"""DELTA(w/o ATT): keep the feature maps close to the source's, every filter weighted alike (section 4.2)."""
 
 from __future__ import annotations
 

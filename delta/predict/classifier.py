@@ -60,7 +60,7 @@ class Classifier:
         """Load the classifier from a run's folder, see `delta.training.run.write_run`.
 
         Raises:
-            UserError: the folder is not a run's, or the run lacks its test view.
+            UserError: the folder is not a run's, or the run is damaged.
         """
         if not (run / FILE).is_file():
             raise UserError(f"{run}: not a run's folder, such as runs/<data set>/<backbone>/<method>/<seed>")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from delta.report import paper
 from delta.report.names import display
@@ -22,6 +21,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "
 
 
 def describe(
+    values: Mapping[str, Any],
     parameters: str,
     fixed: tuple[float, float] | None,
     commit: str,
@@ -32,13 +32,13 @@ def describe(
     """What was run.
 
     Args:
-        parameters: the text of a valid params.yaml.
+        values: what a valid params.yaml sets.
+        parameters: its text, which the page shows.
         fixed: see `Run`.
         commit: see `commit`.
         wall_times, options: see `read_wall_times`.
         table1: `reports/tables/table1.csv`, for the methods' printed names and the devices.
     """
-    values = yaml.safe_load(parameters)
     return Run(
         profile=values["profile"],
         datasets={key: _printed(key, dataset) for key, dataset in values["datasets"].items()},
@@ -64,15 +64,15 @@ def deviations(values: Mapping[str, Any]) -> list[str]:
     """How the parameters differ from the paper's protocol (section 4.2), a sentence each.
 
     Args:
-        values: the content of a valid params.yaml.
+        values: what a valid params.yaml sets.
     """
     training, grid, notes = values["training"], values["grid"], _data_set_deviations(values)
     if training["iterations"] != paper.ITERATIONS:
         notes.append(f"{training['iterations']} iterations of training instead of the paper's {paper.ITERATIONS:,}.")
     if training["batch_size"] != paper.BATCH_SIZE:
         notes.append(f"Batches of {training['batch_size']} images instead of {paper.BATCH_SIZE}.")
-    if crops := sorted({view["crop"] for view in values["backbones"].values()} - {*paper.CROPS.values()}):
-        theirs = ", ".join(f"{display(backbone)}: {crop}" for backbone, crop in paper.CROPS.items())
+    if crops := sorted({backbone["crop"] for backbone in values["backbones"].values()} - {*paper.CROPS.values()}):
+        theirs = ", ".join(f"{display(key)}: {crop}" for key, crop in paper.CROPS.items())
         notes.append(f"Crops of {', '.join(map(str, crops))} pixels instead of the paper's ({theirs}).")
     seeds = len(values["seeds"])
     if seeds != paper.SEEDS:
@@ -113,9 +113,17 @@ def _data_set_deviations(values: Mapping[str, Any]) -> list[str]:
                 checkpoint = f" with the checkpoint {Path(other['checkpoint']).name}" if other.get("checkpoint") else ""
                 network = f"{display(other['network'])}{checkpoint}"
                 notes.append(f"{display(key)} starts from {network} in place of {display(backbone)}.")
-            elif dataset["format"] == "mit_indoors" and not (own.get("checkpoint") or "places365" in own["network"]):
-                notes.append(f"{display(key)} starts from {display(backbone)} without the paper's Places365 weights.")
+            elif dataset["format"] == paper.SCENE_FORMAT and not (
+                own.get("checkpoint") or _knows_scenes(own["network"])
+            ):
+                theirs = f"the paper's {paper.SCENE_SOURCE_DATA} weights"
+                notes.append(f"{display(key)} starts from {display(backbone)} without {theirs}.")
     return notes
+
+
+def _knows_scenes(network: str) -> bool:
+    """Whether a source network, by its name, was trained on the paper's scenes."""
+    return paper.SCENE_SOURCE_DATA.lower() in network
 
 
 def _printed(key: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +140,7 @@ def _printed(key: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
                 printed[f"with {display(backbone)}:"] = facts
         elif name == "classes" and value:
             printed["classes"] = len(value)
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):
             printed[name] = " ".join(map(str, value))
         elif value is not None and (name, value) != ("network", key):
             printed[name] = display(value) if name == "network" else value

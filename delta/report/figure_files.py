@@ -13,20 +13,22 @@ from delta.report.inputs import Inputs
 from delta.report.map_figures import write_map_pictures
 from delta.report.plot_data import PAIR, plot_tables, read_distances, unit_pictures
 from delta.report.results import read_table
+from delta.report.tables.accuracy import COLUMNS
+from delta.report.tables.registry import read_table1
 
 
 def write_figures(reports: Path, inputs: Inputs) -> None:
-    """Write the figures' data, `plots/<name>.csv`, then the figures; Tables 1 and 2 must be there.
+    """Write the figures' data, `plots/<name>.csv`, then the figures; Table 1 must be there.
 
     Raises:
-        UserError: a run or an analysis's output is missing or unreadable.
+        UserError: Table 1, a run or an analysis's output is missing or unreadable.
     """
     tables = plot_tables(inputs)
     with atomic_folder(reports / "plots") as out:
         for name, table in tables.items():
             table.round(6).to_csv(out / f"{name}.csv", index=False)
 
-    table1, table2 = (read_table(reports / "tables" / f"table{number}.csv") for number in (1, 2))
+    table1, table2 = read_table1(reports), read_table(reports / "tables" / "table2.csv", COLUMNS["table2"])
     with atomic_folder(reports / "figures") as out:
         figures.save(figures.accuracy(table1, table2), out, "accuracy")
         for pair, rows in tables["learning_curves"].groupby(PAIR, sort=False):
@@ -46,4 +48,4 @@ def _copy_pictures(pictures: list[tuple[Path, str]], out: Path) -> None:
         try:
             shutil.copyfile(original, out / name)
         except OSError as error:
-            raise UserError(f"{original}: no picture ({error}): run `dvc repro`") from None
+            raise UserError(f"{original}: no picture ({error.strerror}): run `dvc repro`") from None

@@ -155,7 +155,7 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
     best = best_cell(table)
     winner = None if best is None else (alphas.index(best["alpha"]), betas.index(best["beta"]))
     at_fixed = np.argwhere(np.outer(np.isclose(alphas, fixed[0]), np.isclose(betas, fixed[1])))
-    held = tuple(at_fixed[0]) if len(at_fixed) else None
+    fixed_cell = tuple(at_fixed[0]) if len(at_fixed) else None
 
     width, height = max(2.9, 0.55 * len(betas) + 0.4), max(1.9, 0.36 * len(alphas))
     figure = Figure(figsize=(2 * width + 1.2, height + 1.9 + 0.08 * len(alphas)))
@@ -166,7 +166,7 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
     for axes in (left, right):
         axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
         axes.set_xlabel("β")
-    marks = grid_marks(left, right, means, winner, held, fixed)
+    marks = grid_marks(left, right, means, winner, fixed_cell, fixed)
     if means.isna().any(axis=None):
         marks.append(Patch(facecolor="white", edgecolor="#666666", hatch="////", label="failed: a fold diverged (×)"))
     for axes, handles in ((left, lines), (right, marks)):

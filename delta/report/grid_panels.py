@@ -64,15 +64,15 @@ def grid_marks(
     right: Axes,
     means: pd.DataFrame,
     winner: tuple[int, int] | None,
-    held: tuple[int, int] | None,
+    fixed_cell: tuple[int, int] | None,
     fixed: tuple[float, float],
 ) -> list[Line2D]:
     """Mark the best pair with a star and the fixed pair with a ring; in the heat map their cells are framed.
 
     Args:
         left, right: the panels that `grid_lines` and `grid_map` drew `means` into.
-        winner, held: row and column of the best and of the fixed pair; None if every cell failed, or the fixed pair
-            is not in the grid.
+        winner, fixed_cell: row and column of the best and of the fixed pair; None if every cell failed, or the fixed
+            pair is not in the grid.
         fixed: α and β of the fixed pair.
 
     Returns:
@@ -99,10 +99,10 @@ def grid_marks(
         star = mark(winner, -1, "*", 11, markeredgewidth=0.5)
         star.set_label("winner, " + text(means.index[winner[0]], means.columns[winner[1]], means.iloc[winner]))
         marks = [star]
-    if held is None:
+    if fixed_cell is None:
         marks.append(Line2D([], [], label=f"fixed α = {fixed[0]:g}, β = {fixed[1]:g}: not in the grid", **nothing))
     else:
-        ring = mark(held, 1, "o", 15, markerfacecolor="none")
-        ring.set_label("fixed pair, " + text(*fixed, means.iloc[held]))
+        ring = mark(fixed_cell, 1, "o", 15, markerfacecolor="none")
+        ring.set_label("fixed pair, " + text(*fixed, means.iloc[fixed_cell]))
         marks.append(ring)
     return marks

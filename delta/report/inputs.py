@@ -47,8 +47,8 @@ class Inputs:
         """The runs of one setting, `default`, `improved` or `exponential`, one per row; empty for none.
 
         Args:
-            section: of params.yaml, which lists their datasets, backbones and methods; left out, it is the one that
-                asks for the setting, and for `default` all of params.yaml.
+            section: the section of params.yaml that lists their datasets, backbones and methods; by default the one
+                that asks for the setting, or for `default` the lists of params.yaml itself.
 
         Raises:
             UserError: naming the first run that is missing or unreadable.

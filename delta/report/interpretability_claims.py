@@ -10,12 +10,7 @@ from delta.report import paper
 from delta.report.map_statistics import correlations_with_l2_sp, mean_areas
 from delta.report.names import network_label
 from delta.report.statistics import format_correlation, format_count
-from delta.report.tables.parts import DIGITS
 from delta.report.verdicts import Claim, Outcome, check_claim, is_empty, missing_methods
-
-RISING = ("objects", "scenes", "parts", "colors")
-LEAST_RISES = 3
-COMPARABLE = 0.2  # of L2-SP's textures: the paper's own numbers differ by up to 18 %
 
 
 def part_claim(table3: pd.DataFrame | None) -> Claim:
@@ -91,7 +86,7 @@ def _delta_and_next_best(means: pd.Series) -> str:
     """DELTA's mean part activation and the best of the others."""
     others = means.drop("delta")
     best = others.idxmax()
-    delta, next_best = f"{means['delta']:.{DIGITS}f}", f"{others[best]:.{DIGITS}f}"
+    delta, next_best = (f"{mean:.{paper.PART_DIGITS}f}" for mean in (means["delta"], others[best]))
     return f"DELTA {delta}, the best of the others {network_label(best)} {next_best}"
 
 
@@ -105,15 +100,15 @@ def _more_detectors(rows: pd.DataFrame) -> Outcome:
 def _more_of_most_kinds(rows: pd.DataFrame) -> Outcome:
     if missing := missing_methods(rows["method"].unique(), "delta", "l2_sp"):
         return missing
-    gains = (_means(rows, "delta") - _means(rows, "l2_sp"))[list(RISING)]
-    return bool((gains >= 0).all() and (gains > 0).sum() >= LEAST_RISES), _against(rows, RISING)
+    gains = (_means(rows, "delta") - _means(rows, "l2_sp"))[list(paper.RISING_DETECTORS)]
+    return bool((gains >= 0).all() and (gains > 0).sum() >= paper.LEAST_RISES), _against(rows, paper.RISING_DETECTORS)
 
 
 def _comparable_textures(rows: pd.DataFrame) -> Outcome:
     if missing := missing_methods(rows["method"].unique(), "delta", "l2_sp"):
         return missing
     delta, l2_sp = (_means(rows, method)["textures"] for method in ("delta", "l2_sp"))
-    return bool(abs(delta - l2_sp) <= COMPARABLE * l2_sp), _against(rows, ["textures"])
+    return bool(abs(delta - l2_sp) <= paper.COMPARABLE_TEXTURES * l2_sp), _against(rows, ["textures"])
 
 
 def _means(rows: pd.DataFrame, method: str, column: str = "mean") -> pd.Series:

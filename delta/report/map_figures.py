@@ -14,7 +14,7 @@ from delta.analysis.map_files import NETWORK, ActivationMaps, evenly_spaced
 from delta.report.figure_style import RC, pair_title, wrapped
 from delta.report.names import network_label
 
-EXAMPLES = 3  # images a filter in Figure 6
+EXAMPLES = 3  # images per filter in Figure 6
 IMAGE_OPACITY = 0.3  # of the grey image below its map
 COLOURS = matplotlib.colormaps["inferno"]
 

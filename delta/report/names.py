@@ -19,7 +19,7 @@ def display(key: str) -> str:
 
 
 def label(method: str) -> str:
-    """The printed name of a method. Where its runs have been read, use the `label` of their results."""
+    """The printed name of a method. The rows and columns of tables have the `label` that its runs were saved with."""
     return method_class(method).label
 
 

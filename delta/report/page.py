@@ -10,18 +10,26 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from delta.io.errors import UserError
 from delta.report import captions, paper
 from delta.report.claims import Claim, check_claims
 from delta.report.gallery import galleries
 from delta.report.inline_pictures import Picture, inline_picture
 from delta.report.names import display
-from delta.report.results import read_table
+from delta.report.results import KEYS, read_table
 from delta.report.sources import name_with_source, unusual_sources
 from delta.report.table import Block, Cell, Column, Row, Table
-from delta.report.tables.registry import page_sections, read_tables
+from delta.report.tables.registry import page_sections, read_table1, read_tables
 
-PLOTS = ("learning_curves", "grid", "filter_shares", "activation_maps", "map_filters", "gallery", "map_classes")
+# The figures' data that the page needs: the columns by file name.
+PLOTS = {
+    "learning_curves": [*KEYS, "schedule", "seed", "epoch", "top1"],
+    "grid": ["dataset", "backbone", "alpha", "beta", "fold", "top1"],
+    "filter_shares": ["dataset", "backbone", "stage", "filters", "share"],
+    "activation_maps": [*KEYS, "label", "path", "map", "area", "correlation"],
+    "map_filters": ["dataset", "backbone", "filter", "considered", "filters", "layer"],
+    "gallery": [*KEYS, "label", "category", "unit", "iou", "file"],
+    "map_classes": ["dataset", "backbone", "label", "path", "file"],
+}
 
 
 @dataclass(frozen=True)
@@ -56,22 +64,6 @@ class Run:
     notes: Sequence[str]
 
 
-def read_table1(reports: Path) -> pd.DataFrame:
-    """Table 1, which every report has.
-
-    Args:
-        reports: the folder of `tables`.
-
-    Raises:
-        UserError: it is missing, empty or no table.
-    """
-    file = reports / "tables" / "table1.csv"
-    table = read_table(file)
-    if table is None or table.empty:
-        raise UserError(f"{file}: no results there, and the report needs them: run `dvc repro`")
-    return table
-
-
 def write_page(out: Path, reports: Path, run: Run) -> None:
     """Write the report page.
 
@@ -84,7 +76,7 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         UserError: there is no Table 1, or a table cannot be read.
     """
     tables, table1 = read_tables(reports), read_table1(reports)
-    plots = {name: read_table(reports / "plots" / f"{name}.csv") for name in PLOTS}
+    plots = {name: read_table(reports / "plots" / f"{name}.csv", columns) for name, columns in PLOTS.items()}
     claims = check_claims(
         table1=table1,
         table2=tables.get("table2"),

@@ -9,11 +9,15 @@ from importlib import resources
 
 import pandas as pd
 
+# Section 4.1: what the source networks were trained on; for one data set, of scenes, it is something else.
+SOURCE_DATA = "ImageNet"
+SCENE_DATASET, SCENE_FORMAT, SCENE_SOURCE_DATA = "mit_indoors_67", "mit_indoors", "Places365"
+
 # Section 4.2: the training protocol.
 ITERATIONS = 9000
 BATCH_SIZE = 64
 SEEDS = 5
-CROPS = {"resnet101": 224, "inception_v3": 299}  # pixels a side
+CROPS = {"resnet101": 224, "inception_v3": 299}  # side in pixels
 ALPHA = BETA = 0.01  # DELTA's, in all experiments
 GRID = (0.0001, 0.001, 0.01, 0.1, 0.2)  # the values of α and of β in Figure 4
 FOLDS = 5
@@ -24,6 +28,12 @@ IMPROVED_VIEW_METHODS = ("l2", "l2_sp", "l2_sp_att", "delta")  # the columns of 
 # Section 4.4
 INTERPRETED_METHODS = ("l2_fe", "l2", "l2_sp", "delta_wo_att", "delta")  # the columns of Table 3, Figures 1, 6 and 7
 FARTHER_FILTERS = 90  # percent of the filters that DELTA moves farther than L2-SP does, "about" (Figure 5)
+FARTHER_FILTERS_RANGE = (80, 100)  # percent that agree with this
+PART_DIGITS = 3  # decimals in Table 3
+# Table 4: of these kinds DELTA has as many detectors as L2-SP on every data set, and of at least three kinds more.
+RISING_DETECTORS = ("objects", "scenes", "parts", "colors")
+LEAST_RISES = 3
+COMPARABLE_TEXTURES = 0.2  # of L2-SP's detectors of textures: the paper's own numbers differ by up to 18 %
 CONCEPTS = "broden1_224"  # the annotated images that networks are dissected on
 FILTER_FIGURES = {"stanford_dogs_120": "Figure 6", "cub_200_2011": "Figure 7"}  # maps of single filters, by data set
 
@@ -47,5 +57,5 @@ def numbers(table: int) -> pd.DataFrame:
 
 def source_network(dataset: str, backbone: str) -> str:
     """The source network behind the paper's numbers for a data set (section 4.1)."""
-    weights = "Places365" if dataset == "mit_indoors_67" else "ImageNet"
-    return f"{BACKBONE_NAMES.get(backbone, backbone)}, {weights}"
+    data = SCENE_SOURCE_DATA if dataset == SCENE_DATASET else SOURCE_DATA
+    return f"{BACKBONE_NAMES.get(backbone, backbone)}, {data}"

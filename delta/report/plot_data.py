@@ -11,7 +11,7 @@ from delta.analysis.grid_result import read_grid
 from delta.io.errors import UserError
 from delta.report.inputs import Inputs
 from delta.report.map_figures import class_picture
-from delta.report.results import KEYS
+from delta.report.results import KEYS, reason
 from delta.report.tables.parts import read_parts
 from delta.training.result import RunResult
 
@@ -20,7 +20,10 @@ PAIR = ["dataset", "backbone"]
 
 
 def plot_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
-    """Every figure's data by file name; those of experiments beside Table 1 are left out if there is nothing in them.
+    """Every figure's data by file name.
+
+    Part activation, gallery and maps are left out when empty. The others are written even when empty, because dvc.yaml
+    names them.
 
     Raises:
         UserError: a run or an analysis's output is missing or unreadable.
@@ -47,7 +50,7 @@ def curve(run: Path, metric: str) -> pd.DataFrame:
     try:
         points = pd.read_csv(file, sep="\t", dtype={"step": float, metric: float})[["step", metric]]
     except (OSError, ValueError, KeyError, OverflowError) as error:
-        raise UserError(f"{file}: no learning curve ({error}): run `dvc repro`") from None
+        raise UserError(f"{file}: no learning curve ({reason(error)}): run `dvc repro`") from None
     epoch = points["step"] / RunResult.read(run).iterations_per_epoch
     return pd.DataFrame({"epoch": epoch, metric: points[metric]})
 

@@ -35,18 +35,26 @@ def read_results(runs: Iterable[tuple[str, str, str, int, Path]]) -> pd.DataFram
     return pd.DataFrame(rows, columns=RUN_COLUMNS)
 
 
-def read_table(file: Path) -> pd.DataFrame | None:
+def read_table(file: Path, columns: Sequence[str] = ()) -> pd.DataFrame | None:
     """A table of the report, None if there is no such file; names stay text, even "7" and "null".
 
+    Args:
+        file: a CSV file in `tables` or `plots`.
+        columns: what the table must have.
+
     Raises:
-        UserError: the file is no table.
+        UserError: the file is no table, or lacks a column.
     """
     try:
-        return _read_csv(file)
+        table = _read_csv(file)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: not a table ({error}): run `dvc repro`") from None
+        raise UserError(f"{file}: not a table ({reason(error)}): run `dvc repro`") from None
+    if missing := [column for column in columns if column not in table]:
+        stage = "figures" if file.parent.name == "plots" else "tables"
+        raise UserError(f"{file}: no column {', '.join(missing)}, an older version wrote it: run `dvc repro {stage}`")
+    return table
 
 
 def gather(files: Iterable[tuple[Any, ...]], keys: Sequence[str], columns: Sequence[str], what: str) -> pd.DataFrame:
@@ -65,9 +73,14 @@ def gather(files: Iterable[tuple[Any, ...]], keys: Sequence[str], columns: Seque
         try:
             rows = _read_csv(file)[list(columns)]
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{file}: no {what} ({error}): run `dvc repro`") from None
+            raise UserError(f"{file}: no {what} ({reason(error)}): run `dvc repro`") from None
         tables.append(rows.assign(**dict(zip(keys, values, strict=True)))[[*keys, *columns]])
     return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a file, without its name, which an OSError repeats."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _read_csv(file: Path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Source networks that a reader must be told, as the backbone's name does not say them."""
+"""Source networks that the report names because the backbone's name does not tell them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def source_note(table: pd.DataFrame) -> str:
     pairs = table.loc[table["paper_mean"].notna(), ["dataset", "backbone"]].itertuples(index=False, name=None)
     if set(found).intersection(pairs):
         text += (
-            " The paper's value beside it is for the block's own network: with ImageNet weights, or for MIT Indoors 67 "
-            "with Places365 weights, which are not published for that network."
+            f" The paper's value beside it is for the block's own network: with {paper.SOURCE_DATA} weights, or for "
+            f"{display(paper.SCENE_DATASET)} with {paper.SCENE_SOURCE_DATA} weights, which are not published for that "
+            "network."
         )
     return text

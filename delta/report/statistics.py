@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from scipy.stats import t
 
-REFERENCE = "l2_sp"
+from delta.analysis.map_files import REFERENCE
+
 LEAST_SEEDS = 3
 
 

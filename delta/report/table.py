@@ -56,7 +56,7 @@ class Row:
     """A row of a table.
 
     Attributes:
-        cells: one a column.
+        cells: one per column.
         starts_group: HTML draws a line above it.
         paper_source: LaTeX names this source network beside the paper's values.
     """

@@ -16,6 +16,7 @@ from delta.io.section import Section, distinct
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _HALF = (0.5, 0.5, 0.5)
+_Positive = Annotated[float, Field(gt=0)]
 _TORCHVISION = "https://download.pytorch.org/models"
 
 
@@ -113,7 +114,7 @@ class SourceNetwork(Section):
     checkpoint: str | None = None
     feature_layers: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] | None = None
     mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    std: tuple[_Positive, _Positive, _Positive] | None = None
 
     @field_validator("network")
     @classmethod

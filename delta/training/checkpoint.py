@@ -1,4 +1,4 @@
-"""The state of a long computation in a file, from which it goes on after it was killed."""
+"""Saving a long computation, so that it can resume after it was killed."""
 
 from __future__ import annotations
 

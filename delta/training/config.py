@@ -1,4 +1,4 @@
-"""What decides a training run beside its networks and images."""
+"""Settings of a training run, apart from its networks and images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Recipe:
 
     Attributes:
         learning_rate: the initial one.
-        crop: pixels a side of the training crops.
+        crop: side of the training crops in pixels.
         seed: decides the order of the images, their crops and what a network itself draws (dropout); the
             initialisation of the head is `build_network`'s.
         decay_per_epoch: the factor of ExponentialLR; None for StepLR (Figure 3).

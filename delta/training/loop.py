@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -42,10 +43,10 @@ def fine_tune(
         network: starts at the source weights, on the device to train on.
         source: the source network, on the same device; it is not changed.
         channel_weights: C·W_j by feature layer, float32 [C] each; empty for a method without attention.
-        log: called with every step, an epoch's together at its end; first with those of the checkpoint.
+        log: called for every step, at the end of its epoch; on resuming, first for the steps in the checkpoint.
         test: gives `Step.test_top1`, at the end and, if the recipe says so, after every epoch.
-        checkpoint: where the run is saved when that is due and when Ctrl-C or SIGTERM (as SystemExit) ends it. If it
-            already holds this run, the run goes on from there, to the same bits. It stays when the run has ended.
+        checkpoint: saves the run at intervals and on Ctrl-C or SIGTERM (as SystemExit). If it holds this run already,
+            the run resumes from it, to the same bits. It is not removed at the end.
 
     Raises:
         Diverged: the loss, or a weight at the end or when it is saved, is not finite.
@@ -134,3 +135,8 @@ def objective(
 def iterations_per_epoch(images: int, batch_size: int) -> int:
     """Iterations that pass over the training images once, see `delta.data.packed.views.endless_batches`."""
     return max(1, images // batch_size)
+
+
+def as_tensors(channel_weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Channel weights C·W_j by feature layer as `fine_tune` takes them, float32 [C] each."""
+    return {layer: torch.tensor(values, dtype=torch.float32) for layer, values in channel_weights.items()}

@@ -1,11 +1,11 @@
-"""What a run's folder says of itself: the one schema of `result.json`, for those who write it and those who read it."""
+"""The schema of `result.json`, for writing and reading."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError
 
 from delta.io.errors import UserError
 
@@ -17,7 +17,7 @@ class TestView(BaseModel):
 
     Attributes:
         resize: pixels of the shorter edge in the improved view; not used in the default view.
-        crop: pixels a side of what the network sees.
+        crop: side in pixels of the images that the network sees.
         crops: of an image; 1 in the default view, the whole image resized to the crop, and 10 in the improved view.
     """
 
@@ -74,9 +74,11 @@ class RunResult(BaseModel):
             raise UserError(f"{run / FILE}: no result of a run ({error}): run `dvc repro`") from None
         try:
             return cls.model_validate_json(text)
-        except ValueError as error:  # pydantic's ValidationError is one
-            problem = error.errors()[0] if hasattr(error, "errors") else {"loc": (), "msg": str(error)}
+        except ValidationError as error:
+            problem = error.errors()[0]
             where = ".".join(map(str, problem["loc"]))
+            if problem["type"] == "missing":
+                raise UserError(f"{run / FILE}: has no `{where}`, an older version wrote it: run `dvc repro`") from None
             raise UserError(
                 f"{run / FILE}: no result of a run ({where}{': ' if where else ''}{problem['msg']}): run `dvc repro`"
             ) from None

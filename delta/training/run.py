@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from dvclive import Live
-from torch import Tensor
 
 from delta.data.packed.views import ViewData
 from delta.methods.channel_weights import read_channel_weights
@@ -17,7 +14,7 @@ from delta.networks.network import build_network, save_network
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
 from delta.training.evaluation import top1
-from delta.training.loop import fine_tune, iterations_per_epoch
+from delta.training.loop import as_tensors, fine_tune, iterations_per_epoch
 from delta.training.result import RunResult, TestView
 from delta.training.state import Step
 
@@ -40,9 +37,10 @@ def write_run(
 
     Args:
         weights: the backbone's source weights.
-        channel_weights: the method's file of channel weights C·W_j; None for a method without attention.
+        channel_weights: the method's file of channel weights C·W_j, empty for a method without attention; None for
+            L2-FE, which has no file.
         resize: pixels of an image's shorter edge before it is cropped, in the improved view.
-        checkpoint: see `delta.training.loop.fine_tune`; to be removed when `out` is where it belongs.
+        checkpoint: see `delta.training.loop.fine_tune`; remove it after `out` has been renamed into place.
 
     Raises:
         UserError: an input cannot be read, or the run diverged.
@@ -74,8 +72,3 @@ def write_run(
         )
     save_network(network, out)
     result.write(out)
-
-
-def as_tensors(channel_weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Channel weights C·W_j by feature layer as `fine_tune` takes them, float32 [C] each."""
-    return {layer: torch.tensor(values, dtype=torch.float32) for layer, values in channel_weights.items()}

@@ -1,4 +1,4 @@
-"""What a fine-tuning run has come to: everything that a checkpoint of it holds."""
+"""The state of a fine-tuning run: what a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class TrainingState:
         self._pending.append(_PendingStep(iteration, ends_epoch, losses, learning_rate))
 
     def end_epoch(self, test: Callable[[], float] | None, log: Callable[[Step], None]) -> None:
-        """Where an epoch or the run has just ended: read the epoch's losses, test, and log its steps.
+        """If an epoch or the run has just ended: read the epoch's losses, test, and log its steps.
 
         Raises:
             Diverged: a loss, or at the end of the run a weight, is not finite.
@@ -170,7 +170,7 @@ def resumable(
         log: called with the steps that the checkpoint holds.
 
     Yields:
-        A function that saves the run where that is due.
+        A function that saves the run if a checkpoint is due.
     """
     if checkpoint is None:
         yield lambda: None

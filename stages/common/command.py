@@ -10,18 +10,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from select import select
 from threading import Thread
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 
-from delta.io.errors import exit_on_user_error
+from delta.io.errors import UserError, exit_on_user_error
 from delta.io.files import atomic_file
+from delta.io.locks import locked
 from stages.common.params import Params, load_params
 from stages.common.paths import CHECKPOINTS, PARAMS, SETTINGS, WALL_TIMES
 
@@ -48,11 +47,13 @@ def run_stage(main: Callable[..., None]) -> None:
             torch.set_num_threads(params.threads)
         parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
         for name in list(inspect.signature(main).parameters)[1:]:
-            choices = option_values(params)[name]
+            if not (choices := option_values(params)[name]):
+                raise UserError(f"--{name}: params.yaml lists none")
             parser.add_argument(f"--{name}", required=True, type=type(choices[0]), choices=choices)
         options = vars(parser.parse_args())
         name = "-".join([Path(sys.argv[0]).stem, *map(str, options.values())])
-        with _one_process(name):
+        waiting = f"{name}: another process runs this stage: waiting for it to end"
+        with locked(CHECKPOINTS / "locks" / name, waiting):
             main(params, **options)
         _keep_wall_time(name, options)
 
@@ -89,7 +90,7 @@ def _watch_signals() -> None:
 def _exit_on_signal(incoming: int) -> None:
     dvc = _caller()
     while not select([incoming], [], [], 1)[0]:
-        # If DVC alone is killed, its stage must not work on beside the next `dvc repro`.
+        # If DVC alone is killed, its stage must not keep running during the next `dvc repro`.
         if DVC_STAGE in os.environ and _caller() != dvc:
             os.kill(os.getpid(), signal.SIGTERM)
     (number,) = os.read(incoming, 1)
@@ -106,25 +107,8 @@ def _caller() -> int | None:
         return None
 
 
-@contextmanager
-def _one_process(name: str) -> Iterator[None]:
-    """Wait until no other process runs this stage, as one may that is about to end; none can while the block lasts."""
-    file = CHECKPOINTS / "locks" / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        print(f"{name}: another process runs this stage: waiting for it to end", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _keep_wall_time(name: str, options: dict[str, Any]) -> None:
-    """Write down how long this stage took, for the report's page: no output of DVC's, as no two runs take the same."""
+    """Write down how long this stage took, for the report's page. Not a DVC output, because it differs in every run."""
     entry = {"stage": name.partition("-")[0], **options, "seconds": round(time.monotonic() - _STARTED, 1)}
     with atomic_file(WALL_TIMES / f"{name}.json") as scratch:
         scratch.write_text(json.dumps(entry) + "\n", encoding="utf-8")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
-from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.nodes import ScalarNode
 
@@ -17,6 +17,7 @@ from delta.analysis.grid_config import Grid
 from delta.datasets import has_parts
 from delta.io.errors import UserError
 from delta.io.section import Names, distinct
+from delta.io.yaml import load_yaml
 from delta.methods.base import Method
 from delta.methods.registry import KEYS, method_class
 from delta.training.config import Training
@@ -33,7 +34,9 @@ from stages.common.sections import (
 )
 
 
-class _Base(Experiments):
+class Params(Experiments):
+    """params.yaml. The methods' sections, each under its key, are fields of a subclass, see `params_model`."""
+
     profile: str
     downloads: Downloads
     datasets: dict[Name, Dataset] = Field(min_length=1)
@@ -44,7 +47,7 @@ class _Base(Experiments):
     attention: Attention
     grid: Grid
     checkpoints: Checkpoints
-    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None
 
     @field_validator("methods")
@@ -58,21 +61,37 @@ class _Base(Experiments):
         return methods
 
     @model_validator(mode="after")
-    def _methods_have_sections(self) -> _Base:
+    def _methods_have_sections(self) -> Params:
         for name in ["l2_fe", *self.methods, *(["delta"] if self.grid.datasets else [])]:
-            if getattr(self, name) is None:
+            if getattr(self, name, None) is None:
                 raise ValueError(f"{name}: missing: a method that is used needs a section of its own")
         return self
 
     @model_validator(mode="after")
-    def _seeds_are_trained(self) -> _Base:
+    def _grid_s_method_is_complete(self) -> Params:
+        # DVC watches these parameters by name, and stops at one that params.yaml lacks.
+        if self.grid.datasets:
+            given = self.method("delta").model_fields_set
+            if missing := [name for name in ("weight_decay", "scale", "rectify") if name not in given]:
+                raise ValueError(f"delta: {', '.join(missing)}: missing: the grid search needs them in params.yaml")
+        return self
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise ValueError(f"{device!r} is none of auto, cpu, cuda and cuda:<number>")
+        return device
+
+    @model_validator(mode="after")
+    def _seeds_are_trained(self) -> Params:
         for name in ("attention", "activation_maps"):
             if (seed := getattr(self, name).seed) not in self.seeds:
                 raise ValueError(f"{name}.seed ({seed}) is none of seeds ({self.seeds})")
         return self
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> _Base:
+    def _names_are_known(self) -> Params:
         sections: dict[str, Experiment | Grid] = {**self.experiments, "grid": self.grid}
         for name, section in sections.items():
             for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
@@ -87,7 +106,7 @@ class _Base(Experiments):
         return self
 
     @model_validator(mode="after")
-    def _experiments_have_their_methods(self) -> _Base:
+    def _experiments_have_their_methods(self) -> Params:
         for name, section in self.experiments.items():
             if missing := [m for m in section.needs if section.datasets and m not in ("l2_fe", *self.methods)]:
                 raise ValueError(
@@ -99,7 +118,7 @@ class _Base(Experiments):
         return self
 
     @model_validator(mode="after")
-    def _parts_are_annotated(self) -> _Base:
+    def _parts_are_annotated(self) -> Params:
         for name in self.part_activation.datasets:
             if not has_parts(format := self.datasets[name].format):
                 raise ValueError(
@@ -108,7 +127,7 @@ class _Base(Experiments):
         return self
 
     @model_validator(mode="after")
-    def _folds_fit_the_classes(self) -> _Base:
+    def _folds_fit_the_classes(self) -> Params:
         for name in self.grid.datasets:
             images = self.datasets[name].train_per_class
             if isinstance(images, int) and images < len(self.grid.folds):
@@ -119,7 +138,7 @@ class _Base(Experiments):
         return self
 
     @model_validator(mode="after")
-    def _grid_covers_what_it_selects_for(self) -> _Base:
+    def _grid_covers_what_it_selects_for(self) -> Params:
         for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
             missing = [name for name in known if name not in getattr(self.grid, what)]
             if self.grid.select == "best" and missing:
@@ -131,9 +150,17 @@ class _Base(Experiments):
         return getattr(self, name)
 
 
-_METHOD_SECTIONS: dict[str, Any] = {name: (method_class(name) | None, None) for name in KEYS}
-Params = create_model("Params", __base__=_Base, **_METHOD_SECTIONS)
-Params.__doc__ = """All of params.yaml: the sections above and one for each method that is used, under its key."""
+def params_model(methods: Iterable[str]) -> type[Params]:
+    """Params with a section for each of these methods; the other methods' modules are not imported.
+
+    Raises:
+        UserError: a method's module is broken, or has the name of another section.
+    """
+    if taken := [key for key in KEYS if key in Params.model_fields]:
+        raise UserError(f"delta/methods/{taken[0]}.py: params.yaml has another section of that name: rename the file")
+    chosen = set(methods)
+    sections: dict[str, Any] = {key: (method_class(key) | None if key in chosen else None, None) for key in KEYS}
+    return create_model("Params", __base__=Params, **sections)
 
 
 _LONGEST = 3000  # characters of a value: Python prints no numbers of more than 4,300 digits
@@ -155,14 +182,10 @@ def load_params(path: Path) -> Params:
     Raises:
         UserError: naming the file and every wrong parameter.
     """
-    yaml = YAML(typ="safe", pure=True)  # as DVC reads it: a key that is given twice is an error
-    yaml.Constructor = _Constructor
+    values = load_yaml(path, _Constructor)
+    model = params_model(key for key in KEYS if isinstance(values, Mapping) and key in values)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"))
-    except Exception as error:  # nearly every kind of error for a value that is not what its tag says
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
-    try:
-        return Params.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{path}: {'; '.join(_sentence(problem) for problem in error.errors())}") from None
 
@@ -170,12 +193,20 @@ def load_params(path: Path) -> Params:
 _SHOWN = (str, int, float, date, NoneType)  # what fits into a line: an alias can make the others enormous
 
 
+_PLAIN = {
+    "missing": "missing",
+    "extra_forbidden": "unknown parameter",
+    "too_short": "empty: list at least one",
+    "model_type": "must be a section of `name: value`",
+    "model_attributes_type": "must be a section of `name: value`",
+    "string_pattern_mismatch": "use a-z, 0-9 and _ alone",
+}
+
+
 def _sentence(problem: Mapping[str, Any]) -> str:
-    where = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown parameter"
-    if problem["type"] == "missing":
-        return f"{where}: missing"
+    where = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     given = f" (got {problem['input']!r:.99})" if isinstance(problem["input"], _SHOWN) else ""
-    message = f"{problem['msg'].removeprefix('Value error, ')}{given}"
-    return f"{where}: {message}" if where else message
+    message = _PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    if problem["type"] in ("missing", "extra_forbidden"):
+        given = ""
+    return f"{where}: {message}{given}" if where else f"{message}{given}"

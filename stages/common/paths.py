@@ -18,7 +18,7 @@ SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential
 
 
 def checkpoint_file(output: Path) -> Path:
-    """The checkpoint of a stage that takes long, by what it makes."""
+    """The checkpoint of the stage that makes this output."""
     return CHECKPOINTS / output.with_suffix(".pt")
 
 

@@ -37,8 +37,8 @@ class Dataset(Section):
             published data set.
         source: what the images come from, watched by DVC: a folder of class folders or a CSV of path,label for
             `folder`; else the module that draws the data set or knows its publisher.
-        train_per_class: images a class for training; `rest` takes all that are not test images.
-        test_per_class: images a class for testing.
+        train_per_class: images per class for training; `rest` takes all that are not test images.
+        test_per_class: images per class for testing.
         seed: decides which images; the split is the same for every backbone, method and training seed. These three
             are left out where the publisher has split the data set.
         classes: only these classes, by label; all of them where it is left out.
@@ -78,8 +78,8 @@ class Dataset(Section):
 
 
 class BackboneConfig(SourceNetwork):
-    """A backbone: its source network, how that sees images (pixels a side after resizing and after cropping; of the
-    shorter edge in the improved view), and the initial learning rate."""
+    """A backbone: its source network, how that sees images (side in pixels after resizing and after cropping; in the
+    improved view `resize` is the shorter edge), and the initial learning rate."""
 
     resize: int = Field(ge=32, le=8192)
     crop: int = Field(ge=32)
@@ -107,7 +107,7 @@ class Attention(Section):
 
 
 class Experiment(Section):
-    """What is made beside Table 1, on which data sets and backbones; no data sets for none of it.
+    """An experiment in addition to Table 1, and its data sets and backbones; an empty list turns it off.
 
     Attributes:
         shown_as: the table or figure of the paper, for messages.
@@ -124,7 +124,7 @@ class Experiment(Section):
         return []
 
 
-class OfMethods(Experiment):
+class MethodExperiment(Experiment):
     """An experiment on methods of one's choice."""
 
     methods: Names = Field(min_length=1)
@@ -134,13 +134,13 @@ class OfMethods(Experiment):
         return self.methods
 
 
-class ImprovedView(OfMethods):
+class ImprovedView(MethodExperiment):
     """Table 2: what is trained in the improved view as well."""
 
     shown_as = "Table 2"
 
 
-class LearningCurves(OfMethods):
+class LearningCurves(MethodExperiment):
     """Figure 3: what is trained under ExponentialLR as well.
 
     Attributes:
@@ -161,14 +161,14 @@ class FilterDistances(Experiment):
         return ["l2_sp", "delta"]
 
 
-class PartActivation(OfMethods):
+class PartActivation(MethodExperiment):
     """Table 3: where the activation at annotated parts is measured. `l2_fe`, whose features are the source network's,
     is the row SRC."""
 
     shown_as = "Table 3"
 
 
-class Dissection(OfMethods):
+class Dissection(MethodExperiment):
     """Table 4: network dissection.
 
     Attributes:
@@ -213,7 +213,7 @@ class Checkpoints(Section):
 
 
 class Experiments(Section):
-    """The sections of everything that is made beside Table 1, but for the grid search."""
+    """The sections of all experiments in addition to Table 1, except the grid search."""
 
     improved_view: ImprovedView
     learning_curves: LearningCurves

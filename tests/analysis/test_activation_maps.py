@@ -1,4 +1,4 @@
-"""The networks' maps side by side: the filters' and images' choice, the maps, what they measure and their pictures."""
+"""Activation maps: which filters and images are chosen, the maps, their statistics and their pictures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LAYER = "blocks.6.0.conv_pwl"
 
 @pytest.fixture(scope="module")
 def packed(photographs, tmp_path_factory):
-    """The photographs packed at 64 pixels, so that the last maps are 2 x 2."""
+    """The photographs packed at 64 pixels, which makes the last maps 2 x 2."""
     out = tmp_path_factory.mktemp("packed")
     pack(photographs, 64, 64, out)
     return out
@@ -40,7 +40,7 @@ def packed(photographs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(weights, tmp_path_factory):
-    """A run a method; the source's network, and four whose last convolution is moved."""
+    """One run per method: the source network, and four networks whose last convolution was changed."""
     folder, runs = tmp_path_factory.mktemp("runs"), {}
     for seed, method in enumerate(METHODS):
         network = build_network(weights, 3, seed)
@@ -60,7 +60,7 @@ def shown(runs, packed):
 
 
 def raw_maps(run, packed) -> torch.Tensor:
-    """The last convolution's maps of all test images, by a hook of the test's own."""
+    """The last convolution's maps of all test images, captured by a hook of this test."""
     network, kept, data = trained_network(run).eval(), [], DefaultViewData.open(packed)
     layer = network.backbone.get_submodule(LAYER)
     layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
@@ -102,13 +102,13 @@ def test_places_are_spread_evenly(count, most, places):
     assert evenly_spaced(count, most).tolist() == places
 
 
-def test_no_place_comes_twice():
+def test_places_are_distinct():
     counts = [(count, most) for count in range(1, 40) for most in range(1, 45)]
     assert all(len(set(evenly_spaced(count, most))) == min(count, most) for count, most in counts)
 
 
-def test_filters_are_those_the_source_leaves_and_the_others_use():
-    """Of forty filters four are candidates: 30, 31 and 33, which the source never activates, and 7."""
+def test_filters_are_inactive_in_the_source_and_active_in_the_others():
+    """Four of forty filters are candidates: 30, 31 and 33, which the source never activates, and 7."""
     source = torch.arange(40, dtype=torch.float64) + 1
     source[[30, 31, 33]], source[7] = 0, 0.5
     tuned = torch.full((40,), 100.0, dtype=torch.float64)
@@ -125,13 +125,13 @@ def test_there_are_at_least_as_many_candidates_as_filters_shown():
     assert select_filters(source, tuned, 2)[1] == 2
 
 
-def test_filters_of_equal_activation_come_in_their_order():
+def test_equally_active_filters_are_sorted_by_index():
     chosen, _ = select_filters(torch.zeros(64), torch.zeros(64), 3)
     assert chosen.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
-def test_means_are_over_all_test_images_and_maps_of_those_asked_for(runs, packed, batch_size):
+def test_means_cover_all_test_images_and_maps_only_the_requested_ones(runs, packed, batch_size):
     network = trained_network(runs["l2"])
     means, maps = mean_activations_and_maps(network, DefaultViewData.open(packed), np.array([5, 0, 3]), batch_size)
     expected = raw_maps(runs["l2"], packed)
@@ -140,7 +140,7 @@ def test_means_are_over_all_test_images_and_maps_of_those_asked_for(runs, packed
     assert hooks(network) == 0
 
 
-def test_the_images_are_the_first_of_classes_far_apart(shown, packed):
+def test_the_images_are_the_first_of_evenly_spread_classes(shown, packed):
     index = DefaultViewData.open(packed).index
     tests = index[index["split"] == "test"]
     expected = [(label, tests.loc[tests["label"] == label, "path"].min()) for label in ("ant", "cow")]
@@ -163,7 +163,7 @@ def test_the_filters_are_chosen_over_all_test_images(shown, runs, packed):
     assert shown.names == ["network", *map(str, best)]
 
 
-def test_the_maps_are_upsampled_and_brought_to_their_range(shown, runs, packed):
+def test_the_maps_are_upsampled_and_normalised(shown, runs, packed):
     index = DefaultViewData.open(packed).index
     tests = list(index.loc[index["split"] == "test", "path"])
     contrasts = 0
@@ -184,7 +184,7 @@ def test_the_maps_are_upsampled_and_brought_to_their_range(shown, runs, packed):
 
 
 def test_maps_of_one_pixel_have_no_contrast(runs, photographs, tmp_path):
-    """A crop of 32 pixels leaves maps of 1 x 1: upsample, they are the same everywhere."""
+    """A crop of 32 pixels gives maps of 1 x 1, which are constant after upsampling."""
     paths = [f"{label}/{number}.png" for label in ("ant", "bee") for number in range(3)]
     table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
     write_packed(photographs, assign_splits(table, 2, 1, seed=0), 32, 32, tmp_path)
@@ -192,12 +192,12 @@ def test_maps_of_one_pixel_have_no_contrast(runs, photographs, tmp_path):
     assert not any(maps.any() for maps in found.maps.values())
 
 
-def test_a_run_that_is_missing_is_named(runs, packed, tmp_path):
+def test_a_missing_run_is_reported(runs, packed, tmp_path):
     with pytest.raises(UserError, match="no trained network"):
         activation_maps(runs | {"delta": tmp_path}, packed, images=2, filters=3, device=CPU)
 
 
-def test_what_the_maps_measure(noise_maps):
+def test_area_and_correlation_of_the_maps(noise_maps):
     table = map_table(made_up(noise_maps))
     assert list(table.columns) == ["label", "path", "map", "method", "area", "correlation"]
     assert len(table) == 2 * 2 * 5
@@ -224,7 +224,7 @@ def test_correlation_by_hand():
     assert np.isnan(correlation(rising, np.zeros((4, 4), np.float32)))
 
 
-def test_maps_come_back_as_they_were_written(noise_maps, tmp_path):
+def test_maps_are_read_as_written(noise_maps, tmp_path):
     shown = made_up(noise_maps)
     write_maps(tmp_path, shown)
     names = ["images.csv", "filters.csv", "maps.csv", "pixels.npy", *(f"{method}.npy" for method in METHODS)]
@@ -243,7 +243,7 @@ def test_maps_come_back_as_they_were_written(noise_maps, tmp_path):
     ("name", "content"),
     [("delta.npy", None), ("delta.npy", b""), ("pixels.npy", b"\x93NUMPY"), ("images.csv", b""), ("filters.csv", None)],
 )
-def test_missing_or_damaged_map_files_are_named(name, content, noise_maps, tmp_path):
+def test_missing_or_damaged_map_files_are_reported(name, content, noise_maps, tmp_path):
     write_maps(tmp_path, made_up(noise_maps))
     if content is None:
         (tmp_path / name).unlink()
@@ -253,7 +253,7 @@ def test_missing_or_damaged_map_files_are_named(name, content, noise_maps, tmp_p
         read_maps(tmp_path)
 
 
-def test_pictures_that_are_drawn_of_the_maps(noise_maps, tmp_path):
+def test_pictures_of_the_maps(noise_maps, tmp_path):
     shown = made_up(noise_maps)
     for name in ("once", "twice"):
         (tmp_path / name).mkdir()
@@ -267,7 +267,7 @@ def test_pictures_that_are_drawn_of_the_maps(noise_maps, tmp_path):
 
 
 @pytest.mark.parametrize("values", [0.0, 0.5, 1.0])
-def test_the_image_shows_through_its_map(values):
+def test_the_image_is_visible_under_its_map(values):
     pixels = np.zeros((2, 1, 3), np.uint8)
     pixels[1] = 255
     dark, light = over(pixels, np.full((2, 1), values))[:, 0]
@@ -276,12 +276,12 @@ def test_the_image_shows_through_its_map(values):
 
 
 @pytest.mark.parametrize("grey", [0, 90, 255])
-def test_colours_rise_in_grey_with_the_activation(grey):
+def test_colours_get_lighter_with_the_activation(grey):
     tile = over(np.full((1, 64, 3), grey, np.uint8), np.linspace(0, 1, 64)[None])
     assert (np.diff(tile[0] @ [0.299, 0.587, 0.114]) > 0).all()
 
 
-def test_pictures_say_what_they_show(noise_maps):
+def test_pictures_are_labelled(noise_maps):
     shown = made_up(noise_maps)
     columns = ["image", "SRC", "L2", "L2-SP", "DELTA(w/o ATT)", "DELTA"]
     first, sixth, a_class = (
@@ -295,13 +295,13 @@ def test_pictures_say_what_they_show(noise_maps):
     assert {"ant", "bee"} <= {text.get_text() for text in first.texts}
     assert "filter 7" in {text.get_text() for text in sixth.texts}
     assert {"all filters", "filter 7"} <= {text.get_text() for text in a_class.texts}
-    # A row is an image and five maps; the colour scale has axes of its own.
+    # Each row has an image and five maps; the colour scale has its own axes.
     assert [len(figure.axes) for figure in (first, sixth, a_class)] == [2 * 6 + 1] * 3
     silent = [axes for axes in a_class.axes if any("no contrast" in text.get_text() for text in axes.texts)]
     assert silent == [a_class.axes[7]]
 
 
-def test_no_text_runs_off_a_picture(noise_maps):
+def test_no_text_leaves_a_picture(noise_maps):
     shown = made_up(noise_maps, ("black-and-tan_coonhound", "Chestnut_sided_Warbler"), (2047,))
     for draw in (figure1, figure6, lambda *arguments: class_figure(shown, 1, *arguments[1:])):
         figure = draw(shown, "my_own_photographs_of_dogs_and_birds", "resnet50_places365")

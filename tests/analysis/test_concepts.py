@@ -1,4 +1,4 @@
-"""Reading Broden's format, against data sets that are written by hand."""
+"""Reading Broden's format: handwritten data sets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def found(concepts: Concepts, row: int) -> dict[int, np.ndarray]:
     return dict(zip(numbers.tolist(), annotation.masks, strict=True))
 
 
-def test_masks_equal_the_written_labels(root):
+def test_masks_equal_the_annotations(root):
     concepts, images = Concepts.open(root), broden.random_images(8)
     assert len(concepts) == 8
     assert concepts.labels["number"].is_monotonic_increasing
@@ -76,7 +76,7 @@ def test_maps_of_other_kinds(root, mode):
     assert all(np.array_equal(masks[number], numbers == number) for number in (2, 3))
 
 
-def test_number_0_is_no_label(root):
+def test_number_0_means_no_label(root):
     edit(root / "index.csv", ",301,", ",0;301;0,")
     edit(root / "label.csv", "2,", '0,"-",color,1,1.0,\n2,')
     concepts = Concepts.open(root)
@@ -84,13 +84,13 @@ def test_number_0_is_no_label(root):
     assert found(concepts, 1)[301].all()
 
 
-def test_images_as_the_network_sees_them(root):
+def test_images_are_resized_and_cropped_for_the_network(root):
     pixels = Concepts.open(root).image(3, 16)
     original = Image.open(root / "images" / "set" / "003.png")
     assert np.array_equal(pixels, np.asarray(original.resize((16, 16), Image.Resampling.BILINEAR)))
 
 
-def test_the_drawn_slice_is_read(tmp_path):
+def test_the_drawn_data_set_is_read(tmp_path):
     drawn.draw(tmp_path / "drawn", 1, seed=0)
     root = tmp_path / "drawn" / "broden"
     concepts = Concepts.open(root)
@@ -106,17 +106,17 @@ def test_the_drawn_slice_is_read(tmp_path):
         assert sum(masks[number].all() for number in masks if number >= drawn.NUMBER["sea-s"]) == 1
 
 
-def spoil_table(root: Path) -> None:
+def damage_table(root: Path) -> None:
     (root / "label.csv").write_bytes(b"number,name,category\n\xff\xfe\n")
 
 
 @pytest.mark.parametrize(
-    "spoil, message",
+    "damage, message",
     [
         (lambda root: (root / "index.csv").unlink(), r"index.csv: not readable .*No such file"),
         (lambda root: (root / "index.csv").write_text(""), r"index.csv: not readable"),
         (lambda root: (root / "index.csv").write_text('image,sh,sw\n"a'), r"index.csv: not readable"),
-        (spoil_table, r"label.csv: not readable"),
+        (damage_table, r"label.csv: not readable"),
         (lambda root: edit(root / "index.csv", ",sh,sw,", ",height,width,"), r"index.csv: lacks the column sh, sw:"),
         (lambda root: edit(root / "label.csv", "category", "kind"), r"label.csv: lacks the column category:"),
         (
@@ -134,8 +134,8 @@ def spoil_table(root: Path) -> None:
         ),
     ],
 )
-def test_tables_that_cannot_be_used_are_named(root, spoil, message):
-    spoil(root)
+def test_unusable_tables_are_reported(root, damage, message):
+    damage(root)
     with pytest.raises(UserError, match=message) as error:
         Concepts.open(root)
     assert str(root) in str(error.value)
@@ -147,7 +147,7 @@ def unknown_label(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil, message",
+    "damage, message",
     [
         (lambda root: edit(root / "index.csv", ",13,17,", ",17,13,"), r"001_color_0.png: is 13 × 17 .*but 17 × 13"),
         (unknown_label, r"001_object_0.png: has the label 556, which label.csv lacks"),
@@ -156,14 +156,14 @@ def unknown_label(root: Path) -> None:
         (lambda root: (root / "images/set/001_part_1.png").write_bytes(b"GIF"), r"001_part_1.png: cannot be read"),
     ],
 )
-def test_annotations_that_cannot_be_used_are_named(root, spoil, message):
-    spoil(root)
+def test_unusable_annotations_are_reported(root, damage, message):
+    damage(root)
     with pytest.raises(UserError, match=message) as error:
         Concepts.open(root).annotation(1)
     assert "\n" not in str(error.value)
 
 
-def test_images_that_cannot_be_read_are_named(root):
+def test_unreadable_images_are_reported(root):
     path = root / "images" / "set" / "001.png"
     path.write_bytes(path.read_bytes()[:200])
     concepts = Concepts.open(root)
@@ -183,7 +183,7 @@ def pack(root: Path, archive: Path, prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "broden1_224/"])
 def test_published_annotations_are_downloaded_and_unpacked(root, tmp_path, monkeypatch, prefix):
-    """Whether or not the archive wraps them in a folder; the stage, from a local mirror."""
+    """The stage downloads from a local mirror, with and without an enclosing folder in the archive."""
     mirror = tmp_path / "mirror"
     pack(root, mirror / "broden1_224.zip", prefix)
     params = load_params(ROOT / "params.yaml")
@@ -196,7 +196,7 @@ def test_published_annotations_are_downloaded_and_unpacked(root, tmp_path, monke
     assert found(Concepts.open(brought), 1).keys() == found(Concepts.open(root), 1).keys()
 
 
-def test_an_archive_of_something_else_is_named(tmp_path):
+def test_an_archive_with_other_content_is_reported(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "readme.txt").write_text("hello")
     pack(tmp_path / "other", tmp_path / "mirror" / "broden1_224.zip", "")
@@ -206,6 +206,6 @@ def test_an_archive_of_something_else_is_named(tmp_path):
         fetch_concepts("broden1_224", downloads, tmp_path / "out")
 
 
-def test_every_name_that_params_yaml_may_have_is_published():
+def test_every_name_that_params_yaml_accepts_can_be_downloaded():
     chosen = load_params(ROOT / "params.yaml").dissection.model_dump()
     assert Dissection(**chosen | {"published": list(PUBLISHED)}).published == list(PUBLISHED)

@@ -28,7 +28,7 @@ from stages import dissect as stage
 from stages.common.params import load_params
 from tests.helpers import broden
 from tests.helpers.bilinear import bilinear
-from tests.helpers.painted import CROP, ByHand, painted
+from tests.helpers.painted import CROP, ColourDetectors, painted
 from tests.helpers.tiny import hooks
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def concepts(images, tmp_path_factory) -> Concepts:
 
 
 def by_hand(maps: np.ndarray, images: list[dict], share: float = 0.005) -> tuple[np.ndarray, np.ndarray]:
-    """Thresholds [units], exceeded by a share of the values, and IoUs [units, labels] of maps [images, units, h, w]."""
+    """Compute, for maps [images, units, h, w], the thresholds [units] that `share` exceeds and IoUs [units, labels]."""
     thresholds, iou = [], np.zeros((maps.shape[1], len(NUMBERS)))
     for unit in range(maps.shape[1]):
         values = sorted(maps[:, unit].ravel(), reverse=True)
@@ -66,8 +66,8 @@ def by_hand(maps: np.ndarray, images: list[dict], share: float = 0.005) -> tuple
 
 def random_maps(images: int, units: int, seed: int = 0) -> torch.Tensor:
     maps = torch.randn(images, units, 6, 7, generator=torch.Generator().manual_seed(seed)).relu()
-    maps[:, 1] = 0  # a unit that nothing activates
-    maps[:, 2].clamp_(max=1.0)  # one that saturates: nothing exceeds its threshold
+    maps[:, 1] = 0  # a unit that is never active
+    maps[:, 2].clamp_(max=1.0)  # a unit that saturates: no value exceeds its threshold
     return maps
 
 
@@ -82,7 +82,7 @@ def tallied(maps: torch.Tensor, concepts: Concepts) -> IoUCounts:
 
 @pytest.mark.parametrize("share, detecting", [(0.005, range(1)), (0.1, range(1, 12))])
 def test_ious_equal_loops_over_pixels(images, concepts, monkeypatch, share, detecting):
-    """Sizes that differ, several labels a pixel, whole images, and images not annotated for a category."""
+    """Images differ in size and have several labels per pixel, whole-image labels and unannotated categories."""
     monkeypatch.setattr("delta.analysis.dissection.EXCEEDED", share)
     maps = random_maps(len(images), 12)
     thresholds, meant = by_hand(maps.numpy(), images, share)
@@ -90,7 +90,7 @@ def test_ious_equal_loops_over_pixels(images, concepts, monkeypatch, share, dete
     assert np.array_equal(tallies.thresholds.numpy(), thresholds.astype(np.float32))
     iou = tallies.iou().numpy()
     assert np.abs(iou - meant).max() < 1e-12
-    assert (meant > 0).any(0).all()  # every label meets some unit
+    assert (meant > 0).any(0).all()  # every label overlaps with some unit
     assert not iou[1:3].any()
 
     table = best_concepts(tallies.iou(), concepts.labels)
@@ -105,7 +105,7 @@ def test_ious_equal_loops_over_pixels(images, concepts, monkeypatch, share, dete
     assert table["detects"].sum() in detecting
 
 
-def test_large_images_are_taken_in_pieces(images, concepts, monkeypatch):
+def test_large_images_are_processed_in_pieces(images, concepts, monkeypatch):
     maps = random_maps(len(images), 12)
     whole = tallied(maps, concepts)
     monkeypatch.setattr("delta.analysis.dissection._MAX_UPSAMPLED", 300)
@@ -114,16 +114,16 @@ def test_large_images_are_taken_in_pieces(images, concepts, monkeypatch):
     assert torch.equal(whole.unit_areas, pieces.unit_areas)
 
 
-def test_maps_that_lie_channels_last_give_the_same(images, concepts):
+def test_channels_last_maps_give_the_same_result(images, concepts):
     maps = random_maps(len(images), 12)
     last = maps.to(memory_format=torch.channels_last)
     assert torch.equal(tallied(maps, concepts).iou(), tallied(last, concepts).iou())
 
 
-def test_equal_ious_go_to_the_lower_number(concepts):
+def test_ties_go_to_the_lower_label_number(concepts):
     iou = torch.zeros(2, len(NUMBERS), dtype=torch.float64)
     iou[0, [3, 5]] = 0.5
-    iou[1, 4] = 0.04  # is not above it
+    iou[1, 4] = 0.04  # not above the limit of 0.04
     table = best_concepts(iou, concepts.labels)
     assert list(table["label"]) == [broden.LABELS[NUMBERS[3]][0], broden.LABELS[NUMBERS[4]][0]]
     assert list(table["detects"]) == [True, False]
@@ -132,7 +132,7 @@ def test_equal_ious_go_to_the_lower_number(concepts):
 @pytest.mark.parametrize("chunk", [1, 7, 1000, 10_000])
 @pytest.mark.parametrize("count", [1, 51, 3000])
 def test_the_streaming_quantile_is_exact(chunk, count):
-    """In any chunking, with ties, with more values than are ever held."""
+    """It is exact for any chunk size, with ties, and with more values than it keeps in memory."""
     noise = np.random.default_rng(chunk)
     values = noise.standard_normal((3, 12_500 if chunk > 1 else 4500)).round(2).astype(np.float32)
     largest = StreamingTopK(count)
@@ -144,7 +144,7 @@ def test_the_streaming_quantile_is_exact(chunk, count):
 
 
 @pytest.mark.parametrize("positions, count", [(1, 0), (199, 0), (200, 1), (399, 1), (63_305 * 49, 15_509)])
-def test_half_a_percent_of_the_positions(positions, count):
+def test_number_of_positions_above_the_threshold(positions, count):
     assert exceeding_positions(positions) == count == positions // 200
 
 
@@ -159,7 +159,7 @@ def test_top_images(chunk):
         assert top.images[unit].tolist() == meant[:4]
 
 
-def test_fewer_images_than_are_shown():
+def test_fewer_images_than_the_gallery_shows():
     top = TopImages(4)
     top.add(torch.tensor([[1.0], [2.0]]))
     assert top.images.tolist() == [[1, 0]]
@@ -172,14 +172,14 @@ def test_fewer_images_than_are_shown():
         pytest.param("cuda", 3, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")),
     ],
 )
-def test_a_unit_that_detects_a_concept_exactly(tmp_path, device, batch_size):
-    """Of 5 · 32² positions 25 may exceed the threshold: all of red's 25 do, and none of blue's 30, which are equal."""
+def test_a_unit_that_detects_exactly_one_concept(tmp_path, device, batch_size):
+    """25 of 5 · 32² positions may exceed the threshold: all 25 red ones do; the 30 blue ones are tied, so none does."""
     noise = np.random.default_rng(0)
     counts = [(9, 10), (0, 0), (16, 11), (0, 5), (0, 4)]
     images = [painted(noise, *each) for each in counts]
     labels = {number: broden.LABELS[number] for number in (2, 3, 5)}
     concepts = Concepts.open(broden.write(tmp_path / "concepts", images, labels))
-    network = ByHand().train().to(device)
+    network = ColourDetectors().train().to(device)
     dissection = dissect(network, concepts, CROP, "units", batch_size)
     assert dissection.units.values.tolist() == [
         [0, 0.0, "red", "color", 1.0, True],
@@ -196,7 +196,7 @@ def network(weights):
 
 
 def test_dissection_of_a_network_equals_loops(network, images, concepts):
-    """Both passes together: the network's inputs, its maps, thresholds, IoUs, whatever the batch."""
+    """This covers both passes, from the network's inputs to the IoUs, for several batch sizes."""
     layer = "blocks.1.1.conv_pwl"
     inputs = np.stack(
         [np.asarray(Image.fromarray(i["pixels"]).resize((CROP, CROP), Image.Resampling.BILINEAR)) for i in images]
@@ -212,14 +212,14 @@ def test_dissection_of_a_network_equals_loops(network, images, concepts):
         assert units["threshold"].to_numpy() == pytest.approx(thresholds, rel=1e-4)
         assert units["iou"].to_numpy() == pytest.approx(iou.max(1), abs=2e-3)
         right = units["label"] == [broden.LABELS[NUMBERS[column]][0] for column in iou.argmax(1)]
-        assert right.mean() > 0.9  # but for near ties
+        assert right.mean() > 0.9  # except for near ties
     assert (iou.max(1) > 0.04).any()
 
 
 def test_two_runs_give_the_same_bits(network, concepts):
     one, again = (dissect(network, concepts, CROP) for _ in range(2))
     pd.testing.assert_frame_equal(one.units, again.units, check_exact=True)
-    assert (one.layer, len(one.units)) == ("bn2", 1280)  # the last stage, where none is named
+    assert (one.layer, len(one.units)) == ("bn2", 1280)  # the default layer is the last stage
 
 
 def test_hooks_are_removed_after_an_error(network, images, tmp_path):
@@ -227,18 +227,18 @@ def test_hooks_are_removed_after_an_error(network, images, tmp_path):
     (root / "images" / "set" / "007_color_0.png").unlink()
     with pytest.raises(UserError, match="007_color_0.png") as error:
         dissect(network, Concepts.open(root), CROP, "bn2", batch_size=2)
-    assert error.traceback  # still holds the frames
+    assert error.traceback  # keeps the frames alive
     assert not hooks(network)
 
 
-def test_an_unknown_layer_is_named(network, concepts):
+def test_an_unknown_layer_is_reported(network, concepts):
     with pytest.raises(UserError, match="layer 'layer4': EfficientNet-Lite0, random has no such module"):
         dissect(network, concepts, CROP, "layer4")
 
 
 @pytest.fixture
 def params(images, tmp_path, monkeypatch):
-    """The slice's, with these concepts and a smaller crop, in a folder of its own."""
+    """The slice's parameters with these concepts and a smaller crop, in a temporary folder."""
     params = load_params(ROOT / "params.yaml")
     monkeypatch.chdir(tmp_path)
     root = broden.write(tmp_path / "concepts", images)
@@ -264,7 +264,7 @@ def test_the_stage_writes_units_and_gallery(params, network):
     assert {*gallery["file"], "units.csv", "gallery.csv"} == {path.name for path in out.iterdir()}
 
 
-def test_a_run_that_is_missing_is_named(params):
+def test_a_missing_run_is_reported(params):
     with pytest.raises(UserError, match=r"delta/1: no trained network"):
         stage.main(params, "drawn_30", "efficientnet_lite0", "delta", 1)
 

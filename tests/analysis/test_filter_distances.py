@@ -1,4 +1,4 @@
-"""How far filters moved, against a network that was moved by hand."""
+"""Filter distances of a network whose filters were moved by known amounts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers.tiny import SPEC
 FEATURE_LAYERS = dict(zip(SPEC.stages, SPEC.feature_layers, strict=True))
 
 
-def test_distances_equal_how_far_filters_moved(weights):
+def test_distances_are_those_by_which_filters_were_moved(weights):
     source, network = build_network(weights, 3, 0), build_network(weights, 3, 1)
     moved = network.backbone.get_submodule(FEATURE_LAYERS["conv3_x"]).weight
     with torch.no_grad():
@@ -27,7 +27,7 @@ def test_distances_equal_how_far_filters_moved(weights):
 
 
 def test_every_convolution_after_the_stem_is_in_one_stage(weights):
-    """A stage ends at its feature layer; what precedes the first and follows the last is in none."""
+    """A stage ends at its feature layer. Convolutions before the first and after the last stage belong to no stage."""
     network = build_network(weights, 3, 0)
     convolutions = [n for n, m in network.backbone.named_modules() if isinstance(m, torch.nn.Conv2d)]
     distances = filter_distances(network, network)
@@ -38,7 +38,7 @@ def test_every_convolution_after_the_stem_is_in_one_stage(weights):
         assert [name for each, name in distances if each == stage][-1] == layer
 
 
-def test_seeds_are_averaged(weights, tmp_path):
+def test_distances_are_averaged_over_seeds(weights, tmp_path):
     for seed, distance in enumerate((1.0, 2.0, 6.0)):
         network = build_network(weights, 3, seed)
         with torch.no_grad():
@@ -52,6 +52,6 @@ def test_seeds_are_averaged(weights, tmp_path):
     assert table["l2_sp"].sum() == pytest.approx(3)
 
 
-def test_a_missing_run_is_named(weights, tmp_path):
+def test_a_missing_run_is_reported(weights, tmp_path):
     with pytest.raises(UserError, match="no trained network"):
         mean_distances(weights, {"l2_sp": [tmp_path]})

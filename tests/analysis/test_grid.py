@@ -1,4 +1,4 @@
-"""The grid search: what a fold may see, what a failed cell does, and which cell wins."""
+"""The grid search: which images a fold uses, how failed cells are handled, and which cell is the best."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_folds_are_disjoint_stratified_and_cover_the_training_images_once(count,
         assert by_class.max() <= -(-4 // count)
 
 
-def test_folds_depend_on_the_seed_alone(data):
+def test_folds_depend_only_on_the_seed(data):
     once, again, other = (stratified_folds(data, 2, seed) for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(once, again, strict=True))
     assert not np.array_equal(once[0], other[0])
@@ -77,7 +77,7 @@ def test_held_out_images_leave_the_training_split(data):
     assert len(part.rows("train")) + len(part.rows("validation")) == len(data.rows("train"))
     assert np.array_equal(part.rows("validation"), data.rows("train")[fold])
     assert np.array_equal(part.rows("test"), data.rows("test"))
-    # A place among the part's training images still leads to its own pixels.
+    # An index into the part's training images still gives the pixels of that image.
     kept = part.training_crops(torch.arange(len(part.rows("train"))), RESIZE, torch.Generator().manual_seed(0), CPU)
     for crop, row in zip(kept.numpy(), part.rows("train"), strict=True):
         image = data.train_view[list(data.rows("train")).index(row)]
@@ -92,13 +92,13 @@ def test_no_validation_label_reaches_attention(data, network):
     permuted = replace(part, index=index)
     honest, blind = (learn_channel_weights(network, each, "exact", "standardized") for each in (part, permuted))
     assert all(torch.equal(honest[layer], blind[layer]) for layer in honest)
-    # The labels do matter where they may.
+    # The labels of the training part do change the result.
     index.loc[part.rows("train"), "target"] = 0
     seen = learn_channel_weights(network, replace(part, index=index), "exact", "standardized")
     assert not any(torch.equal(honest[layer], seen[layer]) for layer in seen)
 
 
-def test_a_fold_has_a_row_a_cell(data, weights):
+def test_a_fold_has_one_row_per_cell(data, weights):
     rows = search(data, weights)
     assert list(zip(rows["alpha"], rows["beta"], rows["fold"], strict=True)) == [(0.01, 0.01, 0), (0.1, 0.01, 0)]
     sixth = rows["top1"] / (100 / 6)
@@ -107,15 +107,15 @@ def test_a_fold_has_a_row_a_cell(data, weights):
     pd.testing.assert_frame_equal(rows, search(data, weights))
 
 
-def test_no_validation_label_reaches_a_cell_s_training(data, weights):
-    """Other labels of the held-out part change which answers are right and nothing else."""
+def test_no_validation_label_reaches_the_training_of_a_cell(data, weights):
+    """Other labels of the held-out part change only which predictions are correct."""
     fold = stratified_folds(data, 2, seed=0)[1]
     index = data.index.copy()
     wrong = data.rows("train")[fold]
     target = (index.loc[wrong, "target"] + 1) % 3
     index.loc[wrong, "target"] = target
     index.loc[wrong, "label"] = [data.classes[place] for place in target]
-    # The folds of permuted labels are other folds, so the part is given instead of found.
+    # Permuted labels would give other folds, so the held-out part is passed explicitly.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("delta.analysis.grid.stratified_folds", lambda *_: [None, fold])
         answers = []
@@ -128,8 +128,8 @@ def test_no_validation_label_reaches_a_cell_s_training(data, weights):
     assert all(torch.equal(honest[name], blind[name]) for name in honest)
 
 
-def test_a_cell_that_diverges_fails_alone(data, weights, capsys):
-    # The maps are rectified sums of squares: so large an α alone overflows, the other cell trains.
+def test_a_diverging_cell_does_not_affect_the_others(data, weights, capsys):
+    # The penalty of the rectified maps overflows only for this large α; the other cell trains.
     grid = GRID.model_copy(update={"alpha": [0.01, 1e38]})
     training = TRAINING.model_copy(update={"clip_norm": None})
     rows = search(data, weights, grid=grid, training=training)
@@ -168,7 +168,7 @@ def test_the_best_cell(grid, winner):
     assert best_pair(rows) == winner
 
 
-def test_cells_are_means_and_failures():
+def test_a_cell_has_the_mean_of_its_folds_and_their_failures():
     table = cells(grid_of((0.1, 0.2, [50, 60, 70]), (0.2, 0.2, [50, NAN, 70]))).set_index("alpha")
     assert table.loc[0.1, ["mean", "std", "folds", "failed"]].tolist() == [60, 10, 3, 0]
     assert table.loc[0.2, ["folds", "failed"]].tolist() == [3, 1]
@@ -178,11 +178,11 @@ def test_cells_are_means_and_failures():
 def test_a_grid_without_a_winner():
     rows = grid_of((0.1, 0.2, [NAN]))
     assert best_cell(cells(rows)) is None
-    with pytest.raises(UserError, match="every cell diverged"):
+    with pytest.raises(UserError, match=r"^d, b: .* every cell diverged: lower backbones\.b\.learning_rate$"):
         best_pair(rows)
 
 
-def test_a_missing_fold_is_named(tmp_path):
+def test_a_missing_fold_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"0.csv: not a result of the grid search"):
         read_grid([tmp_path / "0.csv"])
     assert read_grid([]).empty

@@ -1,4 +1,4 @@
-"""The maps that the analyses look at, against hooks, loops and formulas by hand."""
+"""The layer maps that the analyses use, compared with hooks, loops and formulas written in the tests."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_the_last_convolution_is_the_last_feature_layer(network):
     assert isinstance(network.backbone.get_submodule(last_convolution(network)), torch.nn.Conv2d)
 
 
-def test_the_last_stage_is_what_the_pooling_averages(network, images):
-    """timm's own features before its pooling are those of the module that is found."""
+def test_the_last_stage_is_the_input_of_the_pooling(network, images):
+    """The module that is found outputs what timm's `forward_features` returns."""
     (maps,) = layer_maps(network, last_stage(network), [images])
     reference = network.backbone.eval()
     with torch.inference_mode():
@@ -77,7 +77,7 @@ def test_maps_are_the_layers_outputs_in_eval_mode(network, images, batch_size, r
     assert hooks(network) == 0
 
 
-def test_no_hook_is_left_when_the_reader_stops(network, images):
+def test_no_hook_is_left_when_iteration_stops_early(network, images):
     maps = layer_maps(network, "blocks.4.2.conv_pwl", images.split(1))
     next(maps)
     assert hooks(network) == 1
@@ -90,7 +90,7 @@ def test_no_hook_is_left_when_the_reader_stops(network, images):
 @pytest.mark.parametrize(
     ("layer", "why"), [("blocks.9", "has no such module"), ("global_pool", "does not output maps")]
 )
-def test_a_layer_without_maps_is_named(network, images, layer, why):
+def test_a_layer_without_maps_is_reported(network, images, layer, why):
     with pytest.raises(UserError, match=f"'{layer}'.*{why}") as error:
         list(layer_maps(network, layer, [images]))
     assert "\n" not in str(error.value)
@@ -108,7 +108,7 @@ def test_upsampling_is_bilinear_between_the_centres(height, width):
             np.testing.assert_allclose(found[image, channel].numpy(), expected, atol=1e-6)
 
 
-def test_each_map_is_brought_to_its_own_range():
+def test_each_map_is_normalised_by_its_own_range():
     maps = torch.tensor([[[[1.0, 2.0], [3.0, 5.0]], [[-4.0, 0.0], [-2.0, -4.0]]]])
     expected = torch.tensor([[[[0.0, 0.25], [0.5, 1.0]], [[0.0, 1.0], [0.5, 0.0]]]])
     assert min_max_normalise(maps).tolist() == expected.tolist()

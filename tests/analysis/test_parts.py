@@ -1,4 +1,4 @@
-"""Activation at the parts of objects, against networks, pictures and loops made by hand."""
+"""Activation at the parts of objects, with simple networks and images whose result is known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.bilinear import bilinear
 from tests.helpers.tiny import SPEC, pack
 
 CROP = 12
-SHOWN = {  # the last image shows none of its parts, and no image an eye
+SHOWN = {  # the last image shows none of its parts, and no image shows an eye
     "a": {"wing": True, "beak": True, "eye": False},
     "b": {"wing": False, "beak": True, "eye": False},
     "c": {"wing": False, "beak": False, "eye": False},
@@ -28,7 +28,7 @@ SHOWN = {  # the last image shows none of its parts, and no image an eye
 
 
 class RedAndGreen(torch.nn.Module):
-    """A network whose last convolution has two filters: the red value of a pixel less 100, and half its green value."""
+    """A network whose last convolution has two filters: a pixel's red value minus 100, and half its green value."""
 
     def __init__(self):
         super().__init__()
@@ -62,8 +62,8 @@ def parts_of(rows: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["path", "part", "visible", "x", "y", "width", "height"])
 
 
-def test_a_part_on_a_bright_pixel_gets_exactly_its_value():
-    """On an image of the crop's size, black but for a pixel of 255 and one of 100 + 31."""
+def test_a_part_on_a_bright_pixel_has_the_value_of_that_pixel():
+    """The image has the size of the crop and is black except for a pixel of 255 and one of 100 + 31."""
     pixels = np.zeros((1, CROP, CROP, 3), np.uint8)
     pixels[0, 2, 7, 0], pixels[0, 9, 4, 0] = 255, 131
     places = [(7, 2), (4, 9), (2, 7), (0, 0), (11, 11)]
@@ -74,8 +74,8 @@ def test_a_part_on_a_bright_pixel_gets_exactly_its_value():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_activation_is_that_of_the_map_at_the_images_own_size(pixels, batch_size):
-    """Four images, the second for training, each of another size."""
+def test_activation_is_measured_at_the_size_of_the_image(pixels, batch_size):
+    """There are four images of different sizes; the second one is a training image."""
     sizes, noise = [(31, 20), (12, 12), (8, 25), (17, 33)], np.random.default_rng(5)
     rows, expected = [], []
     for image, (width, height) in enumerate(sizes):
@@ -97,8 +97,8 @@ def test_a_map_without_contrast_is_zero_everywhere():
 
 
 @pytest.mark.parametrize("orientation", range(0, 10))
-def test_parts_turn_with_their_image(tmp_path, orientation):
-    """The bright pixel of a file is where the part is said to be, once the file is decoded; 0 and 9 mean nothing."""
+def test_parts_are_rotated_with_their_image(tmp_path, orientation):
+    """After decoding, the bright pixel is where the part is annotated. Orientations 0 and 9 are invalid and ignored."""
     width, height = 7, 5
     for x, y in [(0, 0), (6, 0), (2, 3), (5, 4)]:
         pixels = np.zeros((height, width, 3), np.uint8)
@@ -114,7 +114,7 @@ def test_parts_turn_with_their_image(tmp_path, orientation):
         assert upright.any(2).sum() == 1
 
 
-def test_a_part_beyond_the_border_is_read_at_it(tmp_path):
+def test_a_part_beyond_the_border_is_clamped_to_it(tmp_path):
     Image.new("RGB", (7, 5)).save(tmp_path / "0.png")
     places = [(6.99, 4.99), (7.0, 5.0), (400.0, 2.0), (-0.5, -3.0), (1.0, 1.99)]
     parts = pd.DataFrame(places, columns=["x", "y"]).assign(path="0.png", part="eye", visible=True)
@@ -122,7 +122,7 @@ def test_a_part_beyond_the_border_is_read_at_it(tmp_path):
     assert found[["x", "y"]].to_numpy().tolist() == [[6, 4], [6, 4], [6, 2], [0, 0], [1, 1]]
 
 
-def test_the_table_by_hand():
+def test_the_table_equals_a_hand_computed_one():
     parts = pd.DataFrame(
         [(path, part, visible) for path, shown in SHOWN.items() for part, visible in shown.items()],
         columns=["path", "part", "visible"],
@@ -138,7 +138,7 @@ def test_the_table_by_hand():
 
 @pytest.fixture(scope="module")
 def birds(photographs, tmp_path_factory):
-    """The photographs packed at 64 pixels (maps of 2 x 2), and a wing and a tail of each, the tail often hidden."""
+    """The photographs packed at 64 pixels (2 x 2 maps). Each has a wing and a tail; the tail is often hidden."""
     out = tmp_path_factory.mktemp("birds")
     paths = pack(photographs, 64, 64, out)
     rows = [
@@ -162,7 +162,7 @@ def runs(weights, tmp_path_factory):
     return runs
 
 
-def test_each_seed_is_measured(birds, runs, photographs):
+def test_every_seed_is_measured(birds, runs, photographs):
     packed, parts = birds
     found = part_activation(runs, packed, parts, photographs, torch.device("cpu"))
     assert list(found.columns) == ["seed", "part", "activation", "images"]
@@ -212,7 +212,7 @@ def test_test_images_without_annotated_parts_are_refused(birds, runs, photograph
 
 
 @pytest.mark.parametrize("damage", ["missing", "broken"])
-def test_an_image_that_cannot_be_read_is_named(birds, runs, tmp_path, damage):
+def test_an_unreadable_image_is_reported(birds, runs, tmp_path, damage):
     packed, parts = birds
     index = DefaultViewData.open(packed).index
     first = tmp_path / index.loc[index["split"] == "test", "path"].iloc[0]
@@ -224,6 +224,6 @@ def test_an_image_that_cannot_be_read_is_named(birds, runs, tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
-def test_a_run_that_is_missing_is_named(birds, photographs, tmp_path):
+def test_a_missing_run_is_reported(birds, photographs, tmp_path):
     with pytest.raises(UserError, match="no trained network"):
         part_activation({0: tmp_path / "gone"}, *birds, photographs, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The gallery's choice of units and its pictures."""
+"""The unit gallery: which units it shows, and its pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from delta.analysis.concepts import Concepts
 from delta.analysis.dissection import Dissection, dissect
 from delta.analysis.unit_gallery import best_units, masked_tile, write_gallery
 from tests.helpers import broden
-from tests.helpers.painted import CROP, ByHand, painted
+from tests.helpers.painted import CROP, ColourDetectors, painted
 
 
 def units(*rows: tuple[str, str, float]) -> pd.DataFrame:
@@ -20,7 +20,7 @@ def units(*rows: tuple[str, str, float]) -> pd.DataFrame:
     return table.assign(unit=range(len(rows)), threshold=0.5, detects=table["iou"] > 0.04)
 
 
-def test_every_detected_concept_has_its_best_unit():
+def test_the_best_unit_of_every_detected_concept_is_chosen():
     table = units(
         ("car", "object", 0.2), ("sky", "object", 0.04), ("wheel", "part", 0.3), ("car", "object", 0.25),
         ("wheel", "part", 0.3), ("car", "texture", 0.05),
@@ -38,8 +38,8 @@ def test_only_the_best_are_shown():
     assert list(best["iou"]) == sorted(table["iou"], reverse=True)[:12]
 
 
-def test_a_tile_shows_the_image_where_the_unit_is_active():
-    """A map of four pixels, one of them active: its quarter of the tile, out to half way to the next ones' centres."""
+def test_a_tile_is_bright_where_the_unit_is_active():
+    """One of a map's four pixels is active: the tile is bright up to half way to the centres of the others."""
     pixels = np.full((56, 56, 3), 200, np.uint8)
     tile = masked_tile(pixels, torch.tensor([[0.0, 1.0], [0.0, 0.0]]), 0.5)
     assert tile.shape == (112, 112, 3)
@@ -48,10 +48,10 @@ def test_a_tile_shows_the_image_where_the_unit_is_active():
     assert (tile[60:] < 70).all()
     outline = (tile == (255, 214, 10)).all(2)
     assert 0 < outline.sum() < 130
-    assert not outline[:30, 70:].any()  # the border of the picture is none
+    assert not outline[:30, 70:].any()  # the border of the picture is not an outline
 
 
-def test_an_inactive_unit_is_all_dark():
+def test_the_tile_of_an_inactive_unit_is_dark():
     tile = masked_tile(np.full((8, 8, 3), 200, np.uint8), torch.ones(2, 2), 1.0)
     assert (tile == 60).all()
 
@@ -66,7 +66,7 @@ def concepts(tmp_path):
 
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_the_strips_show_the_most_activating_images(concepts, tmp_path, batch_size):
-    network = ByHand()
+    network = ColourDetectors()
     dissection = dissect(network, concepts, CROP, "units")
     (tmp_path / "out").mkdir()
     write_gallery(tmp_path / "out", dissection, network, concepts, CROP, batch_size)
@@ -75,7 +75,7 @@ def test_the_strips_show_the_most_activating_images(concepts, tmp_path, batch_si
         ["red", "color", 0, 1.0, "unit_0000.jpg"],
         ["blue", "color", 1, 1.0, "unit_0001.jpg"],
     ]
-    # Images 0, 2 and 3 have the colours; of the others, which activate nothing, the earlier is the fourth.
+    # Images 0, 2 and 3 have the colours. The others activate nothing, so the first of them is the fourth.
     assert dissection.top_images.tolist() == [[0, 2, 3, 1], [0, 2, 3, 1]]
     for file in gallery["file"]:
         strip = np.asarray(Image.open(tmp_path / "out" / file)).astype(int)
@@ -87,6 +87,6 @@ def test_the_strips_show_the_most_activating_images(concepts, tmp_path, batch_si
 
 def test_a_gallery_without_detectors_is_empty(concepts, tmp_path):
     table = units(("red", "color", 0.01), ("blue", "color", 0.04))
-    write_gallery(tmp_path, Dissection("units", table, np.zeros((2, 4), int)), ByHand(), concepts, CROP)
+    write_gallery(tmp_path, Dissection("units", table, np.zeros((2, 4), int)), ColourDetectors(), concepts, CROP)
     assert (tmp_path / "gallery.csv").read_text().split() == ["label,category,unit,iou,file"]
     assert not list(tmp_path.glob("*.jpg"))

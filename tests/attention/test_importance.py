@@ -1,4 +1,4 @@
-"""Filter importance against brute force."""
+"""Filter importance, compared with brute force."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def network(weights):
 
 
 @pytest.fixture(scope="module")
-def few(data):
-    """The same data with one training image a class, for what is computed by brute force in float64."""
+def one_per_class(data):
+    """The same data with one training image per class, for brute force in float64."""
     return data.hold_out(np.array([place for place in range(len(data.rows("train"))) if place % 4]))
 
 
@@ -40,7 +40,7 @@ def importance(network, data):
 
 
 class Float64:
-    """The same data as float64 inputs, so that only a mistake can make a difference."""
+    """The same data as float64 inputs, so that rounding cannot hide an error."""
 
     def __init__(self, data):
         self.rows, self._data = data.rows, data
@@ -51,7 +51,7 @@ class Float64:
 
 
 def brute_force(network, data, convolutions, every=1) -> list[float]:
-    """Weights zeroed filter by filter, full forward passes over the training images; one entry a filter tried."""
+    """Set each filter's weights to 0 in turn and run full passes over the training images; one entry per filter."""
     images, targets = map(torch.cat, zip(*data.test_batches("train", network.spec, 64, CPU), strict=True))
     brute, found = copy.deepcopy(network).eval(), []
 
@@ -71,7 +71,7 @@ def brute_force(network, data, convolutions, every=1) -> list[float]:
 
 
 def random_network(architecture: str, layers: dict[str, tuple[str, ...]], size: int) -> Network:
-    """Random weights, batch norms that keep the maps' scale, float64."""
+    """A float64 network with random weights and batch norms that keep the scale of the maps."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         backbone = timm.create_model(architecture, num_classes=0).eval()
@@ -89,7 +89,7 @@ def random_network(architecture: str, layers: dict[str, tuple[str, ...]], size: 
 
 @pytest.fixture
 def last_layer_only(network, monkeypatch):
-    """Enough for what holds of every layer, and quick."""
+    """Compute only the last layer, which is quick, for tests that do not depend on the layer."""
     monkeypatch.setattr(
         network, "spec", dataclasses.replace(SPEC, feature_layers=dict([*SPEC.feature_layers.items()][-1:]))
     )
@@ -103,16 +103,16 @@ def test_importance_equals_brute_force(network, data, importance):
         assert max(map(abs, brute)) > 1e-4
 
 
-def test_importance_equals_brute_force_in_float64(network, few):
-    exact, precise = copy.deepcopy(network).double(), Float64(few)
+def test_importance_equals_brute_force_in_float64(network, one_per_class):
+    exact, precise = copy.deepcopy(network).double(), Float64(one_per_class)
     for layer, scores in filter_importance(exact, precise).items():
         brute = brute_force(exact, precise, [layer], every=7)
         assert scores[::7].tolist() == pytest.approx(brute, rel=1e-10, abs=1e-11)
 
 
-# What may be shared differs: a ResNet's last layer is followed by no convolution; a block's first filters, and those
-# that squeeze-and-excitation follows, are mixed with others before the block ends; a MobileNet's blocks without a
-# shortcut are chains of modules.
+# These networks differ in what filters can share. No convolution follows the last layer of a ResNet. The first filters
+# of a block, and those before squeeze-and-excitation, are mixed with others inside the block. MobileNet blocks without
+# a shortcut are chains of modules.
 @pytest.mark.parametrize(
     ("architecture", "layers", "alone"),
     [
@@ -122,44 +122,44 @@ def test_importance_equals_brute_force_in_float64(network, few):
         ("mobilenetv2_035", ["blocks.3.0.conv_pwl", "conv_head"], []),
     ],
 )
-def test_any_network_equals_brute_force(architecture, layers, alone, few, capsys):
-    network, precise = random_network(architecture, {layer: (layer,) for layer in layers}, 32), Float64(few)
+def test_importance_of_any_network_equals_brute_force(architecture, layers, alone, one_per_class, capsys):
+    network, precise = random_network(architecture, {layer: (layer,) for layer in layers}, 32), Float64(one_per_class)
     found = filter_importance(network, precise)
     for layer in layers:
         every = 1 + len(found[layer]) // 8
         brute = brute_force(network, precise, [layer], every)
         assert found[layer][::every].tolist() == pytest.approx(brute, rel=1e-10, abs=1e-10 * max(map(abs, brute)))
         assert max(map(abs, brute)) > 1e-6
-    assert said_of(capsys) == alone
+    assert layers_without_sharing(capsys) == alone
 
 
-def test_filters_that_pass_one_at_a_time_equal_brute_force(few, monkeypatch):
-    """As large maps make them; channels last, as networks that were loaded lie."""
+def test_removing_one_filter_at_a_time_equals_brute_force(one_per_class, monkeypatch):
+    """Large maps force this. The weights are channels-last, as in networks that were loaded."""
     monkeypatch.setattr("delta.attention.removal._CHUNK_SIZE", {"cpu": 1})
     network = random_network("resnet10t", {"layer2.0.conv2": ("layer2.0.conv2",)}, 32)
     network = network.to(memory_format=torch.channels_last)
-    (found,) = filter_importance(network, Float64(few)).values()
-    brute = brute_force(network, Float64(few), ["layer2.0.conv2"], 9)
+    (found,) = filter_importance(network, Float64(one_per_class)).values()
+    brute = brute_force(network, Float64(one_per_class), ["layer2.0.conv2"], 9)
     assert found[::9].tolist() == pytest.approx(brute, rel=1e-10, abs=1e-10 * max(map(abs, brute)))
 
 
-def test_a_network_whose_path_is_unknown_takes_a_pass_a_filter(network, data, monkeypatch, capsys):
+def test_a_network_with_an_unknown_path_needs_one_pass_per_filter(network, data, monkeypatch, capsys):
     monkeypatch.setattr(
         network, "spec", dataclasses.replace(SPEC, path=("",), feature_layers=dict([*SPEC.feature_layers.items()][:1]))
     )
     (layer, scores), *_ = filter_importance(network, data).items()
     assert scores.tolist() == pytest.approx(brute_force(network, data, [layer]), abs=1e-5)
-    assert said_of(capsys) == [layer]
+    assert layers_without_sharing(capsys) == [layer]
 
 
-def said_of(capsys) -> list[str]:
-    """The layers that are said to take a pass a filter."""
+def layers_without_sharing(capsys) -> list[str]:
+    """The layers that, by the printed message, need one pass per filter."""
     said = re.search("one forward pass per filter for (.+), whose", capsys.readouterr().out)
     return said[1].split(", ") if said else []
 
 
 def linearised(network, data, layer: str) -> list[float]:
-    """The loss of the logits after their change to first order, the Jacobian taken row by row: images, then classes."""
+    """The loss after the first-order change of the logits, with the Jacobian computed by image and class."""
     rises, backbone = 0, network.backbone
     for images, targets in data.test_batches("train", network.spec, 1, CPU):
         with capture_maps(backbone, [layer]) as maps:
@@ -172,15 +172,15 @@ def linearised(network, data, layer: str) -> list[float]:
     return rises.tolist()
 
 
-def test_the_fisher_estimate_is_the_loss_of_linearised_logits(network, few):
-    """With three classes the gathered ones are the classes themselves."""
-    exact, precise = copy.deepcopy(network).double().eval(), Float64(few)
+def test_the_fisher_estimate_is_the_loss_of_linearised_logits(network, one_per_class):
+    """With three classes, gathering keeps all classes separate."""
+    exact, precise = copy.deepcopy(network).double().eval(), Float64(one_per_class)
     found = filter_importance(exact, precise, "fisher")
     for layer in list(SPEC.feature_layers)[1::2]:
         assert found[layer].tolist() == pytest.approx(linearised(exact, precise, layer), rel=1e-8, abs=1e-12)
 
 
-def test_gathering_classes_leaves_the_loss_as_it_is():
+def test_gathering_classes_keeps_the_loss():
     noise = torch.Generator().manual_seed(0)
     logits, targets = 3 * torch.randn(50, 7, generator=noise), torch.randint(7, (50,), generator=noise)
     groups, weights = group_classes(logits, targets)
@@ -195,21 +195,21 @@ def test_gathering_classes_leaves_the_loss_as_it_is():
     assert change.flatten().tolist() == pytest.approx((weights * small).sum(2).T.flatten().tolist(), rel=1e-2, abs=1e-8)
 
 
-def test_fisher_is_exact_at_the_last_layer_of_a_resnet(few):
+def test_fisher_is_exact_at_the_last_layer_of_a_resnet(one_per_class):
     layers = {name: (name,) for name in ("layer1.0.conv3", "layer4.0.conv3")}
-    network, precise = random_network("resnet14t", layers, 32), Float64(few)
+    network, precise = random_network("resnet14t", layers, 32), Float64(one_per_class)
     exact, estimated = filter_importance(network, precise), filter_importance(network, precise, "fisher")
     assert torch.equal(exact["layer4.0.conv3"], estimated["layer4.0.conv3"])
     assert not torch.equal(exact["layer1.0.conv3"], estimated["layer1.0.conv3"])
 
 
-def test_importance_leaves_the_network_as_it_was(network, weights, importance):
+def test_importance_does_not_change_the_network(network, weights, importance):
     assert network.training
     assert not hooks(network)
     assert same_state(network.state_dict(), build_network(weights, 3).state_dict())
 
 
-def test_the_batch_size_changes_nothing(network, data, importance, last_layer_only):
+def test_the_batch_size_does_not_matter(network, data, importance, last_layer_only):
     for layer, scores in filter_importance(network, data, batch_size=5).items():
         assert torch.allclose(scores, importance[layer], atol=1e-5)
 
@@ -223,7 +223,7 @@ def test_test_images_and_labels_do_not_matter(network, data, importance, last_la
     assert all(torch.equal(scores, importance[layer]) for layer, scores in other.items())
 
 
-def test_importance_of_a_run_is_that_of_its_network(network, packed, importance, tmp_path):
+def test_importance_of_a_run_equals_that_of_its_network(network, packed, importance, tmp_path):
     save_network(network, tmp_path)
     assert same_state(trained_network(tmp_path).state_dict(), network.state_dict())
     again = run_importance(tmp_path, packed, "exact", CPU)
@@ -231,12 +231,12 @@ def test_importance_of_a_run_is_that_of_its_network(network, packed, importance,
 
 
 @pytest.mark.slice
-def test_channels_of_a_mixed_block_belong_to_their_branch_s_filters(few):
-    """Channel by channel, the weights of one branch's filter zeroed: 64 + 64 + 96 + 64, the published order."""
+def test_channels_of_a_mixed_block_belong_to_the_filters_of_their_branch(one_per_class):
+    """The reference sets filters of each branch to 0. The branches have 64 + 64 + 96 + 64 channels, in this order."""
     published = NETWORKS["inception_v3"]
     layers = {layer: published.feature_layers[layer] for layer in ("Conv2d_2b_3x3", "Mixed_5d")}
     network = random_network("inception_v3", layers, 96)
-    larger = dataclasses.replace(few, test_view=np.repeat(np.repeat(few.test_view, 3, 1), 3, 2))
+    larger = dataclasses.replace(one_per_class, test_view=np.repeat(np.repeat(one_per_class.test_view, 3, 1), 3, 2))
     importance = filter_importance(network, Float64(larger))
     branches = ("branch1x1", "branch5x5_2", "branch3x3dbl_3", "branch_pool")
     makers = {"Conv2d_2b_3x3": ["Conv2d_2b_3x3.conv"], "Mixed_5d": [f"Mixed_5d.{branch}.conv" for branch in branches]}
@@ -246,6 +246,6 @@ def test_channels_of_a_mixed_block_belong_to_their_branch_s_filters(few):
         assert importance[layer][::7].tolist() == pytest.approx(brute, rel=1e-9, abs=1e-9 * max(map(abs, brute)))
 
 
-def test_a_folder_without_a_network_is_named(tmp_path):
+def test_a_folder_without_a_network_is_reported(tmp_path):
     with pytest.raises(UserError, match="no trained network"):
         trained_network(tmp_path)

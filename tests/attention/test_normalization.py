@@ -1,4 +1,4 @@
-"""From filter importance to channel weights, by hand."""
+"""From filter importance to channel weights, compared with the formulas."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def standardized(raw: list[float]) -> list[float]:
     return softmax([(w - mean) / std / 5 for w in raw])
 
 
-def test_attention_by_hand():
+def test_attention_equals_the_formula():
     raw = IMPORTANCE["late"]
     assert attention(raw, "standardized") == pytest.approx(standardized(raw.tolist()), rel=1e-12)
     assert attention(raw, "literal") == pytest.approx(softmax(raw.tolist()), rel=1e-12)

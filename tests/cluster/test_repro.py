@@ -1,4 +1,4 @@
-"""The DAG on a cluster, against DVC itself: what is run, where, and that the workspace is left as by `dvc repro`."""
+"""`cluster repro` compared with `dvc repro`: which stages run, where they run, and the state of the workspace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers.small_slice import SMALL, outputs
 
 SUPERVISOR = (ROOT / "cluster/supervisor.py").read_text(encoding="utf-8")
 
-# Every kind of stage and output that this project has, and some more that DVC knows.
+# All kinds of stages and outputs that this project has, and other kinds that DVC supports.
 DAG = """
 stages:
   page:
@@ -74,7 +74,7 @@ def empty(tmp_path_factory) -> Path:
     clone.root.mkdir()
     (clone.root / "params.yaml").write_text(PARAMS)
     (clone.root / "source").write_text("abc\n")
-    # As in this project; DVC would list the outputs there in the order in which they are recorded.
+    # As in this project. Otherwise DVC lists outputs there in the order in which they are recorded.
     (clone.root / ".gitignore").write_text("/data/\n/runs/\n/out/\n/reports/tables/\n")
     clone.run("git", "init", "-q")
     clone.run("dvc", "init", "-q")
@@ -87,7 +87,7 @@ def empty(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def make(empty, tmp_path, monkeypatch) -> Callable[..., Clone]:
-    """Makes a DVC project with this DAG, in which nothing has been run."""
+    """A function that makes a DVC project with a DAG of which no stage has run."""
 
     def make(name: str, dag: str) -> Clone:
         clone = Clone(tmp_path / name)
@@ -108,7 +108,7 @@ def project(make, monkeypatch) -> Clone:
 
 
 def run_backwards(project: Project, *targets: str) -> dict[str, str]:
-    """Run what is out of date, always the last of the stages that may run; what became of each."""
+    """Run what is out of date, always the last stage that is ready; return the outcome of each stage."""
     left, outcomes = project.plan(targets), {}
     while left:
         name = [name for name, upstream in left.items() if not set(upstream) & set(left)][-1]
@@ -123,11 +123,11 @@ def run_backwards(project: Project, *targets: str) -> dict[str, str]:
     return outcomes
 
 
-def those(outcomes: dict[str, str], outcome: str) -> set[str]:
+def stages_with_outcome(outcomes: dict[str, str], outcome: str) -> set[str]:
     return {name for name, what in outcomes.items() if what == outcome}
 
 
-def is_left_as_by_dvc(clone: Clone) -> bool:
+def is_up_to_date_for_dvc(clone: Clone) -> bool:
     clean = clone.run("dvc", "status").startswith("Data and pipelines are up to date.")
     return clean and clone.stages_run("repro") == set()
 
@@ -139,7 +139,7 @@ def test_stages_are_recorded_as_dvc_records_them(project, make):
         outcomes = run_backwards(stages)
     assert outcomes == dict.fromkeys(ALL, "run") | {"kept": VERIFIED, "source.dvc": UNCHANGED}
     assert project.read("dvc.lock") == serial.read("dvc.lock")
-    assert is_left_as_by_dvc(project)
+    assert is_up_to_date_for_dvc(project)
     assert project.run("git", "status", "--porcelain") == serial.run("git", "status", "--porcelain")
 
 
@@ -153,29 +153,45 @@ def test_only_what_is_out_of_date_is_run(project, make):
         (clone.root / "params.yaml").write_text(changed)
     assert serial.stages_run("repro") == downstream
     with open_project(project.root) as stages:
-        assert those(run_backwards(stages), "run") == downstream
+        assert stages_with_outcome(run_backwards(stages), "run") == downstream
     assert project.read("dvc.lock") == serial.read("dvc.lock")
     (project.root / "params.yaml").write_text(PARAMS)
     with open_project(project.root) as stages:
         outcomes = run_backwards(stages)
-    assert those(outcomes, RESTORED) == {"train@l2-0", "train@l2-1", "tables"}
-    assert is_left_as_by_dvc(project)
+    assert stages_with_outcome(outcomes, RESTORED) == {"train@l2-0", "train@l2-1", "tables"}
+    assert is_up_to_date_for_dvc(project)
 
 
-def test_a_stage_with_the_same_bytes_leaves_what_depends_on_it_alone(project):
+def test_unchanged_outputs_do_not_run_dependent_stages(project):
     project.run("dvc", "repro", "-q")
     dag = (project.root / "dvc.yaml").read_text().replace("mkdir -p data/packed", "mkdir -p ./data/packed")
     (project.root / "dvc.yaml").write_text(dag)
     with open_project(project.root) as stages:
-        assert those(run_backwards(stages), "run") == {"pack@l2", "pack@delta"}
+        assert stages_with_outcome(run_backwards(stages), "run") == {"pack@l2", "pack@delta"}
 
 
-def test_targets_are_read_as_dvc_reads_them(project):
+def test_targets_mean_the_same_as_in_dvc(project):
     with open_project(project.root) as stages:
         assert set(stages.plan(["train@l2-0"])) == {"source.dvc", "pack@l2", "train@l2-0"}
         assert set(stages.plan(["train"])) == TRAINED | {"source.dvc", "pack@l2", "pack@delta"}
         with pytest.raises(UserError, match="nowhere"):
             stages.plan(["nowhere"])
+
+
+@pytest.mark.parametrize("methods", ["3", "null", "[{a: 1}]"])
+def test_parameters_that_dvc_cannot_resolve_are_one_line(project, methods):
+    (project.root / "params.yaml").write_text(f"methods: {methods}\n")
+    message = r"^params.yaml or dvc.yaml cannot be resolved \(.+\): run `python -m stages.check_params`, which names"
+    with open_project(project.root) as stages, pytest.raises(UserError, match=message):
+        stages.plan([])
+
+
+def test_the_threads_are_those_of_the_stages(project):
+    with open_project(project.root) as stages:
+        assert stages.threads is None
+        for text, threads in (("3", 3), ("0o17", 15), ("null", None), ("-1", None)):
+            (project.root / "params.yaml").write_text(f"{PARAMS}threads: {text}\n")
+            assert stages.threads == threads
 
 
 def test_a_missing_output_is_an_error(project):
@@ -187,12 +203,12 @@ def test_a_missing_output_is_an_error(project):
             stages.record("pack@l2")
 
 
-def test_dvc_is_locked_meanwhile(project):
+def test_dvc_is_locked_during_a_run(project):
     with open_project(project.root):
         assert "Unable to acquire lock" in project.call("dvc", "repro").stderr
 
 
-def test_a_running_repro_is_waited_for(make, monkeypatch):
+def test_a_running_repro_is_an_error_that_names_it(make, monkeypatch):
     dag = {"stages": {"slow": {"cmd": "touch started && sleep 30", "deps": ["source"], "outs": ["out"]}}}
     clone = make("slow", json.dumps(dag))
     monkeypatch.chdir(clone.root)
@@ -208,8 +224,8 @@ def call(clone: Clone, *options: str) -> subprocess.CompletedProcess:
     return clone.call(sys.executable, "-m", "cluster", "repro", *options)
 
 
-def only_line(done: subprocess.CompletedProcess) -> str:
-    """The message of a call that failed as it should: in one line."""
+def error_line(done: subprocess.CompletedProcess) -> str:
+    """The message of a call that must fail with exactly one line."""
     lines = done.stderr.splitlines()
     assert (done.returncode, len(lines)) == (1, 1), done.stderr
     return lines[0]
@@ -218,18 +234,18 @@ def only_line(done: subprocess.CompletedProcess) -> str:
 def test_a_missing_ray_is_an_error(project, tmp_path):
     (tmp_path / "ray.py").write_text("raise ModuleNotFoundError('No module named ray', name='ray')")
     project.env["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
-    assert only_line(call(project)) == "error: Ray is not installed: pip install -r requirements.txt"
+    assert error_line(call(project)) == "error: Ray is not installed: pip install -r requirements.txt"
 
 
 @pytest.mark.parametrize("options", [["--cpus-per-run", "0"], ["--gpus-per-run", "-1"], ["--address"]])
-def test_wrong_options_are_named(make, options):
+def test_wrong_options_are_reported(make, options):
     done = call(make("project", "{}"), *options)
     assert done.returncode == 2
     assert f"argument {options[0]}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-# The process that owns a command
+# The supervisor process of a command
 
 
 @pytest.fixture
@@ -240,7 +256,7 @@ def job(tmp_path) -> dict:
 
 
 class Supervised:
-    """A command under a supervisor; `close` ends the wish for it, as a worker's end does."""
+    """A command under a supervisor. `close` cancels it, as the death of a worker does."""
 
     def __init__(self, job: dict, *commands: str):
         self.process = subprocess.Popen(
@@ -261,7 +277,7 @@ class Supervised:
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.05)
 
 
@@ -287,7 +303,7 @@ def test_commands_run_until_one_fails(job, tmp_path):
     assert "nowhere" in Supervised(job, "true").answer()["error"]
 
 
-def test_an_unwanted_command_dies_with_all_its_processes(job, tmp_path):
+def test_a_cancelled_command_is_killed_with_all_its_processes(job, tmp_path):
     supervised = Supervised(job, "(trap '' TERM; echo $$ > child; sleep 100) & sleep 100")
     wait_until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().strip() != "")
     supervised.close()
@@ -295,7 +311,7 @@ def test_an_unwanted_command_dies_with_all_its_processes(job, tmp_path):
     wait_until(lambda: not is_alive(int((tmp_path / "child").read_text())))
 
 
-def test_a_second_run_waits_for_the_first_to_die(job, tmp_path):
+def test_a_second_run_waits_until_the_first_is_dead(job, tmp_path):
     beat = "while true; do echo $$ >> beats; sleep 0.05; done"
     first = Supervised(job, beat)
     wait_until((tmp_path / "beats").exists)
@@ -310,14 +326,14 @@ def test_a_second_run_waits_for_the_first_to_die(job, tmp_path):
 
 
 def assert_one_at_a_time(beats: Path, runs: int | None = None) -> None:
-    """Every process wrote its lines without another's in between."""
+    """Assert that the lines of different processes are not interleaved."""
     pids = beats.read_text().split()
     turns = [pid for number, pid in enumerate(pids) if number == 0 or pids[number - 1] != pid]
     assert len(turns) == len(set(turns)), turns
     assert runs in (None, len(turns))
 
 
-# With Ray
+# Tests with Ray
 
 
 @pytest.fixture
@@ -335,15 +351,15 @@ def require_ray() -> None:
         pytest.skip("Ray is not installed: pip install -r requirements.txt to test the DAG on a cluster")
 
 
-SIXTEEN, EIGHT_GPUS = {"CPU": 16.0, "memory": 1e9}, {"CPU": 60.0, "GPU": 8.0}
+SIXTEEN_CPUS, EIGHT_GPUS = {"CPU": 16.0, "memory": 1e9}, {"CPU": 60.0, "GPU": 8.0}
 
 
 @pytest.mark.parametrize(
     ("nodes", "asked", "held"),
     [
-        ([SIXTEEN], (None, None), (16, 0)),
-        ([SIXTEEN, {"CPU": 4.0}, {}], (None, None), (4, 0)),
-        ([SIXTEEN], (3, None), (3, 0)),
+        ([SIXTEEN_CPUS], (None, None), (16, 0)),
+        ([SIXTEEN_CPUS, {"CPU": 4.0}, {}], (None, None), (4, 0)),
+        ([SIXTEEN_CPUS], (3, None), (3, 0)),
         ([EIGHT_GPUS], (None, None), (7, 1)),
         ([EIGHT_GPUS, {"CPU": 2.0}], (None, 0.5), (3, 0.5)),
         ([EIGHT_GPUS], (None, 0), (60, 0)),
@@ -358,12 +374,12 @@ def test_cpus_and_gpus_of_a_stage(share_of_nodes, nodes, asked, held):
 @pytest.mark.parametrize("asked", [(17, None), (None, 1), (1, 0.5)])
 def test_asking_for_more_than_any_node_has_is_an_error(share_of_nodes, asked):
     with pytest.raises(UserError, match="no node of the cluster has the resources for a stage"):
-        share_of_nodes([SIXTEEN], *asked)
+        share_of_nodes([SIXTEEN_CPUS], *asked)
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two Ray nodes on this machine, a CPU and what Ray takes for a GPU each."""
+    """Two Ray nodes on this machine, each with one CPU and one simulated GPU."""
     require_ray()
     from ray.cluster_utils import Cluster
 
@@ -376,7 +392,7 @@ def cluster():
 
 
 def dag(**stages: dict) -> str:
-    """A DAG of stages that depend on `source`, if they do not say on what, and write `out/<name>`."""
+    """A DAG whose stages write `out/<name>` and by default depend on `source`."""
     described = {
         name: {"deps": ["source"], "outs": [f"out/{name}"]} | stage | {"cmd": f"mkdir -p out && {stage['cmd']}"}
         for name, stage in stages.items()
@@ -384,21 +400,21 @@ def dag(**stages: dict) -> str:
     return json.dumps({"stages": described})
 
 
-BEATS = "for i in $(seq 40); do echo $$ >> beats.{0}; sleep 0.1; done; echo done > out/{0}"
+HEARTBEATS = "for i in $(seq 40); do echo $$ >> beats.{0}; sleep 0.1; done; echo done > out/{0}"
 
 
 def nodes_of(clone: Clone, stage: str) -> list[str]:
-    """The Ray nodes that ran a stage, one after another."""
+    """The Ray nodes that ran a stage, in order."""
     return re.findall("Ray's node (\\w+)", clone.read(f".dvc/tmp/cluster/{stage}.log"))
 
 
 def test_an_unreachable_cluster_is_an_error(project):
     require_ray()
-    assert "error: no Ray cluster at --address 127.0.0.1:1" in only_line(call(project, "--address", "127.0.0.1:1"))
+    assert "error: no Ray cluster at --address 127.0.0.1:1" in error_line(call(project, "--address", "127.0.0.1:1"))
 
 
 @pytest.mark.slice
-def test_independent_stages_run_at_once_on_both_nodes(cluster, make):
+def test_independent_stages_run_in_parallel_on_both_nodes(cluster, make):
     waits = "touch here.{0}; while [ ! -e here.{1} ]; do sleep 0.1; done; echo {0} > out/{0}"
     text = dag(
         a={"cmd": waits.format("a", "b")},
@@ -415,7 +431,7 @@ def test_independent_stages_run_at_once_on_both_nodes(cluster, make):
     assert {*nodes_of(clone, "a"), *nodes_of(clone, "b")} == {node["NodeID"] for node in alive(cluster)}
     assert clone.read("dvc.lock") == serial.read("dvc.lock")
     assert clone.read("out/c") == "a\nb\n"
-    assert is_left_as_by_dvc(clone)
+    assert is_up_to_date_for_dvc(clone)
     assert "4 stages up to date, 0 of them run" in call(clone, "--address", cluster.address).stdout
 
 
@@ -424,7 +440,7 @@ def alive(cluster) -> list[dict]:
 
 
 @pytest.mark.slice
-def test_a_failure_stops_what_depends_on_it_alone(cluster, make):
+def test_a_failure_stops_only_dependent_stages(cluster, make):
     clone = make(
         "project",
         dag(
@@ -436,7 +452,7 @@ def test_a_failure_stops_what_depends_on_it_alone(cluster, make):
         ),
     )
     done = call(clone, "--address", cluster.address)
-    assert only_line(done) == "error: 1 of 6 stages failed: bad; not run, as they depend on these: 2"
+    assert error_line(done) == "error: 1 of 6 stages failed: bad; not run, as they depend on these: 2"
     assert re.search(
         r"bad: failed, exit code 4, .*: error: no such luck \(log: \.dvc/tmp/cluster/bad\.log\)", done.stdout
     )
@@ -466,7 +482,7 @@ def test_commands_see_only_their_cpus_and_gpus(cluster, make):
 @pytest.mark.slice
 def test_a_stage_whose_node_dies_is_run_again(cluster, make):
     node = cluster.add_node(num_cpus=1)
-    clone = make("project", dag(**{name: {"cmd": BEATS.format(name)} for name in "abc"}))
+    clone = make("project", dag(**{name: {"cmd": HEARTBEATS.format(name)} for name in "abc"}))
     with started(clone, cluster) as driver:
         wait_until(lambda: all((clone.root / f"beats.{name}").exists() for name in "abc"))
         (struck,) = (name for name in "abc" if nodes_of(clone, name) == [node.node_id])
@@ -477,7 +493,7 @@ def test_a_stage_whose_node_dies_is_run_again(cluster, make):
     assert len(nodes_of(clone, struck)) == 2
     for name in "abc":
         assert_one_at_a_time(clone.root / f"beats.{name}", runs=2 if name == struck else 1)
-    assert is_left_as_by_dvc(clone)
+    assert is_up_to_date_for_dvc(clone)
 
 
 def started(clone: Clone, cluster) -> subprocess.Popen:
@@ -487,25 +503,25 @@ def started(clone: Clone, cluster) -> subprocess.Popen:
     )
 
 
-TWO = {"quick": {"cmd": "echo $$ >> ran; echo quick > out/quick"}, "slow": {"cmd": BEATS.format("slow")}}
+TWO = {"quick": {"cmd": "echo $$ >> ran; echo quick > out/quick"}, "slow": {"cmd": HEARTBEATS.format("slow")}}
 
 
 @pytest.fixture
 def half_done(cluster, make):
-    """A run whose first stage is recorded while its second runs."""
+    """A run whose first stage is recorded and whose second stage is running."""
     clone = make("project", dag(**TWO))
     with started(clone, cluster) as driver:
         wait_until(lambda: (clone.root / "dvc.lock").exists() and (clone.root / "beats.slow").exists())
         yield clone, driver
 
 
-def assert_goes_on(clone: Clone, cluster) -> None:
+def assert_resumes(clone: Clone, cluster) -> None:
     done = call(clone, "--address", cluster.address)
     assert done.returncode == 0, done.stderr
     assert "3 stages up to date, 1 of them run" in done.stdout
     assert len(clone.read("ran").split()) == 1
     assert_one_at_a_time(clone.root / "beats.slow", runs=2)
-    assert is_left_as_by_dvc(clone)
+    assert is_up_to_date_for_dvc(clone)
 
 
 @pytest.mark.slice
@@ -513,7 +529,7 @@ def test_a_second_call_resumes_a_killed_one(cluster, half_done):
     clone, driver = half_done
     driver.kill()
     driver.wait()
-    assert_goes_on(clone, cluster)
+    assert_resumes(clone, cluster)
 
 
 @pytest.mark.slice
@@ -524,25 +540,25 @@ def test_a_stopped_call_leaves_nothing_running(cluster, half_done):
     assert driver.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in said
     assert not any(map(is_alive, map(int, set(clone.read("beats.slow").split()))))
-    assert_goes_on(clone, cluster)
+    assert_resumes(clone, cluster)
 
 
 @pytest.mark.slice
-def test_two_calls_at_once(cluster, half_done):
+def test_a_second_concurrent_call_is_refused(cluster, half_done):
     clone, driver = half_done
-    assert only_line(call(clone, "--address", cluster.address)).startswith("error: another DVC command")
+    assert error_line(call(clone, "--address", cluster.address)).startswith("error: another DVC command")
     assert driver.wait() == 0
 
 
 @pytest.mark.slice
-def test_a_small_slice_has_the_bits_of_a_serial_run(cluster, tmp_path):
+def test_a_small_slice_is_bit_equal_to_a_serial_run(cluster, tmp_path):
     clone = Clone.of_project(tmp_path / "clone")
     clone.edit_params(**SMALL)
     done = call(clone, "--address", cluster.address, "--gpus-per-run", "0")
     assert done.returncode == 0, done.stdout + done.stderr
     trained = [f"train@drawn_30-efficientnet_lite0-{method}-0" for method in ("l2_sp", "delta")]
     assert len({node for stage in trained for node in nodes_of(clone, stage)}) == 2
-    assert is_left_as_by_dvc(clone)
+    assert is_up_to_date_for_dvc(clone)
     clustered = outputs(clone)
     clone.run("dvc", "repro", "-q", "--force", "--single-item", *trained)
     assert outputs(clone) == clustered

@@ -1,4 +1,4 @@
-"""The tables of a data set's images and parts: what is written comes back, and what is damaged is named."""
+"""The tables of a data set's images and parts: writing, reading, and errors of damaged files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PARTS = pd.DataFrame(
 
 
 @pytest.mark.parametrize("columns", [["path", "label"], ["path", "label", "split"]])
-def test_images_come_back_as_they_were_written(columns, tmp_path):
-    """Whatever a label looks like; the split is there where the publisher chose one."""
+def test_images_are_read_as_written(columns, tmp_path):
+    """Labels may look like numbers or missing values. The column `split` is optional."""
     write_images(tmp_path, IMAGES[columns])
     pd.testing.assert_frame_equal(read_images(tmp_path), IMAGES[columns], check_exact=True)
 
 
-def test_parts_come_back_as_they_were_written(tmp_path):
+def test_parts_are_read_as_written(tmp_path):
     write_parts(tmp_path, PARTS)
     pd.testing.assert_frame_equal(read_parts(tmp_path), PARTS, check_exact=True)
 
@@ -46,10 +46,11 @@ def test_parts_come_back_as_they_were_written(tmp_path):
         (read_parts, "parts.csv", "path,part,x\na,b,1\n", "no column y, visible"),
     ],
 )
-def test_missing_and_damaged_tables_are_named(read, name, text, message, tmp_path):
+def test_missing_and_damaged_tables_are_reported(read, name, text, message, tmp_path):
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=f"^{re.escape(str(tmp_path / name))}: not readable ") as error:
         read(tmp_path)
     assert re.search(message, str(error.value))
+    assert str(error.value).count(name) == 1
     assert str(error.value).endswith("run `dvc repro download`")

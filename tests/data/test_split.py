@@ -1,4 +1,4 @@
-"""Splits are disjoint, stratified and seed-stable; packed images are what Pillow makes of the files."""
+"""Splits are disjoint, stratified and determined by the seed; packed images equal those that Pillow decodes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_splits_are_disjoint_and_stratified(table):
     assert list(index["path"]) == sorted(index["path"])
 
 
-def test_splits_depend_on_the_seed_alone(table):
+def test_splits_depend_only_on_the_seed(table):
     once, again = (assign_splits(t, 4, 2, seed=3) for t in (table, table.sample(frac=1, random_state=1)))
     pd.testing.assert_frame_equal(once, again)
     assert not assign_splits(table, 4, 2, seed=4)["path"].equals(once["path"])
@@ -48,14 +48,14 @@ def test_rest_takes_every_other_image_for_training(table):
     assert (index["split"] == "test").sum() == 6
 
 
-def test_classes_with_too_few_images_are_named(table):
+def test_classes_with_too_few_images_are_reported(table):
     with pytest.raises(UserError, match=r"ant has 6, zebra has 9: add images"):
         assign_splits(table, 8, 2, seed=0)
     with pytest.raises(UserError, match=r"ant has 6: add"):
         assign_splits(table, "rest", 6, seed=0)
 
 
-def test_published_splits_are_the_publisher_s(table):
+def test_published_splits_are_kept(table):
     table = table.assign(split=["test" if i % 3 else "train" for i in range(len(table))])
     shuffled = table.sample(frac=1, random_state=1)
     index = published_splits(shuffled)
@@ -72,7 +72,7 @@ def test_assigned_splits_ignore_a_published_split(table):
     pd.testing.assert_frame_equal(assign_splits(table.assign(split="test"), 4, 2, seed=0), chosen[list(chosen.columns)])
 
 
-def test_a_format_without_published_splits_says_so(table):
+def test_a_format_without_published_splits_is_an_error(table):
     with pytest.raises(UserError, match="no published split"):
         published_splits(table)
 
@@ -84,7 +84,7 @@ def test_a_table_is_restricted_to_some_classes(table):
     assert dict(zip(index["label"], index["target"], strict=True)) == {"ant": 0, "zebra": 1}
 
 
-def test_classes_that_do_not_exist_are_named_and_so_are_those_that_do(table):
+def test_an_error_lists_unknown_and_available_classes(table):
     with pytest.raises(UserError, match=r"no such class\(es\): yak, Ant: .* ant, cow, zebra"):
         restrict(table, ["yak", "cow", "Ant"])
 
@@ -108,7 +108,7 @@ def test_decoding_gives_upright_rgb(tmp_path):
     pixels = np.zeros((4, 6, 3), np.uint8)
     pixels[0, 0] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # taken with the camera turned: to be shown rotated by 90 degrees clockwise
+    exif[0x0112] = 6  # taken with a rotated camera: to be shown rotated by 90 degrees clockwise
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
     turned = np.asarray(decode(tmp_path / "turned.png"))
     assert turned.shape == (6, 4, 3)
@@ -121,7 +121,7 @@ def test_decoding_gives_upright_rgb(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_packing_gives_the_same_bytes_with_any_number_of_workers(tmp_path, monkeypatch, workers):
-    """Against Pillow alone, one image after the other, while the first images take the longest."""
+    """The bytes equal those of Pillow, one image after the other, although the first images take the longest here."""
     noise, pixels = np.random.default_rng(0), []
     for number in range(20):
         pixels.append(Image.fromarray(noise.integers(0, 255, (60 + number, 50, 3), dtype=np.uint8)))
@@ -144,7 +144,7 @@ def test_packing_gives_the_same_bytes_with_any_number_of_workers(tmp_path, monke
     assert (tmp_path / "images.bin").read_bytes() == b"".join(image.tobytes() for image in whole)
 
 
-def test_packing_works_only_a_few_images_ahead():
+def test_packing_decodes_only_a_few_images_ahead():
     started, taken = [], []
     for row in map_in_order(lambda row: started.append(row) or row, 100, workers=3):
         time.sleep(0.001)
@@ -153,7 +153,7 @@ def test_packing_works_only_a_few_images_ahead():
     assert taken == list(range(100))
 
 
-def test_packing_names_every_bad_file(tmp_path):
+def test_packing_reports_every_bad_file(tmp_path):
     (tmp_path / "no.jpg").write_text("no image")
     Image.new("RGB", (300, 300)).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
@@ -161,20 +161,20 @@ def test_packing_names_every_bad_file(tmp_path):
         pack_views(tmp_path, ["no.jpg", "cut.png", "gone.jpg"], [True, False, True], 8, 4, tmp_path)
 
 
-def test_postscript_is_not_run(tmp_path):
+def test_postscript_is_not_executed(tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.jpg", "EPS")
     with pytest.raises(UserError, match=r"a.jpg \(not an image\)"):
         pack_views(tmp_path, ["a.jpg"], [True], 8, 4, tmp_path)
 
 
-def test_an_image_too_long_to_be_kept_whole_is_named(tmp_path):
-    """Its few bytes would become gigabytes."""
+def test_an_image_too_long_to_be_kept_whole_is_reported(tmp_path):
+    """A file of few bytes would decode to gigabytes."""
     Image.new("L", (60_000, 1)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a.png \(too elongated: 60000 × 1 pixels\)"):
         pack_whole(tmp_path, ["a.png"], 40, tmp_path)
 
 
-def test_labels_that_look_like_numbers_stay_as_they_are(tmp_path):
+def test_labels_that_look_like_numbers_stay_strings(tmp_path):
     for name in ("a.png", "b.png", "c.png", "d.png"):
         Image.new("RGB", (9, 9)).save(tmp_path / name)
     table = pd.DataFrame({"path": ["a.png", "b.png", "c.png", "d.png"], "label": ["007", "007", "NA", "NA"]})
@@ -182,13 +182,13 @@ def test_labels_that_look_like_numbers_stay_as_they_are(tmp_path):
     assert DefaultViewData.open(tmp_path).classes == ["007", "NA"]
 
 
-def test_a_folder_that_is_not_packed_is_named(tmp_path):
+def test_a_folder_that_is_not_packed_is_reported(tmp_path):
     with pytest.raises(UserError, match="not a packed data set"):
         DefaultViewData.open(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "spoil", "message"),
+    ("name", "damage", "message"),
     [
         ("index.csv", lambda text: text.replace(b"test", b"rest", 1), "a split is neither train nor test"),
         ("index.csv", lambda text: text.replace(b",2,", b",1,", 1), "a target is not the index of its label"),
@@ -204,24 +204,24 @@ def test_a_folder_that_is_not_packed_is_named(tmp_path):
         ("train_view.npy", lambda array: b"PK" + array, "not a packed data set"),
     ],
 )
-def test_a_damaged_packed_data_set_is_named(packed, tmp_path, name, spoil, message):
+def test_a_damaged_packed_data_set_is_reported(packed, tmp_path, name, damage, message):
     shutil.copytree(packed, tmp_path / "packed")
     file = tmp_path / "packed" / name
-    file.write_bytes(spoil(file.read_bytes()))
+    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(UserError, match=message) as error:
         DefaultViewData.open(tmp_path / "packed")
     assert str(error.value).startswith(f"{tmp_path / 'packed'}: not a packed data set (")
 
 
 @pytest.mark.parametrize("rows", [slice(0, 5), slice(3, 3), slice(12, 99), np.array([], int), np.array([7, 0, 7]), 3])
-def test_disk_array_rows_equal_numpy_s(packed, rows):
+def test_disk_array_rows_equal_numpys(packed, rows):
     stored, whole = DiskArray.npy(packed / "train_view.npy"), np.load(packed / "train_view.npy")
     assert stored.shape == whole.shape and len(stored) == len(whole)
     assert np.array_equal(stored[rows], whole[rows])
     assert np.array_equal(stored, whole)
 
 
-def test_a_disk_array_survives_deletion_and_refuses_changes(packed, tmp_path):
+def test_a_disk_array_survives_deletion_and_is_read_only(packed, tmp_path):
     file = tmp_path / "a.npy"
     shutil.copy(packed / "test_view.npy", file)
     stored, whole = DiskArray.npy(file), np.load(file)

@@ -1,4 +1,4 @@
-"""The improved view: images kept whole, and ten crops of each averaged."""
+"""The improved view: whole images, and the average over ten crops of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.tiny import CPU, CROP, RESIZE, SPEC, STATISTICS
 
 
 def ten_crops(image: np.ndarray, size: int) -> np.ndarray:
-    """The four corners and the centre, and the same of the mirror image, cut out by hand: [10, size, size, 3]."""
+    """Cut the four corners and the centre of an image and of its mirror image: [10, size, size, 3]."""
     height, width = image.shape[:2]
     middle = (round((height - size) / 2), round((width - size) / 2))
     places = [(0, 0), (0, width - size), (height - size, 0), (height - size, width - size), middle]
@@ -30,7 +30,7 @@ def resized(path, shorter: int) -> np.ndarray:
         return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def test_images_are_kept_whole_with_their_aspect(whole, photographs):
+def test_images_are_kept_whole_with_their_aspect_ratio(whole, photographs):
     assert len({(row.height, row.width) for row in whole.index.itertuples()}) > 3
     for row in whole.index.itertuples():
         assert min(row.height, row.width) == RESIZE
@@ -38,7 +38,7 @@ def test_images_are_kept_whole_with_their_aspect(whole, photographs):
         assert np.array_equal(stored.reshape(row.height, row.width, 3), resized(photographs / row.path, RESIZE))
 
 
-def test_ten_crops_are_those_cut_by_hand_and_their_logits_averaged(whole, photographs, weights):
+def test_ten_crops_are_correct_and_their_logits_averaged(whole, photographs, weights):
     network = build_network(weights, 3, 0).eval()
     batches = list(whole.test_batches("test", SPEC, 40, CPU))
     assert [(len(crops), len(targets)) for crops, targets in batches] == [(40, 4), (20, 2)]
@@ -54,7 +54,7 @@ def test_ten_crops_are_those_cut_by_hand_and_their_logits_averaged(whole, photog
 
 
 def test_training_crops_are_windows_of_the_whole_image(whole, photographs):
-    """A place among the training images leads to the image of its own row."""
+    """An index among the training images gives the image of its own row."""
     rows = whole.rows("train")
     crops = whole.training_crops(torch.arange(len(rows)), CROP, torch.Generator().manual_seed(0), CPU)
     for crop, row in zip(crops.numpy(), rows, strict=True):
@@ -68,7 +68,7 @@ def test_training_crops_are_windows_of_the_whole_image(whole, photographs):
         assert sum(windows) == 1
 
 
-def test_a_folder_that_is_not_packed_whole_is_named(packed, tmp_path):
+def test_a_folder_that_is_not_packed_whole_is_reported(packed, tmp_path):
     with pytest.raises(UserError, match="not a packed data set"):
         ImprovedViewData.open(packed, 32)
     with pytest.raises(UserError, match="not a packed data set"):

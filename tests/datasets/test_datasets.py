@@ -1,4 +1,4 @@
-"""Readers: the drawn images, and one's own photographs, good and bad."""
+"""Readers of the drawn images and of own photographs, valid and invalid."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_index_of_photographs_has_no_parts(classes, tmp_path):
         read_parts(out)
 
 
-def test_a_drawn_category_that_is_missing_is_named(tmp_path):
+def test_a_missing_drawn_category_is_reported(tmp_path):
     datasets.fetch("drawn", "ignored", 1, 0, 0, None, tmp_path)
     next(tmp_path.glob("256_ObjectCategories/004.*/*.jpg")).unlink()
     with pytest.raises(UserError, match=r"256_ObjectCategories: .* 9 categories .*published number is 10: 004 missing"):
@@ -107,7 +107,7 @@ def test_labels_may_look_like_numbers_or_missing_values(classes, tmp_path):
     assert copied(classes / "list.csv", tmp_path) == [("cat/1.jpg", "007"), ("dog/1.jpg", "NA")]
 
 
-def test_all_bad_images_are_named_at_once(classes, tmp_path):
+def test_all_bad_images_are_reported_together(classes, tmp_path):
     (classes / "cat/notes.txt").write_text("not an image")
     whole = image(classes / "dog/3.jpg").read_bytes()
     (classes / "dog/cut.jpg").write_bytes(whole[: len(whole) // 2])
@@ -119,8 +119,8 @@ def test_all_bad_images_are_named_at_once(classes, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_a_source_that_changes_while_it_is_copied(classes, tmp_path, monkeypatch):
-    """DVC would record the copy as that of the folder as it is then."""
+def test_a_source_that_changes_while_it_is_copied_is_an_error(classes, tmp_path, monkeypatch):
+    """Otherwise DVC would record the old copy together with the checksum of the changed folder."""
     changes = {
         "new": lambda: image(classes / "cat/3.jpg"),
         "other": lambda: image(classes / "cat/1.jpg", "blue"),
@@ -144,7 +144,7 @@ def test_a_source_that_changes_while_it_is_copied(classes, tmp_path, monkeypatch
         assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs"]
 
 
-def test_a_list_that_changes_while_it_is_copied(classes, tmp_path, monkeypatch):
+def test_a_list_that_changes_while_it_is_copied_is_an_error(classes, tmp_path, monkeypatch):
     text = "path,label\ncat/1.jpg,cat\ndog/1.jpg,dog\n"
     (classes / "list.csv").write_text(text)
 
@@ -157,27 +157,27 @@ def test_a_list_that_changes_while_it_is_copied(classes, tmp_path, monkeypatch):
         copied(classes / "list.csv", tmp_path)
 
 
-def test_file_names_that_are_not_utf_8_are_named(classes, tmp_path):
+def test_file_names_that_are_not_utf_8_are_reported(classes, tmp_path):
     image(classes / "cat" / os.fsdecode(b"\xff.png"))
     with pytest.raises(UserError, match=r"1 unreadable image file.*cat/\\udcff.png"):
         copied(classes, tmp_path)
 
 
-def spoil_missing(root: Path) -> Path:
+def damage_missing(root: Path) -> Path:
     return root / "nowhere"
 
 
-def spoil_empty_class(root: Path) -> Path:
+def damage_empty_class(root: Path) -> Path:
     (root / "bird").mkdir()
     return root
 
 
-def spoil_no_classes(root: Path) -> Path:
+def damage_no_classes(root: Path) -> Path:
     (root / "none").mkdir()
     return root / "none"
 
 
-def spoil_one_class(root: Path) -> Path:
+def damage_one_class(root: Path) -> Path:
     for file in (root / "dog").rglob("*.jpg"):
         file.unlink()
     (root / "dog/old").rmdir()
@@ -185,28 +185,28 @@ def spoil_one_class(root: Path) -> Path:
     return root
 
 
-def spoil_loose_image(root: Path) -> Path:
+def damage_loose_image(root: Path) -> Path:
     image(root / "loose.jpg")
     return root
 
 
 def csv(text: str):
-    def spoil(root: Path) -> Path:
+    def damage(root: Path) -> Path:
         shutil.copy(root / "cat/1.jpg", root / "labels.csv")
         (root / "list.csv").write_text(text)
         return root / "list.csv"
 
-    return spoil
+    return damage
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
-        (spoil_missing, "nowhere: no such folder or CSV file"),
-        (spoil_empty_class, "empty class folder.*bird"),
-        (spoil_no_classes, "no class folders"),
-        (spoil_one_class, "at least two classes"),
-        (spoil_loose_image, "beside the class folders.*loose.jpg"),
+        (damage_missing, "nowhere: no such folder or CSV file"),
+        (damage_empty_class, "empty class folder.*bird"),
+        (damage_no_classes, "no class folders"),
+        (damage_one_class, "at least two classes"),
+        (damage_loose_image, "beside the class folders.*loose.jpg"),
         (csv("file,label\na,b\n"), "columns path and label"),
         (csv("path,label\n"), "no rows"),
         (csv(""), "not readable as CSV"),
@@ -218,6 +218,6 @@ def csv(text: str):
         (csv("path,label\ncat/1.jpg,cat\ncat/../cat/1.jpg,dog\n"), "more than once: cat/../cat/1.jpg, cat/1.jpg"),
     ],
 )
-def test_bad_sources_are_named(classes, tmp_path, spoil, message):
+def test_bad_sources_are_reported(classes, tmp_path, damage, message):
     with pytest.raises(UserError, match=message):
-        copied(spoil(classes), tmp_path)
+        copied(damage(classes), tmp_path)

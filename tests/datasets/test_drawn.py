@@ -1,4 +1,4 @@
-"""The drawn data set, read back from its files with nothing but the published descriptions of their formats."""
+"""The drawn data set, read from its files as the published formats describe them, without the library's readers."""
 
 import csv
 from pathlib import Path
@@ -59,13 +59,13 @@ def test_fewer_images_are_the_first_of_more(root: Path, tmp_path: Path) -> None:
     assert all(more[name] == data for name, data in fewer.items())
 
 
-def test_another_seed_gives_other_pictures(root: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_images(root: Path, tmp_path: Path) -> None:
     drawn.draw(tmp_path, 1, seed=8)
     name = "256_ObjectCategories/001.airplane/001_0001.jpg"
     assert files(tmp_path)[name] != files(root)[name]
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(FileExistsError):
         drawn.draw(tmp_path, 1, seed=0)
@@ -95,7 +95,7 @@ def test_every_image_has_a_line_for_every_part(root: Path) -> None:
     assert found == [(i, p) for i in range(1, 10 * IMAGES_PER_CLASS + 1) for p in drawn.PARTS]
 
 
-def test_visible_parts_agree_with_the_maps_and_hidden_ones_have_no_place(root: Path) -> None:
+def test_visible_parts_agree_with_the_maps_and_hidden_ones_have_no_location(root: Path) -> None:
     part_names, object_names = names_of(root, "part"), names_of(root, "object")
     index = table(root / "broden" / "index.csv")
     seen = dict.fromkeys(drawn.CATEGORIES, 0)
@@ -113,7 +113,7 @@ def test_visible_parts_agree_with_the_maps_and_hidden_ones_have_no_place(root: P
     assert all(count >= 3 * IMAGES_PER_CLASS for count in seen.values())
 
 
-def test_parts_are_read_by_the_paths_of_their_pictures(root: Path) -> None:
+def test_parts_are_read_by_image_path(root: Path) -> None:
     found = drawn.read_parts(root)
     pictures = list(drawn.read(root)["path"])
     assert list(found["path"].unique()) == pictures
@@ -122,7 +122,7 @@ def test_parts_are_read_by_the_paths_of_their_pictures(root: Path) -> None:
     assert all((root / path).is_file() for path in pictures)
 
 
-def test_maps_fit_the_pictures_and_name_the_category(root: Path) -> None:
+def test_maps_have_the_size_of_the_images_and_name_the_category(root: Path) -> None:
     objects = names_of(root, "object")
     for i, row in enumerate(table(root / "broden" / "index.csv")):
         picture = Image.open(root / "broden" / "images" / row["image"])
@@ -135,7 +135,7 @@ def test_maps_fit_the_pictures_and_name_the_category(root: Path) -> None:
         assert row["material"] == ""
 
 
-def test_colours_are_those_of_the_picture(root: Path) -> None:
+def test_colour_labels_equal_the_colours_of_the_image(root: Path) -> None:
     black, white = ({v: k for k, v in names_of(root, "color").items()}[f"{name}-c"] for name in ("black", "white"))
     contrasts = []
     for row in table(root / "broden" / "index.csv"):
@@ -180,7 +180,7 @@ def test_label_tables_agree_with_the_maps(root: Path) -> None:
     assert frequency[[int(row["number"]) for row in labels if row["category"].startswith("scene")]].sum() == len(images)
 
 
-def test_categories_share_parts_and_lookalikes_differ_in_one() -> None:
+def test_categories_share_parts_and_similar_ones_differ_in_one() -> None:
     parts = {category: set(drawn.PARTS_OF[category]) for category in drawn.CATEGORIES}
     assert len(parts) == 10
     assert all(len(names) >= 6 for names in parts.values())

@@ -1,4 +1,4 @@
-"""The published data sets, read back from miniatures of their archives that tell what they hold."""
+"""The published data sets, read from miniature archives with known content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from delta.io.errors import UserError
 from tests.helpers import published_archives
 from tests.helpers.published_archives import PARTS, facts, part_location
 
-COUNTS = {  # classes, training and test images, as the papers have them
+COUNTS = {  # classes, training and test images, as the papers state them
     "caltech256": (256, None, None),
     "stanford_dogs": (120, 12_000, 8_580),
     "mit_indoors": (67, 5_360, 1_340),
@@ -57,7 +57,7 @@ CHECKSUMS = {
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory):
-    """Every format's miniature, fetched from a folder, and the table that its writer says it holds."""
+    """The miniature of every format, fetched from a folder, and the table of its content."""
     made = {}
     for format in COUNTS:
         archives, root = tmp_path_factory.mktemp("archives"), tmp_path_factory.mktemp(format)
@@ -71,7 +71,7 @@ def unpacked(tmp_path_factory):
 
 @pytest.fixture
 def root(unpacked, tmp_path, request) -> Path:
-    """A copy of the parametrised format's folder, to be spoilt: its images are links."""
+    """A copy of the parametrised format's folder, for tests that damage it. Its images are links."""
     source, _ = unpacked[request.param]
     for file in filter(Path.is_file, source.rglob("*")):
         copy = tmp_path / file.relative_to(source)
@@ -85,14 +85,14 @@ def read(format: str, root: Path, **other: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("format", COUNTS)
-def test_the_published_facts(format):
+def test_counts_and_checksums_are_the_published_ones(format):
     facts = import_module(f"delta.datasets.{format}").PUBLISHED
     assert (facts.classes, facts.train, facts.test) == COUNTS[format]
     assert [file.url for file in facts.files] == FILES[format]
     assert {file.checksum for file in facts.files} == {CHECKSUMS.get(format)}
 
 
-def test_files_of_different_publishers_do_not_share_a_name():
+def test_files_of_different_publishers_have_different_names():
     names = [file.name for name in COUNTS for file in import_module(f"delta.datasets.{name}").PUBLISHED.files]
     assert len(set(names)) == 8
 
@@ -125,7 +125,7 @@ def test_odd_images_keep_their_colours(unpacked):
         assert np.array_equal(np.asarray(decode(root / path)), pixels[..., :3])
 
 
-def test_labels_are_what_a_person_would_call_the_classes(unpacked):
+def test_labels_are_readable_class_names(unpacked):
     labels = {format: sorted(read(format, root)["label"].unique()) for format, (root, _) in unpacked.items()}
     assert labels == {
         "caltech256": ["ak47", "dog", "spider"],
@@ -137,7 +137,7 @@ def test_labels_are_what_a_person_would_call_the_classes(unpacked):
 
 
 @pytest.mark.parametrize("format", WITH_SPLIT)
-def test_counts_unlike_the_published_are_named(unpacked, format):
+def test_wrong_counts_are_reported(unpacked, format):
     root, _ = unpacked[format]
     with pytest.raises(UserError) as error:
         read(format, root, classes=4, train=5_360, test=7)
@@ -151,7 +151,7 @@ def test_counts_unlike_the_published_are_named(unpacked, format):
 
 
 @pytest.mark.parametrize(("format", "root"), [(f, f) for f in WITH_SPLIT], indirect=["root"])
-def test_listed_files_that_are_missing_are_named(format, root, unpacked):
+def test_missing_listed_files_are_reported(format, root, unpacked):
     gone = list(unpacked[format][1]["path"][2:10])
     for path in gone:
         (root / path).unlink()
@@ -168,7 +168,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize(("name", "root"), [(LISTS[f], f) for f in LISTS], indirect=["root"])
-def test_a_list_that_is_gone_is_named(name, root, request):
+def test_a_missing_list_is_reported(name, root, request):
     (root / name).unlink()
     with pytest.raises(UserError, match=f"{name}: not as published: FileNotFoundError"):
         read(request.node.callspec.params["root"], root)
@@ -176,7 +176,7 @@ def test_a_list_that_is_gone_is_named(name, root, request):
 
 @pytest.mark.parametrize(("name", "root"), [(LISTS[f], f) for f in LISTS], indirect=["root"])
 @pytest.mark.parametrize("damage", [lambda data: data[:-40], lambda data: b"<html>\n<h1>404\xff", lambda data: b""])
-def test_a_list_that_is_damaged_ends_in_one_line(name, root, request, damage):
+def test_a_damaged_list_is_one_error_line(name, root, request, damage):
     (root / name).write_bytes(damage((root / name).read_bytes()))
     with pytest.raises(UserError, match="not as published") as error:
         read(request.node.callspec.params["root"], root)
@@ -184,7 +184,7 @@ def test_a_list_that_is_damaged_ends_in_one_line(name, root, request, damage):
 
 
 @pytest.mark.parametrize("root", ["food_101"], indirect=True)
-def test_an_image_in_both_splits_is_named(root):
+def test_an_image_in_both_splits_is_reported(root):
     meta = root / "food-101/meta"
     train, test = (json.loads((meta / f"{split}.json").read_text()) for split in ("train", "test"))
     test["waffles"][0] = train["waffles"][0]
@@ -194,16 +194,16 @@ def test_an_image_in_both_splits_is_named(root):
 
 
 @pytest.mark.parametrize("root", ["stanford_dogs"], indirect=True)
-@pytest.mark.parametrize("spoil", [lambda labels: labels - 1, lambda labels: labels[::-1]])
-def test_dog_labels_agree_with_the_folders(root, spoil):
+@pytest.mark.parametrize("break_folder", [lambda labels: labels - 1, lambda labels: labels[::-1]])
+def test_dog_labels_agree_with_the_folders(root, break_folder):
     lists = loadmat(root / "train_list.mat")
-    savemat(root / "train_list.mat", {"file_list": lists["file_list"], "labels": spoil(lists["labels"])})
+    savemat(root / "train_list.mat", {"file_list": lists["file_list"], "labels": break_folder(lists["labels"])})
     with pytest.raises(UserError, match="not 1 to 3, one per class"):
         read("stanford_dogs", root)
 
 
 @pytest.mark.parametrize("root", ["caltech256"], indirect=True)
-def test_caltech_files_that_are_no_images_of_their_folder_are_skipped(root, unpacked):
+def test_other_files_in_caltech_folders_are_skipped(root, unpacked):
     for stray in (
         "001.ak47/056_0001.jpg",
         "001.ak47/001_0001 copy.jpg",
@@ -215,7 +215,7 @@ def test_caltech_files_that_are_no_images_of_their_folder_are_skipped(root, unpa
 
 
 @pytest.mark.parametrize("root", ["caltech256"], indirect=True)
-def test_caltech_categories_that_are_missing_are_named(root):
+def test_missing_caltech_categories_are_reported(root):
     with pytest.raises(UserError, match="3 categories .* published number is 256: 002, 003, 004, 005, 006 and 248"):
         caltech256.read(root)
     for image in (root / "256_ObjectCategories/001.ak47").iterdir():
@@ -229,7 +229,7 @@ def test_bird_parts(unpacked):
     parts = cub_200_2011.read_parts(root)
     assert list(parts.columns) == ["path", "part", "x", "y", "visible"]
     assert parts["visible"].dtype == bool
-    # The writer numbers images class by class, which is not the order of their paths.
+    # Images are numbered class by class, which is not the order of their paths.
     lines = (root / "CUB_200_2011/images.txt").read_text().splitlines()
     numbered = sorted((f"CUB_200_2011/images/{line.split()[1]}", int(line.split()[0])) for line in lines)
     expected = [
@@ -244,7 +244,7 @@ def test_bird_parts(unpacked):
 
 
 def test_the_index_of_a_data_set_with_parts(unpacked, tmp_path, monkeypatch):
-    """The CSV tables hold what the format's reader returns, to the bit."""
+    """The CSV tables contain exactly what the reader of the format returns."""
     root, written = unpacked["cub_200_2011"]
     monkeypatch.setattr(cub_200_2011, "PUBLISHED", facts("cub_200_2011"))
     datasets.write_index("cub_200_2011", root, tmp_path)
@@ -268,7 +268,7 @@ def test_which_formats_have_annotated_parts(format):
 
 
 @pytest.mark.parametrize("root", ["cub_200_2011"], indirect=True)
-def test_a_damaged_list_of_parts_is_named(root):
+def test_a_damaged_list_of_parts_is_reported(root):
     locations = root / "CUB_200_2011/parts/part_locs.txt"
     locations.write_text(locations.read_text() + "999 1 2.0 3.0 1\n")
     with pytest.raises(UserError, match="part_locs.txt: not as published: KeyError, '999'"):
@@ -289,7 +289,7 @@ def test_a_format_is_fetched_and_read_by_its_name(tmp_path, monkeypatch):
     assert not (tmp_path / "parts.csv").exists()
 
 
-def test_a_download_that_is_no_archive_is_refused(tmp_path):
+def test_a_download_that_is_not_an_archive_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "food-101.tar.gz").write_bytes(b"<html>moved</html>" * 100)
     downloads = Downloads(tmp_path / "downloads", tmp_path / "checksums.txt", mirror=str(tmp_path))

@@ -1,4 +1,4 @@
-"""README.md, CONTRIBUTING.md and docs/: what they name exists."""
+"""README.md, CONTRIBUTING.md and docs/ name only links, paths, parameters, targets and stages that exist."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.common.params import Params
+from delta.methods.registry import KEYS
+from stages.common.params import params_model
 from tests.helpers.clone import ROOT, Clone
 
+PARAMS = params_model(KEYS)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-# What extending.md has its reader write.
+# The files that extending.md tells its reader to write.
 WRITTEN = set(re.findall(r"^```\w+ (\S+)", (ROOT / "docs/extending.md").read_text(encoding="utf-8"), re.M))
 
 
@@ -30,7 +32,7 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The fragments of a page's headings, as GitHub makes them."""
+    """The link fragments that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -48,7 +50,7 @@ def test_the_article_and_its_forerunner_are_named(name):
 
 
 @PAGE
-def test_links_lead_somewhere(page):
+def test_link_targets_exist(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if target.startswith(("https://", "http://")):
             continue
@@ -60,7 +62,7 @@ def test_links_lead_somewhere(page):
 
 @PAGE
 def test_paths_exist(page):
-    """Of the code and the committed files; a placeholder or pattern is none."""
+    """This checks paths of code and committed files, but not placeholders and patterns."""
     folders = "delta|stages|tests|profiles|benchmarks|cluster|docs"
     for path in re.findall(rf"(?<![\w./-])(?:{folders})/[\w./-]*\w", text(page)):
         assert (ROOT / path).exists() or path in WRITTEN, path
@@ -68,10 +70,10 @@ def test_paths_exist(page):
 
 @PAGE
 def test_parameters_exist(page):
-    """`section.key` in prose and `-S section.key=…` in commands; <name> and <method> stand for any of them."""
+    """This checks `section.key` in prose and `-S section.key=…` in commands. <name> and <method> are placeholders."""
     named = re.findall(r"`((?:[a-z0-9_]+|<\w+>)(?:\.(?:[a-z0-9_]+|<\w+>))+)(?::[^`]*)?`", prose(page))
     paths = [name.replace("<method>", "delta").split(".") for name in named]
-    paths = [path for path in paths if path[0] in Params.model_fields]  # others are files and modules
+    paths = [path for path in paths if path[0] in PARAMS.model_fields]  # the others are files and modules
     paths += [name.split(".") for name in re.findall(r"-S '?([\w.]+)=", text(page))]
     for path in paths:
         assert is_parameter(path), ".".join(path)
@@ -79,12 +81,12 @@ def test_parameters_exist(page):
 
 def is_parameter(path: list[str]) -> bool:
     """Whether a parameter file may have this key."""
-    schema, root = Params.model_json_schema(), Params.model_json_schema()
+    schema, root = PARAMS.model_json_schema(), PARAMS.model_json_schema()
     for key in path:
         schema = resolved(schema, root)
         if key in schema.get("properties", {}):
             schema = schema["properties"][key]
-        elif names := schema.get("patternProperties"):  # a data set's name, or a backbone's
+        elif names := schema.get("patternProperties"):  # names of data sets or backbones
             (schema,) = names.values()
         else:
             return False
@@ -92,7 +94,7 @@ def is_parameter(path: list[str]) -> bool:
 
 
 def resolved(schema: dict, root: dict) -> dict:
-    """A schema without references, and of a nullable value the value's."""
+    """The schema that a reference points to; of a nullable value, the schema of the value."""
     if "anyOf" in schema:
         (schema,) = [each for each in schema["anyOf"] if each.get("type") != "null"]
     return root["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
@@ -107,15 +109,15 @@ def test_make_targets_exist(page):
 
 @PAGE
 def test_stages_exist(page):
-    """Those of `dvc repro` in commands: `dvc repro train@…`."""
+    """This checks the stages of commands such as `dvc repro train@…`."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for words in re.findall(r"dvc repro ([^\n`]*)", text(page)):
         for name in re.findall(r"(?<![\w-])'?([a-z_0-9]+)(?=@)", words.partition("#")[0]):
             assert name in stages, words
 
 
-def test_the_edges_drawn_are_those_of_the_dag(tmp_path):
-    """Each one that is drawn exists; an analysis that is not drawn may be there."""
+def test_drawn_edges_exist_in_the_dag(tmp_path):
+    """The drawing may lack analyses."""
     drawn = set(re.findall(r"^ +(\w+) --> (\w+)", text(ROOT / "docs/experiments.md"), re.M))
     dot = Clone.of_project(tmp_path / "clone").run("dvc", "dag", "--dot")
     edges = {(a.partition("@")[0], b.partition("@")[0]) for a, b in re.findall(r'"(.+?)" -> "(.+?)"', dot)}

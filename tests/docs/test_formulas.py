@@ -1,4 +1,4 @@
-"""docs/formulas.md: every equation, algorithm, table and figure of the paper is there, and its function exists."""
+"""docs/formulas.md lists every equation, algorithm, table and figure of the paper with an existing function."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def defined(file: str) -> set[str]:
     return {*(node.name for node in top), *inner}
 
 
-def test_every_row_of_the_tables_is_read():
+def test_every_row_of_the_tables_is_parsed():
     lines = (ROOT / "docs/formulas.md").read_text(encoding="utf-8").splitlines()
     assert len(rows()) == sum(line.startswith("| ") and not line.startswith(("| paper |", "| --- |")) for line in lines)
 
 
 @pytest.mark.parametrize("what", PAPER)
-def test_all_of_the_paper_is_there(what):
+def test_every_item_of_the_paper_is_listed(what):
     assert any(row.paper.startswith(what) for row in rows())
 
 

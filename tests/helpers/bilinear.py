@@ -1,4 +1,4 @@
-"""Bilinear upsampling by its formula, to check the library's."""
+"""Bilinear upsampling with loops, as a reference for the library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def bilinear(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A map [h, w] at another size, pixel by pixel: a pixel's centre is where it is, and the border goes on outside."""
+    """Resize a map [h, w] with half-pixel centres; values beyond the border are those at the border."""
 
     def neighbours(place: int, count: int, old: int) -> tuple[int, int, float]:
         at = min(max((place + 0.5) * old / count - 0.5, 0), old - 1)

@@ -1,4 +1,4 @@
-"""Small sets of annotated images in Broden's format, written by hand."""
+"""Write small sets of annotated images in Broden's format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 CATEGORIES = ("color", "object", "part", "material", "scene", "texture")
-# A kind of labels lies in the middle of the numbers, number 300 needs two channels, and a wheel may be an object too.
+# One category is in the middle of the numbers, number 300 needs two channels, and a wheel may also be an object.
 LABELS = {
     2: ("red", "color(3)"),
     3: ("blue", "color(3)"),
@@ -27,9 +27,9 @@ def write(root: Path, images: list[dict], labels: dict[int, tuple[str, str]] = L
     """Write a folder of annotated images.
 
     Args:
-        images: for each its pixels, uint8 [h, w, 3], size (sh, sw), and by category a list of maps (int [sh, sw]) and
-            of numbers of labels that the whole image has.
-        labels: name and category cell by number.
+        images: one dict per image with `pixels` (uint8 [h, w, 3]), `size` (sh, sw), and for each category a list of
+            maps (int [sh, sw]) and of label numbers that apply to the whole image.
+        labels: name and category cell by label number.
     """
     (root / "images" / "set").mkdir(parents=True)
     rows = ["image,split,ih,iw,sh,sw," + ",".join(CATEGORIES)]
@@ -54,13 +54,13 @@ def write(root: Path, images: list[dict], labels: dict[int, tuple[str, str]] = L
 
 
 def write_map(path: Path, numbers: np.ndarray) -> None:
-    """A map of labels: a pixel's is R + 256·G."""
+    """Write a map of labels; the label number of a pixel is R + 256·G."""
     channels = [numbers % 256, numbers // 256, np.zeros_like(numbers)]
     Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(path)
 
 
 def random_images(count: int, seed: int = 0) -> list[dict]:
-    """Noise with random annotations: maps of one and of several layers, whole images, sizes that differ, gaps."""
+    """Noise images with random annotations: one or several maps, whole-image labels, different sizes, gaps."""
     noise, images = np.random.default_rng(seed), []
 
     def labels(size: tuple[int, int], *choices: int) -> np.ndarray:
@@ -74,7 +74,7 @@ def random_images(count: int, seed: int = 0) -> list[dict]:
         if number % 4:
             image["object"] = [labels(size, 5, 6)]
         if number % 3:
-            # Of the two maps' labels a pixel may have the same one twice; the car is an object's, whatever its map.
+            # A pixel may have the same label in both maps. The car counts as an object in any map.
             image["part"] = [labels(size, 7, 300, 5), labels(size, 7, 300)]
         if number % 2:
             image["scene"] = [301 if number % 4 == 1 else 302]
@@ -85,7 +85,7 @@ def random_images(count: int, seed: int = 0) -> list[dict]:
 
 
 def pixels_of(image: dict, number: int) -> np.ndarray | None:
-    """Where an image has a label, bool [sh, sw]; None where it is not annotated for the label's category."""
+    """The pixels that have a label, bool [sh, sw]; None if the image is not annotated for the label's category."""
     category = LABELS[number][1].partition("(")[0]
     if category not in image:
         return None

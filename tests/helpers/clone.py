@@ -1,4 +1,4 @@
-"""A throw-away clone of this project, in which tests run DVC for real."""
+"""A temporary clone of this project, in which tests run DVC."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 
 
 class Clone:
-    """A git repository with this project's files as they are now, an empty DVC cache, and no trace of older runs."""
+    """A git repository with the current files of this project, an empty DVC cache and no outputs of earlier runs."""
 
     def __init__(self, root: Path):
         self.root = root
-        # Nothing of the surroundings may matter: not the user's git identity, not a DVC cache shared between clones.
+        # The tests must not depend on the environment, such as the user's git identity or a shared DVC cache.
         self.env = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DVC_SITE_CACHE_DIR": str(root.parent / "site-cache"),
@@ -29,7 +29,7 @@ class Clone:
 
     @classmethod
     def of_project(cls, root: Path) -> Clone:
-        """Copy what git tracks or would track into the new folder `root`, and commit it."""
+        """Copy all tracked and untracked files that git does not ignore to the new folder `root`, and commit them."""
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
         )
@@ -43,17 +43,17 @@ class Clone:
         return clone
 
     def call(self, *command: str) -> subprocess.CompletedProcess:
-        """Run a command in the clone, output captured, whatever its exit code."""
+        """Run a command in the clone and capture its output; any exit code is allowed."""
         return subprocess.run(command, cwd=self.root, env=self.env, capture_output=True, text=True)
 
     def run(self, *command: str) -> str:
-        """Run a command that must succeed; its standard output."""
+        """Run a command that must succeed, and return its standard output."""
         done = self.call(*command)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
 
     def stages_run(self, *command: str) -> set[str]:
-        """Run a DVC command that must succeed; the names of the stages it ran."""
+        """Run a DVC command that must succeed, and return the names of the stages that it ran."""
         return set(re.findall(r"Running stage '(.+)'", self.run("dvc", *command)))
 
     def stale(self) -> set[str]:
@@ -65,7 +65,7 @@ class Clone:
         self.run("git", "commit", "-q", "-m", "state")
 
     def restore(self) -> None:
-        """Back to the last commit, workspace and DVC's outputs alike."""
+        """Restore the workspace and DVC's outputs to the last commit."""
         self.run("git", "reset", "-q", "--hard")
         self.run("git", "clean", "-fdq")
         self.run("dvc", "checkout", "-q")

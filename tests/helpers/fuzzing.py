@@ -1,4 +1,4 @@
-"""What the fuzz tests are made of: spoilt files, and the only two ways in which reading one may end."""
+"""Fuzz tests: damaged files, and a check that a reader either succeeds or refuses them with one line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from delta.io.errors import UserError
 
-HANG = 60  # seconds, of a case that takes milliseconds
+HANG = 60  # seconds; a case normally takes milliseconds
 
-# What a parser may stumble over: ends of everything, numbers that are none, names that lead elsewhere.
+# Difficult input for parsers: separators and terminators, invalid numbers, paths outside the folder.
 TOKENS = [
     *(b"\0", b"\n", b"\r\n", b"\r", b" ", b"\t", b",", b";", b":", b'"', b"'", b"\\", b"[", b"]", b"{", b"}", b"#"),
     *(b"-1", b"0", b"1e999", b"nan", b"inf", b"1.5", b"9" * 20, b"9" * 5000, b"0x" + b"f" * 5000, b"true", b"null"),
@@ -25,7 +25,7 @@ TOKENS = [
 
 
 def mutated(*files: bytes) -> st.SearchStrategy[bytes]:
-    """One of the files with one to four edits, or rarely something else altogether."""
+    """One of the files with one to four edits, or rarely unrelated bytes."""
     edit = st.tuples(
         st.sampled_from(["flip", "cut", "drop", "repeat", "insert", "overwrite"]),
         st.integers(0, 2**32),
@@ -71,10 +71,10 @@ def _no_hang() -> Iterator[None]:
 
 
 class Sandbox:
-    """A folder with `in` and `out`, in which readers are fed with spoilt files.
+    """A folder with `in` and `out`, in which readers get damaged files.
 
     Attributes:
-        share: how many of a test's cases are tried, one in so many.
+        share: only one in `share` of a test's cases is run.
     """
 
     def __init__(self, root: Path, share: int):
@@ -83,11 +83,11 @@ class Sandbox:
         self.out.mkdir()
 
     def fuzz(self, cases: int, strategy: st.SearchStrategy, valid: Any, read: Callable[[Any], Any]) -> None:
-        """Feed a reader with the strategy's values, always the same ones, and first with a valid one.
+        """Call `read` with the valid value and then with the strategy's values, which are the same in every run.
 
-        What it returns is right, `read` has to see to that itself; what it raises is a UserError of one line, which
-        leaves nothing in `out`; and nothing outside of these two folders ever changes. The valid value must be read,
-        and some other must be refused, or the test tries nothing.
+        `read` itself checks what the reader returns. An error must be a UserError of one line that leaves nothing in
+        `out`. Nothing outside of the two folders may change. The valid value must be read, and at least one other
+        value must be refused, because otherwise the test checks nothing.
         """
         surroundings, ends = self._surroundings(), {"read": 0, "refused": 0}
 

@@ -1,4 +1,4 @@
-"""The fenced blocks of a guide in docs/, and what a reader does with them."""
+"""The fenced blocks of a guide in docs/, and how a reader applies them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Block(NamedTuple):
-    """A fenced block: its language, the file that it is or changes (if any), and its text."""
+    """A fenced block: its language, the file that it writes or changes (if any), and its text."""
 
     language: str
     file: str
@@ -17,9 +17,9 @@ class Block(NamedTuple):
 
 
 def blocks(guide: Path, section: str = "") -> list[Block]:
-    """The blocks of a guide, or of the section with this heading, in their order.
+    """The blocks of a guide, or of the section with this heading, in order.
 
-    ```` ```python delta/x.py ```` opens one that is the file delta/x.py.
+    ```` ```python delta/x.py ```` starts a block that is the file delta/x.py.
     """
     text = guide.read_text(encoding="utf-8")
     if section:
@@ -29,13 +29,13 @@ def blocks(guide: Path, section: str = "") -> list[Block]:
 
 
 def commands(guide: Path) -> list[list[str]]:
-    """The words of every command line in the blocks of the shell."""
+    """The words of every command line in the shell blocks."""
     lines = [line for block in blocks(guide) if block.language == "sh" for line in block.text.splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def merged(values: dict, changes: dict, extend_lists: bool = False) -> dict:
-    """Values with what a part of a YAML file changes in them; a list replaces the one that is there, or extends it."""
+    """Apply the changes of a part of a YAML file; a list replaces the old one, or extends it."""
     both = {}
     for key, value in changes.items():
         old = values.get(key)

@@ -1,4 +1,4 @@
-"""Which of the project's own modules a file imports."""
+"""Find the project's own modules that a file imports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = ("delta", "stages", "cluster", "benchmarks")
 
 
 def imports(file: Path) -> set[Path]:
-    """The project's own files that a file imports, wherever in it: modules, and packages whose `__init__` has code."""
+    """The project's own files that a file imports anywhere: modules, and packages whose `__init__` has code."""
     found: set[Path] = set()
     for node in ast.walk(_parsed(file)):
         names: list[str] = []
@@ -24,14 +24,14 @@ def imports(file: Path) -> set[Path]:
             if parts[0] in PACKAGES:
                 place = ROOT.joinpath(*parts)
                 found |= {place.with_suffix(".py")} if place.with_suffix(".py").is_file() else set()
-                # Importing a.b.c runs a/__init__.py and a/b/__init__.py as well.
+                # Importing a.b.c also runs a/__init__.py and a/b/__init__.py.
                 inits = [ROOT.joinpath(*parts[:count], "__init__.py") for count in range(1, len(parts) + 1)]
                 found |= {init for init in inits if init.is_file() and has_code(init)}
     return found - {file}
 
 
 def closure(file: Path, leave_out: Callable[[Path], bool]) -> set[Path]:
-    """The project's own files that a file imports, directly or not, except `leave_out` and what only they import."""
+    """The project's files that a file imports, directly or indirectly, except `leave_out` and what only they import."""
     seen: set[Path] = set()
     waiting = [file]
     while waiting:
@@ -42,7 +42,7 @@ def closure(file: Path, leave_out: Callable[[Path], bool]) -> set[Path]:
 
 
 def has_code(file: Path) -> bool:
-    """Whether there is more in a file than a docstring."""
+    """Whether a file has more than a docstring."""
     return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in _parsed(file).body)
 
 

@@ -1,12 +1,12 @@
-"""A small HTTP server on this machine that tests download from, and that misbehaves on demand.
+"""A small local HTTP server for tests of downloads, which can simulate faults.
 
     with Loopback({"/data/a.tar": b"..."}) as server:          # or Loopback(Path("folder"))
-        server.misbehave("/data/a.tar", Fault(status=503), Fault(cut=1000))   # the next two requests, then healthy
+        server.misbehave("/data/a.tar", Fault(status=503), Fault(cut=1000))   # for the next two requests
         server.misbehave("/data/b.tar", Fault(status=404), always=True)       # until misbehave(path) is called again
         ...  # get server.url + "/data/a.tar"
         server.asked("/data/a.tar")                             # the headers of every request for it, in order
 
-A healthy answer has a Content-Length and an ETag, and honours Range and If-Range.
+An answer without a fault has a Content-Length and an ETag, and honours Range and If-Range.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from urllib.parse import unquote
 
 @dataclass(frozen=True)
 class Fault:
-    """How one answer differs from a healthy one.
+    """How one answer differs from an answer without a fault.
 
     Attributes:
-        status: an error status, without the file.
-        location: where to redirect to.
-        body: other bytes than the file's.
-        cut: bytes of this answer after which the connection is closed.
-        stall: bytes of this answer after which nothing more comes, though the connection stays open.
-        trickle: seconds between small pieces.
-        no_range: the whole file, whatever was asked for.
-        no_length: no Content-Length.
-        no_version: no ETag.
+        status: send this error status without the file.
+        location: redirect to this address.
+        body: send these bytes instead of the file.
+        cut: close the connection after this many bytes of the answer.
+        stall: send nothing more after this many bytes, but keep the connection open.
+        trickle: send small pieces with this many seconds between them.
+        no_range: ignore Range and send the whole file.
+        no_length: send no Content-Length.
+        no_version: send no ETag.
     """
 
     status: int | None = None
@@ -49,7 +49,7 @@ class Fault:
 
 
 class Loopback:
-    """Serves files by their path, `files` being a dict or a folder; `url` is its address while the block runs."""
+    """Serves the files of a dict (by path) or a folder inside a `with` block; `url` is its address."""
 
     def __init__(self, files: dict[str, bytes] | Path):
         self.files = files
@@ -61,7 +61,7 @@ class Loopback:
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"loopback": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        # The interval is how long leaving the block takes.
+        # Leaving the block takes up to this interval.
         threading.Thread(target=self._server.serve_forever, args=[0.02], daemon=True).start()
         return self
 
@@ -71,7 +71,10 @@ class Loopback:
         self._server.server_close()
 
     def misbehave(self, path: str, *faults: Fault, always: bool = False) -> None:
-        """Use up one fault a request for `path`, or show the one fault `always`; no faults: healthy from now on."""
+        """Apply the faults to the next requests for `path`, one per request, or with `always` one fault to all.
+
+        Without faults, `path` is served normally again.
+        """
         self._faults[path] = list(faults)
         (self._always.add if always else self._always.discard)(path)
 
@@ -98,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.loopback._requests.append((path, self.headers))
         fault = self.loopback._fault(path)
         content = self.loopback._content(path) if fault.body is None else fault.body
-        with suppress(ConnectionError):  # a client may leave at any time
+        with suppress(ConnectionError):  # a client may disconnect at any time
             if fault.location:
                 self._answer(302, {"Location": fault.location, "Content-Length": 0})
             elif fault.status or content is None:

@@ -1,4 +1,4 @@
-"""A network whose two units detect colours, and images painted for it, so that its dissection is known beforehand."""
+"""A network whose two units detect colours, and images with these colours: the result of its dissection is known."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.helpers.tiny import SPEC
 CROP = 32
 
 
-class ByHand(nn.Module):
-    """Unit 0 is red, unit 1 is blue: 1 where the pixel is, and nothing elsewhere."""
+class ColourDetectors(nn.Module):
+    """Unit 0 detects red and unit 1 blue: its output is 1 at such a pixel and negative elsewhere."""
 
     def __init__(self):
         super().__init__()
@@ -25,7 +25,7 @@ class ByHand(nn.Module):
 
 
 def painted(noise: np.random.Generator, reds: int, blues: int) -> dict:
-    """A black image with so many red and blue pixels, annotated; and one of them has a dog."""
+    """An annotated black image with the given numbers of red and blue pixels; all black pixels are a dog."""
     places = noise.permutation(CROP * CROP)
     labels = np.zeros(CROP * CROP, int)
     labels[places[:reds]], labels[places[reds : reds + blues]] = 2, 3

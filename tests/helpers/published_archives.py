@@ -1,8 +1,7 @@
-"""Miniature archives, laid out as the publishers of the five data sets lay out theirs.
+"""Miniature archives with the same layout as those of the five published data sets.
 
-`write` puts one format's files into a folder, under the names that downloads and their mirrors have, and tells what
-they hold; `facts` are the numbers that go with them, to be used instead of a module's PUBLISHED. Both take a format's
-name.
+`write` writes one format's files into a folder, under the names that downloads and mirrors use, and returns their
+content as a table. `facts` has the matching counts, which replace a module's PUBLISHED. Both take the name of a format.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from scipy.io import savemat
 
 from delta.datasets.published import PublishedDataset
 
-TRAIN, TEST = 4, 2  # images a class; Caltech 256 has both together and leaves the choice to its user
+TRAIN, TEST = 4, 2  # images per class; Caltech 256 does not separate them
 PARTS = ["back", "beak", "left eye"]
 Row = tuple[str, str, str | None]
 
@@ -32,7 +31,7 @@ def write(format: str, folder: Path) -> pd.DataFrame:
     """Write a format's archives and lists into the existing folder.
 
     Returns:
-        What a reader is to find: path, label and (but for Caltech 256) split, sorted by path.
+        The table that a reader must return: path, label and (except for Caltech 256) split, sorted by path.
     """
     with tempfile.TemporaryDirectory() as scratch:
         rows = _WRITERS[format](Path(scratch), folder)
@@ -43,7 +42,7 @@ def write(format: str, folder: Path) -> pd.DataFrame:
 
 
 def facts(format: str, folder: Path | None = None) -> PublishedDataset:
-    """The publisher's URLs with the miniature's counts; its checksums too (MD5) where `write`'s folder is given."""
+    """The publisher's URLs with the miniature's counts, and its MD5 checksums if the folder of `write` is given."""
     published = _published(format)
     files = tuple(
         replace(file, checksum=folder and f"md5:{hashlib.md5((folder / file.name).read_bytes()).hexdigest()}")
@@ -54,7 +53,7 @@ def facts(format: str, folder: Path | None = None) -> PublishedDataset:
 
 
 def part_location(image: int, part: int) -> tuple[float, float, int]:
-    """x, y and visibility of the image's part in CUB-200-2011's lists; both are numbered from 1."""
+    """x, y and visibility of a part in CUB-200-2011's lists; images and parts are numbered from 1."""
     return (0.0, 0.0, 0) if (image + part) % 4 == 0 else (image + part / 2, 2.0 * image + part, 1)
 
 
@@ -78,7 +77,7 @@ def _stanford_dogs(scratch: Path, out: Path) -> list[Row]:
     for number, folder in enumerate(folders, start=1):
         for image, split in enumerate(_splits()):
             name = f"{folder}/{folder[:9]}_{10_000 - 1_111 * image}.jpg"
-            # The original has one file of this kind.
+            # The original has one such file.
             _photograph(scratch / "Images" / name, number, image, "RGBA" if (number, image) == (2, 1) else "RGB")
             rows.append((f"Images/{name}", folder[10:], split))
             for key in (split, "file"):
@@ -96,12 +95,12 @@ def _stanford_dogs(scratch: Path, out: Path) -> list[Row]:
 def _mit_indoors(scratch: Path, out: Path) -> list[Row]:
     rows, odd = [], {(0, 1): "GIF", (1, 2): "CMYK", (2, 5): "P"}
     for shade, label in enumerate(["airport_inside", "kitchen", "winecellar"]):
-        for image, split in enumerate([*_splits(), None]):  # the archive holds more than the lists
+        for image, split in enumerate([*_splits(), None]):  # the archive has images that are in no list
             name = f"Images/{label}/int{474 - image}.jpg"
             _photograph(scratch / name, shade, image, odd.get((shade, image), "RGB"))
             rows.append((name, label, split))
     _pack(out / "indoorCVPR_09.tar", scratch / "Images")
-    # One list ends its lines as Windows does, and both end with a blank one.
+    # One list has Windows line endings, and both end with a blank line.
     for split, name, end in (("train", "TrainImages.txt", "\r\n"), ("test", "TestImages.txt", "\n")):
         lines = [path.removeprefix("Images/") for path, _, kind in rows if kind == split]
         (out / name).write_text(end.join([*lines, "", ""]), newline="")
@@ -171,12 +170,12 @@ _WRITERS: dict[str, Callable[[Path, Path], list[Row]]] = {
 
 
 def _splits() -> list[str]:
-    """One class's images, one after the other: test images come first and last, so that order tells nothing."""
+    """The splits of one class's images. Test images come first and last, so a reader cannot rely on the order."""
     return ["test", *["train"] * TRAIN, *["test"] * (TEST - 1)]
 
 
 def _photograph(path: Path, shade: int, seed: int, kind: str = "RGB") -> None:
-    """Noise whose brightness is its class's, stored as `kind` whatever the file is called."""
+    """Write noise with the brightness of its class, stored as `kind` independently of the file name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng([shade, seed])
     pixels = noise.integers(60 * shade, 60 * shade + 70, (50 + seed % 5, 60 - seed % 7, 3), dtype=np.uint8)

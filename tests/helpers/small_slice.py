@@ -1,4 +1,4 @@
-"""Parameters of a slice that is reproduced in a minute, and what DVC makes of them."""
+"""Parameters of a slice that is reproduced in a minute, and the stages that DVC runs for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALL = {
         "clip_norm": 20,
         "precision": "fp32",
     },
-    # Table 1 alone; tests/pipeline/test_experiments.py asks for the rest.
+    # Table 1 only; tests/pipeline/test_experiments.py turns on the other experiments.
     "improved_view": {"datasets": [], "backbones": [], "methods": ["l2"]},
     "learning_curves": {"datasets": [], "backbones": [], "methods": ["delta"], "decay_per_epoch": 0.5},
     "filter_distances": {"datasets": [], "backbones": []},
@@ -77,7 +77,7 @@ REPORT = {"tables", "figures", "page"}
 
 
 def outputs(clone: Clone) -> dict[str, dict[str, str]]:
-    """By stage, the checksum of each output, from dvc.lock; without the page, which says how long everything took."""
+    """By stage, the checksum of each output in dvc.lock, except for the page, because it shows wall times."""
     stages = yaml.safe_load(clone.read("dvc.lock"))["stages"]
     return {
         name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in stages.items() if name != "page"

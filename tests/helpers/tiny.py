@@ -1,4 +1,4 @@
-"""A tiny network, tiny parameters and a tiny packed data set, so that the library is tested in seconds."""
+"""A tiny network, tiny parameters and a tiny packed data set for fast tests of the library."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
 
 
 def pack(photographs: Path, resize: int, crop: int, out: Path) -> list[str]:
-    """Pack the photographs, four training and two test images a class, into the folder `out`; their paths."""
+    """Pack the photographs into the folder `out`, four training and two test images per class; return their paths."""
     paths = sorted(path.relative_to(photographs).as_posix() for path in photographs.rglob("*.png"))
     table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
     write_packed(photographs, assign_splits(table, 4, 2, seed=0), resize, crop, out)
@@ -68,14 +68,14 @@ def pack(photographs: Path, resize: int, crop: int, out: Path) -> list[str]:
 
 
 def trained(data: ViewData, weights: Path, out: Path) -> Path:
-    """A run of L2-SP on the photographs, in the view of `data`; its folder."""
+    """Write a run of L2-SP on the photographs in the view of `data`, and return its folder."""
     chosen = recipe(method_class("l2_sp")(alpha=0.1))
     write_run(out, chosen, data=data, weights=weights, channel_weights=None, resize=RESIZE, device=CPU)
     return out
 
 
-def lived_in(network: nn.Module) -> nn.Module:
-    """Give a network's batch norms random statistics, in which a forgotten tensor would show; in eval mode."""
+def with_random_statistics(network: nn.Module) -> nn.Module:
+    """Give the batch norms random statistics, so that a forgotten tensor changes the output; set eval mode."""
     noise = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

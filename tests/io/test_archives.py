@@ -1,4 +1,4 @@
-"""Archives: good ones unpack, damaged and hostile ones end in one line and touch nothing outside the folder."""
+"""Archives: valid ones are unpacked; damaged and malicious ones are one error line and change nothing outside."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def refusal(archive: Path, out: Path) -> str:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_unpacks(tmp_path, out, name):
+def test_an_archive_is_unpacked(tmp_path, out, name):
     unpack(pack(tmp_path / name), out)
     assert contents(out) == FILES
 
 
-def test_members_written_with_a_dot_and_links_inside(tmp_path, out):
+def test_members_with_a_leading_dot_and_internal_links(tmp_path, out):
     with tarfile.open(pack(tmp_path / "a.tar", {"./a/b": b"b", "._b": b"mac"}), "a") as archive:
         for name, kind, target in (("a/sym", tarfile.SYMTYPE, "b"), ("a/hard", tarfile.LNKTYPE, "./a/b")):
             member = tarfile.TarInfo(name)
@@ -71,30 +71,30 @@ def test_members_written_with_a_dot_and_links_inside(tmp_path, out):
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.8])
 @pytest.mark.parametrize("name", KINDS)
-def test_truncated(tmp_path, out, name, share):
+def test_a_truncated_archive(tmp_path, out, name, share):
     archive = pack(tmp_path / name)
     archive.write_bytes(archive.read_bytes()[: int(share * archive.stat().st_size)])
     refusal(archive, out)
 
 
 def test_tar_cut_between_two_members(tmp_path, out):
-    """tarfile itself takes that for the end."""
+    """tarfile itself takes this for the end of the archive."""
     archive = pack(tmp_path / "a.tar")
     archive.write_bytes(archive.read_bytes()[: 5 * (512 + 2048)])
     assert "unexpected end" in refusal(archive, out)
 
 
-@pytest.mark.parametrize("spoil", ["header", "data", "checksum"])
-def test_corrupt(tmp_path, out, spoil):
-    archive = pack(tmp_path / ("a.tar" if spoil == "header" else "a.tgz"))
+@pytest.mark.parametrize("damage", ["header", "data", "checksum"])
+def test_a_corrupt_archive(tmp_path, out, damage):
+    archive = pack(tmp_path / ("a.tar" if damage == "header" else "a.tgz"))
     content = bytearray(archive.read_bytes())
-    at = {"header": 5 * (512 + 2048) + 10, "data": len(content) // 2, "checksum": len(content) - 8}[spoil]
+    at = {"header": 5 * (512 + 2048) + 10, "data": len(content) // 2, "checksum": len(content) - 8}[damage]
     content[at : at + 4] = b"\xff\xff\xff\xff"
     archive.write_bytes(content)
     refusal(archive, out)
 
 
-def test_corrupt_zip_member(tmp_path, out):
+def test_a_corrupt_zip_member(tmp_path, out):
     archive = pack(tmp_path / "a.zip")
     content = bytearray(archive.read_bytes())
     content[3000:3100] = bytes(100)
@@ -103,23 +103,23 @@ def test_corrupt_zip_member(tmp_path, out):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_no_archive(tmp_path, out, name):
+def test_a_file_that_is_not_an_archive(tmp_path, out, name):
     (tmp_path / name).write_text("<html>404</html>" * 100)
     refusal(tmp_path / name, out)
 
 
-def test_other_kinds_are_refused(tmp_path, out):
+def test_other_archive_formats_are_refused(tmp_path, out):
     (tmp_path / "a.rar").touch()
     assert "not a .tar" in refusal(tmp_path / "a.rar", out)
 
 
-def test_missing_archive(tmp_path, out):
+def test_a_missing_archive(tmp_path, out):
     assert "No such file" in refusal(tmp_path / "a.tar", out)
 
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("member", ["../evil", "a/../../evil", "{outside}/evil"])
-def test_paths_out_of_the_folder(tmp_path, out, name, member):
+def test_member_paths_outside_the_folder(tmp_path, out, name, member):
     member = member.format(outside=tmp_path)
     archive = pack(tmp_path / name, {"good": b"", member: b"evil"})
     assert member in refusal(archive, out)
@@ -138,7 +138,7 @@ def test_paths_out_of_the_folder(tmp_path, out, name, member):
         (tarfile.FIFOTYPE, ""),
     ],
 )
-def test_tar_links_out_and_devices(tmp_path, out, kind, target):
+def test_tar_links_to_the_outside_and_devices(tmp_path, out, kind, target):
     (tmp_path / "secret").write_text("secret")
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         member = tarfile.TarInfo("evil")
@@ -153,7 +153,7 @@ def test_tar_links_out_and_devices(tmp_path, out, kind, target):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_a_tar_that_says_it_is_larger_than_any_disk(tmp_path, out, sparse):
+def test_a_tar_that_declares_a_size_larger_than_any_disk(tmp_path, out, sparse):
     member = tarfile.TarInfo("bomb")
     member.size = 0 if sparse else 2**50
     member.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(2**50)} if sparse else {}
@@ -171,23 +171,23 @@ def test_a_zip_whose_members_are_larger_than_the_disk(tmp_path, out, monkeypatch
     unpack(archive, out)
 
 
-def test_a_tar_that_leads_back_to_its_start(tmp_path, out):
+def test_a_tar_with_a_circular_offset(tmp_path, out):
     member = tarfile.TarInfo("again")
     member.size = -512
     (tmp_path / "a.tar").write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
     assert "-512 bytes" in refusal(tmp_path / "a.tar", out)
 
 
-def test_a_link_to_nothing(tmp_path, out):
-    """tarfile has a KeyError for it."""
+def test_a_link_to_a_missing_member(tmp_path, out):
+    """tarfile raises a KeyError here."""
     member = tarfile.TarInfo("link")
     member.type, member.linkname = tarfile.LNKTYPE, "nothing"
     (tmp_path / "a.tar").write_bytes(member.tobuf() + bytes(1024))
     assert "'nothing' not found" in refusal(tmp_path / "a.tar", out)
 
 
-def test_links_too_deep_for_the_file_system_to_follow(tmp_path, out):
-    """CVE-2025-4517: a path that gets too long to be resolved makes tarfile's own filter believe what it reads."""
+def test_links_too_deep_to_be_resolved(tmp_path, out):
+    """CVE-2025-4517: tarfile's own filter accepts a link whose path is too long to be resolved."""
     (tmp_path / "secret").write_text("secret")
     folder, step = "d" * 247, ""
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
@@ -208,7 +208,7 @@ def test_links_too_deep_for_the_file_system_to_follow(tmp_path, out):
     assert not (out / "stolen").exists()
 
 
-def test_zip_symlink(tmp_path, out):
+def test_a_zip_symlink(tmp_path, out):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         member = zipfile.ZipInfo("evil")
         member.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -217,8 +217,8 @@ def test_zip_symlink(tmp_path, out):
     assert not list(out.iterdir())
 
 
-def test_one_pass(tmp_path, out, monkeypatch):
-    """A second scan of a gzip stream would begin with rewinding it."""
+def test_a_tar_is_read_in_one_pass(tmp_path, out, monkeypatch):
+    """A second pass over a gzip stream would rewind it."""
     rewound = []
     monkeypatch.setattr(gzip._GzipReader, "_rewind", lambda reader: rewound.append(reader))
     unpack(pack(tmp_path / "a.tgz"), out)

@@ -1,4 +1,4 @@
-"""Downloads: whatever a server does ends in the right file or in one clear line, and the next run recovers."""
+"""Downloads: every fault of a server ends in the right file or in one error line, and the next run recovers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 from types import SimpleNamespace
 
 import pytest
@@ -22,7 +23,7 @@ from tests.helpers.loopback import Fault, Loopback
 ROOT = Path(__file__).parents[2]
 CONTENT = random.Random(0).randbytes(5000)
 MD5, SHA256 = (f"{name}:{hashlib.new(name, CONTENT).hexdigest()}" for name in ("md5", "sha256"))
-HEAD = SHA256[:15]
+DIGEST_PREFIX = SHA256[:15]
 PATH = "/base/a.tar"
 
 
@@ -63,17 +64,17 @@ def assert_fetched(downloads: Downloads, path: Path) -> None:
     assert [file.name for file in downloads.folder.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("checksum", [MD5, MD5.upper().replace("MD5", "md5"), SHA256, HEAD, None])
+@pytest.mark.parametrize("checksum", [MD5, MD5.upper().replace("MD5", "md5"), SHA256, DIGEST_PREFIX, None])
 def test_a_file_is_downloaded(server, downloads, checksum):
     path = downloads.fetch(remote(server, checksum))
     assert path == downloads.folder / "a.tar"
     assert_fetched(downloads, path)
-    assert downloads.checksums.exists() == (checksum in (HEAD, None))
+    assert downloads.checksums.exists() == (checksum in (DIGEST_PREFIX, None))
     assert downloads.fetch(remote(server, checksum)) == path
     assert len(server.asked(PATH)) == 1
 
 
-def test_file_names_are_taken_from_urls():
+def test_file_names_come_from_urls():
     assert RemoteFile("http://host/a%20b/c%20d.tar?x=1").name == "c d.tar"
     assert RemoteFile("http://host/images.tar", saved_as="dogs.tar").name == "dogs.tar"
 
@@ -95,7 +96,7 @@ def test_file_names_are_taken_from_urls():
         "redirect": [Fault(location=PATH)] * 2,
     }.values(),
 )
-def test_one_run_recovers_from_a_bad_server(server, downloads, faults):
+def test_one_run_recovers_from_temporary_faults(server, downloads, faults):
     server.misbehave(PATH, *faults)
     assert_fetched(downloads, downloads.fetch(remote(server)))
     assert len(server.asked(PATH)) >= len(faults)
@@ -103,7 +104,7 @@ def test_one_run_recovers_from_a_bad_server(server, downloads, faults):
 
 @pytest.mark.parametrize("fault", [Fault(cut=3000), Fault(stall=3000)])
 @pytest.mark.parametrize("checksum", [MD5, None])
-def test_resumes_where_it_was_cut(server, downloads, fault, checksum):
+def test_a_download_resumes_where_it_was_cut(server, downloads, fault, checksum):
     server.misbehave(PATH, fault, replace(fault, cut=fault.cut and 500, stall=fault.stall and 500))
     assert_fetched(downloads, downloads.fetch(remote(server, checksum)))
     asked = server.asked(PATH)
@@ -112,14 +113,14 @@ def test_resumes_where_it_was_cut(server, downloads, fault, checksum):
     assert asked[1]["If-Range"] == asked[2]["If-Range"] != None  # noqa: E711
 
 
-def test_starts_from_the_beginning_where_the_file_changed_meanwhile(server, downloads):
-    """Without a checksum nothing but If-Range keeps two versions from being glued together."""
+def test_a_changed_file_is_downloaded_from_the_beginning(server, downloads):
+    """Without a checksum, only If-Range prevents a file that is half old and half new."""
     server.misbehave(PATH, Fault(body=b"old" * 1000, cut=2000))
     assert_fetched(downloads, downloads.fetch(remote(server, None)))
     assert server.asked(PATH)[1]["Range"] == "bytes=2000-"
 
 
-def test_without_checksum_and_version_a_cut_starts_from_the_beginning(server, downloads):
+def test_without_checksum_and_etag_a_cut_download_starts_again(server, downloads):
     server.misbehave(PATH, Fault(cut=2000, no_version=True))
     assert_fetched(downloads, downloads.fetch(remote(server, None)))
     assert server.asked(PATH)[1]["Range"] is None
@@ -142,7 +143,7 @@ ALWAYS = {
 
 
 @pytest.mark.parametrize(("fault", "message"), ALWAYS.values(), ids=ALWAYS)
-def test_lasting_failures_are_one_line_and_the_next_run_recovers(server, downloads, fault, message):
+def test_permanent_faults_are_one_line_and_the_next_run_recovers(server, downloads, fault, message):
     server.misbehave(PATH, fault, always=True)
     with pytest.raises(UserError, match=message) as error:
         downloads.fetch(remote(server))
@@ -155,16 +156,16 @@ def test_lasting_failures_are_one_line_and_the_next_run_recovers(server, downloa
     assert_fetched(downloads, downloads.fetch(remote(server)))
 
 
-def test_no_server(downloads):
+def test_an_unreachable_server(downloads):
     with Loopback({}) as server:
         pass
     assert "Connection refused, 4 times in a row" in refusal(downloads, remote(server))
     assert not (downloads.folder / "a.tar").exists()
 
 
-@pytest.mark.parametrize("known", ["published", "head", "recorded", "unknown"])
-def test_the_next_run_resumes_what_a_checksum_can_tell(server, downloads, known):
-    checksum = {"published": MD5, "head": HEAD}.get(known)
+@pytest.mark.parametrize("known", ["published", "prefix", "recorded", "unknown"])
+def test_the_next_run_resumes_if_a_checksum_is_known(server, downloads, known):
+    checksum = {"published": MD5, "prefix": DIGEST_PREFIX}.get(known)
     if known == "recorded":
         record(downloads)
     server.misbehave(PATH, Fault(cut=3000))
@@ -181,8 +182,8 @@ def test_a_damaged_partial_file_is_deleted(server, downloads, rubbish):
     assert_fetched(downloads, downloads.fetch(remote(server)))
 
 
-@pytest.mark.parametrize("checksum", [None, HEAD])
-def test_first_download_is_recorded_and_later_ones_must_match(server, downloads, checksum):
+@pytest.mark.parametrize("checksum", [None, DIGEST_PREFIX])
+def test_the_first_checksum_is_recorded_and_later_ones_must_match(server, downloads, checksum):
     record(downloads, "0" * 64)
     downloads.checksums.write_text(f"{'0' * 64}  b.tar\n{'1' * 64}  Z.tar\n")
     path = downloads.fetch(remote(server, checksum))
@@ -198,12 +199,12 @@ def test_first_download_is_recorded_and_later_ones_must_match(server, downloads,
     assert len(server.asked(PATH)) == 6
 
 
-def test_a_wrong_head_is_never_recorded(server, downloads):
+def test_a_file_with_a_wrong_digest_prefix_is_not_recorded(server, downloads):
     assert "the published one is 12345678" in refusal(downloads, remote(server, "sha256:12345678"))
     assert not downloads.checksums.exists()
 
 
-def test_a_damaged_checksum_record_is_named(server, downloads):
+def test_a_damaged_checksum_record_is_reported(server, downloads):
     record(downloads)
     with downloads.checksums.open("a") as file:
         file.write("<<<<<<< HEAD\n")
@@ -211,7 +212,7 @@ def test_a_damaged_checksum_record_is_named(server, downloads):
     assert not server.asked(PATH)
 
 
-@pytest.mark.parametrize("checksum", [MD5, HEAD, None])
+@pytest.mark.parametrize("checksum", [MD5, DIGEST_PREFIX, None])
 def test_a_file_in_the_folder_needs_no_network(server, downloads, checksum):
     downloads.folder.mkdir()
     path = downloads.folder / "a.tar"
@@ -241,7 +242,7 @@ def test_a_local_mirror_is_used_in_place(server, downloads, tmp_path, as_url):
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_mirror_elsewhere(tmp_path, downloads, slash):
+def test_an_http_mirror(tmp_path, downloads, slash):
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror/b 1.tar").write_bytes(CONTENT)
     with Loopback(tmp_path) as server:
@@ -262,7 +263,7 @@ def test_other_protocols_are_refused(server, downloads):
     assert "downloads.mirror" in refusal(replace(downloads, mirror="s3://bucket"), remote(server))
 
 
-def test_disk_space(server, downloads, monkeypatch):
+def test_a_download_larger_than_the_disk_is_refused(server, downloads, monkeypatch):
     free = 2 * len(CONTENT) - 1
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     message = refusal(downloads, remote(server))
@@ -273,7 +274,7 @@ def test_disk_space(server, downloads, monkeypatch):
     assert_fetched(downloads, downloads.fetch(remote(server)))
 
 
-def test_a_folder_that_cannot_be_made(server, downloads, tmp_path):
+def test_a_folder_that_cannot_be_created(server, downloads, tmp_path):
     (tmp_path / "file").touch()
     assert str(tmp_path / "file") in refusal(replace(downloads, folder=tmp_path / "file/archives"), remote(server))
 
@@ -288,19 +289,21 @@ print(Downloads(Path(folder, "archives"), Path(folder, "checksums")).fetch(Remot
 """
 
 
-def test_processes_that_want_the_same_file_at_once(tmp_path):
-    """One downloads it and the others wait; without a checksum nothing else would tell a file written by two."""
+def test_processes_that_download_the_same_file_concurrently(tmp_path):
+    """One process downloads and the others wait; without a checksum, nothing else detects a file written by two."""
     with Loopback({PATH: CONTENT, "/base/b.tar": CONTENT}) as server:
         server.misbehave(PATH, Fault(trickle=0.05), always=True)
         urls = [server.url + PATH] * 3 + [server.url + "/base/b.tar"]
         processes = [
-            subprocess.Popen([sys.executable, "-c", FETCH, tmp_path, url], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [sys.executable, "-c", FETCH, tmp_path, url], cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True
+            )
             for url in urls
         ]
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        said = [process.communicate(timeout=120) for process in processes]
         assert [process.returncode for process in processes] == [0] * 4
-        assert all(output.splitlines()[-1] == CONTENT.hex() for output in outputs)
-        assert sum("waiting for another process that is downloading a.tar" in output for output in outputs) == 2
+        assert all(output.splitlines() == [CONTENT.hex()] for output, _ in said)
+        assert sum("waiting for another process that is downloading a.tar" in errors for _, errors in said) == 2
         assert len(server.asked(PATH)) == 1
     assert sorted(path.name for path in (tmp_path / "archives").iterdir()) == ["a.tar", "b.tar"]
     assert [line.split()[1] for line in (tmp_path / "checksums").read_text().splitlines()] == ["a.tar", "b.tar"]

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all."""
+"""Atomic files and folders: an output appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from delta.io.files import atomic_file, atomic_folder
 
 
 @pytest.mark.parametrize("older", [True, False])
-def test_folder_appears_whole(tmp_path, older):
+def test_a_folder_appears_complete(tmp_path, older):
     path = tmp_path / "a/out"
     if older:
         path.mkdir(parents=True)
@@ -27,7 +27,7 @@ def test_folder_appears_whole(tmp_path, older):
     assert [file.name for file in path.parent.iterdir()] == ["out"]
 
 
-def test_failing_leaves_nothing_half_written(tmp_path):
+def test_an_error_leaves_no_partial_output(tmp_path):
     (tmp_path / "file").write_text("old")
     with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "out") as out:
         (out / "one").touch()
@@ -56,8 +56,8 @@ def test_failing_leaves_nothing_half_written(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_written_is_named(tmp_path, monkeypatch, whole, error, message):
-    """By the system's error, by a library's that quotes it, or, for Pillow's, by looking at the disk."""
+def test_write_errors_name_the_output(tmp_path, monkeypatch, whole, error, message):
+    """A full disk is recognised by the system's error, by a library's error that quotes it, or by the free space."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message), whole(Path("new/out")):
@@ -65,7 +65,7 @@ def test_what_cannot_be_written_is_named(tmp_path, monkeypatch, whole, error, me
     assert not [path for path in tmp_path.rglob("*") if path.name != "new"]
 
 
-def test_other_errors_stay_what_they_are(tmp_path):
+def test_other_errors_are_not_changed(tmp_path):
     missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(tmp_path / "input"))
     for error in (missing, OSError("odd"), ValueError("odd"), UserError("No space left on device")):
         with pytest.raises(type(error)) as raised, atomic_folder(tmp_path / "out"):
@@ -73,5 +73,5 @@ def test_other_errors_stay_what_they_are(tmp_path):
         assert raised.value is error
 
 
-def test_an_error_for_a_user_is_one_line():
+def test_a_user_error_is_one_line():
     assert str(UserError("a\nb:  \r\n\tc\x1b[31m\udcff\u2028é")) == "a b: c\\x1b[31m\\udcff é"

@@ -16,7 +16,7 @@ from delta.methods.channel_weights import (
 )
 
 
-def test_channel_weights_come_back_to_the_bit_and_in_order(tmp_path):
+def test_channel_weights_are_read_exactly_and_in_order(tmp_path):
     noise = np.random.default_rng(0)
     written = {"late.0": noise.random(4), "early": noise.random(2) * 1e-9, "7": noise.random(1) * 1e9}
     write_channel_weights(tmp_path / "delta.csv", written)
@@ -51,7 +51,7 @@ def test_importance_may_be_negative(tmp_path):
         ("layer,filter,channel_weight\na,0,1\na,0,1\n", "filters are not numbered from 0"),
     ],
 )
-def test_an_unreadable_file_is_named(tmp_path, text, message):
+def test_an_unreadable_file_is_reported(tmp_path, text, message):
     if text is not None:
         (tmp_path / "delta.csv").write_text(text)
     expected = f"^{re.escape(str(tmp_path / 'delta.csv'))}: not readable \\(.*{message}.*\\): run `dvc repro`$"

@@ -1,4 +1,4 @@
-"""Every penalty against its row in the protocol, written out with plain loops on a tiny network, in float64."""
+"""Every penalty compared with plain loops on a tiny network in float64."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_only_two_methods_use_attention():
 
 
 @pytest.mark.parametrize("key", ["l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
-def test_penalty_vanishes_at_the_source(networks, key):
+def test_penalty_is_zero_at_the_source(networks, key):
     _, source, images = networks
     assert method_class(key)().shared_penalty(compare(source, source, images)).item() == 0
 
@@ -148,7 +148,7 @@ def test_private_penalty_covers_weight_and_bias():
     assert private_penalty(head).item() == (9 + 16 + 4) / 2
 
 
-def test_a_silent_source_layer_gives_no_nan(networks):
+def test_an_inactive_source_layer_gives_no_nan(networks):
     target, source, images = networks
     for parameter in source.parameters():
         parameter.data.zero_()
@@ -156,7 +156,7 @@ def test_a_silent_source_layer_gives_no_nan(networks):
     assert math.isfinite(penalty.item())
 
 
-def test_capturing_leaves_no_hook_behind(networks):
+def test_capturing_maps_removes_its_hooks(networks):
     target, _, images = networks
     with pytest.raises(ZeroDivisionError), capture_maps(target, LAYERS):
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""On a GPU: no waiting for it in the loop, the same bits twice, bfloat16. Skipped where there is none."""
+"""Training on a GPU: no synchronisation in the loop, reproducible bits, bfloat16. Skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_two_runs_give_the_same_bits(precision, data, weights):
 
 
 def test_an_iteration_does_not_synchronise_with_the_gpu(data, weights, monkeypatch):
-    """PyTorch raises at whatever makes the CPU wait, but for the epoch's one reading of the losses."""
+    """PyTorch raises an error if the CPU waits, except for reading the losses once per epoch."""
     read = state.TrainingState._read_pending
 
     def allowed(self):
@@ -43,7 +43,7 @@ def test_an_iteration_does_not_synchronise_with_the_gpu(data, weights, monkeypat
 
     monkeypatch.setattr(state.TrainingState, "_read_pending", allowed)
     monkeypatch.setattr(state, "_all_finite", lambda network: True)
-    trained(data, weights, "fp32")  # the first call sets up what is set up once
+    trained(data, weights, "fp32")  # the first call initialises CUDA libraries
     torch.cuda.set_sync_debug_mode("error")
     try:
         network, source = (build_network(weights, 3).to(CUDA) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Networks on disk and in memory: what a file of weights carries, and the path an image takes."""
+"""Networks: weight files, the steps of the forward pass, feature layers and devices."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from delta.networks.network import Network, build_network, save_weights
 from tests.helpers.tiny import LAYERS, SPEC
 
 
-def test_a_weight_file_carries_its_backbone(weights):
+def test_a_weight_file_contains_its_backbone_spec(weights):
     assert build_network(weights, 3).spec == SPEC
 
 
-def test_a_file_that_holds_no_weights_is_named(tmp_path, weights):
+def test_a_file_without_weights_is_reported(tmp_path, weights):
     state = load_file(weights)
     save_file(state, tmp_path / "anonymous.safetensors")
     with pytest.raises(UserError, match=r"anonymous.safetensors: not a source network's weights \(no 'backbone'\)"):
@@ -30,8 +30,8 @@ def test_a_file_that_holds_no_weights_is_named(tmp_path, weights):
         build_network(tmp_path / "broken.safetensors", 3)
 
 
-def test_network_is_timm_s_with_a_new_classifier(weights):
-    """Logits equal those of timm's own model holding the same weights and the same classifier."""
+def test_network_equals_timms_with_a_new_classifier(weights):
+    """The logits equal those of timm's own model with the same weights and classifier."""
     network = build_network(weights, 5, seed=1).eval()
     reference = timm.create_model(SPEC.architecture, num_classes=5).eval()
     reference.load_state_dict(
@@ -44,7 +44,7 @@ def test_network_is_timm_s_with_a_new_classifier(weights):
     }
 
 
-def test_steps_are_the_forward_pass(weights):
+def test_steps_equal_the_forward_pass(weights):
     network = build_network(weights, 3).eval()
     images = torch.randn(2, 3, 64, 64)
     x = images
@@ -53,7 +53,7 @@ def test_steps_are_the_forward_pass(weights):
     assert torch.equal(network.head(x), network(images))
 
 
-def test_feature_layers_end_four_stages_at_strides_4_to_32():
+def test_feature_layers_end_stages_with_strides_4_to_32():
     network = Network(SPEC, 3)
     shapes = []
     for layer in LAYERS:
@@ -64,7 +64,7 @@ def test_feature_layers_end_four_stages_at_strides_4_to_32():
     assert shapes == [(24, 24, 24), (40, 12, 12), (112, 6, 6), (320, 3, 3)]
 
 
-def test_building_draws_from_no_global_generator():
+def test_building_does_not_use_the_global_generator():
     before = torch.random.get_rng_state()
     one, again, other = Network(SPEC, 3, seed=1), Network(SPEC, 3, seed=1), Network(SPEC, 3, seed=2)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -80,7 +80,7 @@ def test_devices():
     assert torch.equal(to_device(torch.arange(3), pick_device("auto")).cpu(), torch.arange(3))
 
 
-def test_determinism_is_restored():
+def test_deterministic_restores_the_previous_settings():
     before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     with deterministic():
         assert torch.are_deterministic_algorithms_enabled()

@@ -1,4 +1,4 @@
-"""The DAG's contracts, each tried with DVC itself in a throw-away clone on a very small slice."""
+"""Tests of the DAG with DVC in a temporary clone, on a very small slice."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def test_a_second_repro_runs_nothing(clone):
     assert clone.run("git", "status", "--porcelain") == ""
 
 
-def test_a_comment_in_a_script_runs_that_stage_alone(clone):
+def test_a_comment_in_a_script_runs_only_that_stage(clone):
     script = clone.root / "stages/fetch_weights.py"
     script.write_text(script.read_text() + "# a comment\n")
     assert clone.stages_run("repro") == {f"fetch_weights@{ITEM}"}
 
 
 @pytest.mark.slice
-def test_everything_is_pulled_into_a_fresh_clone(clone, tmp_path):
+def test_a_fresh_clone_pulls_everything(clone, tmp_path):
     clone.run("dvc", "remote", "add", "-d", "storage", str(tmp_path / "storage"))
     clone.run("git", "commit", "-q", "-a", "-m", "remote")
     clone.run("dvc", "push", "-q")
@@ -80,7 +80,7 @@ def test_everything_is_pulled_into_a_fresh_clone(clone, tmp_path):
     ],
 )
 def test_bad_parameters_stop_the_pipeline_in_one_line(clone, changes, message):
-    """Lists that shape the DAG, and a key that no stage asks for; tests/stages/test_params.py has every message."""
+    """This tries lists that define the DAG, and an unknown key; tests/stages/test_params.py tests all messages."""
     lock, cached = clone.read("dvc.lock"), set((clone.root / ".dvc/cache").rglob("*"))
     clone.edit_params(**changes)
     done = clone.call("dvc", "repro")
@@ -100,7 +100,7 @@ def photographs(root: Path) -> dict:
     return {"mine": section}
 
 
-def test_new_photographs_are_noticed(clone, tmp_path):
+def test_new_photographs_run_the_download_again(clone, tmp_path):
     clone.edit_params(datasets=photographs(tmp_path / "photographs"))
     split = "split@mine-efficientnet_lite0"
     assert clone.stages_run("repro", split) == {"check_params", "download@mine", split}
@@ -124,10 +124,10 @@ def test_bad_photographs_stop_the_pipeline_and_leave_nothing(clone, tmp_path):
     assert "download@mine" not in clone.read("dvc.lock")
 
 
-def test_the_paper_s_dag(tmp_path):
-    """Counted by hand from the paper: six data sets, two networks, five seeds; Figures 3 to 5 on one of each.
+def test_the_number_of_stages_in_the_papers_dag(tmp_path):
+    """The paper has six data sets, two networks and five seeds; Figures 3 to 5 have one data set and one network.
 
-    Table 3 has five rows on one data set, Table 4 two on four, and Figures 6 and 7 are of a data set each.
+    Table 3 has five rows on one data set, Table 4 has two rows on four, and Figures 6 and 7 have one data set each.
     """
     clone = Clone.of_project(tmp_path / "clone")
     (clone.root / "params.yaml").write_text(clone.read("profiles/paper.yaml"))

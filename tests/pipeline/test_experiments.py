@@ -1,4 +1,4 @@
-"""The DAG's contracts with every experiment of the protocol asked for, on a very small slice: `pytest -m slice`."""
+"""Tests of the DAG with every experiment of the paper, on a very small slice: `pytest -m slice`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Half(Method):
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory) -> Clone:
-    """A small slice with everything, reproduced from an empty cache and committed."""
+    """A small slice with all experiments, reproduced from an empty cache and committed."""
     clone = Clone.of_project(tmp_path_factory.mktemp("protocol") / "clone")
     clone.edit_params(**WHOLE)
     assert clone.stages_run("repro") == STAGES
@@ -85,10 +85,10 @@ def clone(reproduced) -> Clone:
     reproduced.restore()
 
 
-def test_every_table_and_figure_is_made(clone):
+def test_all_tables_and_figures_are_written(clone):
     names = [*(f"table{number}" for number in (1, 2, 3, 4)), "table3_parts"]
     tables = {f"{name}.{suffix}" for name in names for suffix in ("md", "csv", "tex")}
-    # So small a slice's units need not detect anything, and then there is no table of their concepts, and no gallery.
+    # The units of such a small slice may detect nothing; then there is no table of concepts and no gallery.
     made = {file.name for file in (clone.root / "reports/tables").iterdir()}
     assert {name for name in made if not name.startswith("table4_concepts")} == tables
     figures = {"accuracy", *(f"figure{number}-{ITEM}" for number in (1, 3, 4, 5, 6)), "classes"}
@@ -102,7 +102,7 @@ def test_every_table_and_figure_is_made(clone):
     assert clone.stages_run("repro") == set()
 
 
-def test_changing_delta_runs_what_depends_on_it_and_nothing_else(clone):
+def test_changing_delta_runs_only_what_depends_on_it(clone):
     before, old = outputs(clone), json.loads(clone.read("reports/metrics.json"))["drawn_30"]["efficientnet_lite0"]
     assert clone.stages_run("exp", "run", "-S", "delta.alpha=0.1") == OF_DELTA
     after, new = outputs(clone), json.loads(clone.read("reports/metrics.json"))["drawn_30"]["efficientnet_lite0"]
@@ -113,7 +113,7 @@ def test_changing_delta_runs_what_depends_on_it_and_nothing_else(clone):
     assert all(name.startswith("drawn_30.efficientnet_lite0.delta.") for name in diff)
 
 
-def test_a_new_method_trains_nothing_else_again(clone):
+def test_a_new_method_trains_no_other_method_again(clone):
     (clone.root / "delta/methods/half.py").write_text(HALF)
     clone.edit_params(methods=[*METHODS, "half"], half={"alpha": 0.01})
     ran = clone.stages_run("repro")
@@ -122,7 +122,7 @@ def test_a_new_method_trains_nothing_else_again(clone):
     assert "| L2-FE | L2 | L2-SP | DELTA(w/o ATT) | DELTA | Half |" in clone.read("reports/tables/table1.md")
 
 
-def test_attention_s_parameters_touch_only_what_uses_attention(clone):
+def test_attention_parameters_affect_only_methods_with_attention(clone):
     folds = {f"cross_validate@{ITEM}-{fold}" for fold in (0, 1)}
     ran = clone.stages_run("exp", "run", "-S", "attention.normalization=literal")
     normalized = {f"normalize_attention@{ITEM}-{method}" for method in METHODS}
@@ -134,7 +134,7 @@ def test_attention_s_parameters_touch_only_what_uses_attention(clone):
     assert clone.read(f"data/importance/{ITEM.replace('-', '/')}.csv") != exact
 
 
-def test_the_grid_s_best_pair_is_trained(clone):
+def test_the_best_pair_of_the_grid_is_trained(clone):
     assert clone.stages_run("exp", "run", "-S", "grid.select=best") == {"check_params", f"select@{ITEM}", *OF_DELTA}
     folds = [
         list(csv.DictReader(io.StringIO(clone.read(f"data/cross_validation/best/{ITEM.replace('-', '/')}/{fold}.csv"))))
@@ -154,7 +154,7 @@ def test_the_grid_s_best_pair_is_trained(clone):
     assert f"DELTA: alpha {alpha:g}, beta {beta:g}" in said
 
 
-def test_experiments_without_data_sets_are_left_out(clone):
+def test_experiments_without_data_sets_are_turned_off(clone):
     clone.edit_params(**SMALL)
     assert clone.stages_run("repro") == {"check_params", f"select@{ITEM}", *REPORT}
     assert {file.stem for file in (clone.root / "reports/tables").iterdir()} == {"table1"}
@@ -179,7 +179,7 @@ def test_queued_experiments_run_in_the_background(clone):
     while re.search("Queued|Running", status := clone.run("dvc", "queue", "status")) and time.monotonic() < deadline:
         time.sleep(2)
     assert status.count("Success") == 2, status
-    # Other tests left experiments of their own.
+    # Other tests left experiments, too.
     names = clone.run("dvc", "exp", "list", "--name-only").split()
     diffs = [json.loads(clone.run("dvc", "params", "diff", "HEAD", name, "--json"))["params.yaml"] for name in names]
     assert {0.002, 0.003} <= {diff["delta.alpha"]["new"] for diff in diffs if set(diff) == {"delta.alpha"}}

@@ -1,4 +1,4 @@
-"""docs/extending.md: its method, data set and analysis are written into a clone, and DVC runs them."""
+"""docs/extending.md: write its method, data set and analysis into a clone, and run them with DVC."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ PETS = {1: "train", 2: "test", 3: "train"}
 
 
 def example(section: str) -> list[Block]:
-    """The blocks of a section that are files, or parts of files."""
+    """The blocks of a section that are files or parts of files."""
     return [block for block in blocks(GUIDE, section) if block.file]
 
 
 METHOD_BLOCKS, FORMAT_BLOCKS, ANALYSIS_BLOCKS = map(example, ["A method", "A data set", "An analysis"])
 
 
-def test_the_examples_are_as_small_as_they_say():
+def test_the_examples_are_small():
     assert [block.file for block in METHOD_BLOCKS] == [METHOD, "params.yaml"]
     assert [block.file for block in FORMAT_BLOCKS] == [FORMAT, "params.yaml"]
     assert len({block.file for block in ANALYSIS_BLOCKS}) <= 6
@@ -53,7 +53,7 @@ def test_the_examples_are_as_small_as_they_say():
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    """Import a module that the guide has the reader write, as a part of its package."""
+    """A function that imports a module of the guide as a part of its package."""
 
     def load(file: str):
         (text,) = (block.text for block in blocks(GUIDE) if block.file == file)
@@ -68,8 +68,8 @@ def written(tmp_path, monkeypatch):
     return load
 
 
-def test_the_method_is_its_formula(written, data, weights):
-    """½ Σ over layers, images and filters of the squared difference of the rectified maps' means, by hand."""
+def test_the_method_equals_its_formula(written, data, weights):
+    """The reference is ½ Σ over layers, images and filters of the squared difference of the rectified maps' means."""
     method = written(METHOD).ChannelMeans(alpha=0.1)
     network, source = (build_network(weights, 3).eval() for _ in range(2))
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_the_method_trains(written, data, weights):
 
 
 def pets(folder: Path) -> list[tuple[str, str, str]]:
-    """A miniature of the two archives in the existing folder; path, label and split of its images."""
+    """Write a miniature of the two archives into the existing folder; return path, label and split of its images."""
     rows = [(f"{breed}_{n}", breed, split) for breed in ("Abyssinian", "great_pyrenees") for n, split in PETS.items()]
     (folder / "images").mkdir()
     for number, (name, _, _) in enumerate(rows):
@@ -137,7 +137,7 @@ def test_the_data_set_is_read(written, tmp_path, monkeypatch):
 
 
 def test_the_analysis_measures_zeros(written, run, packed):
-    """By hand: the test images' maps of the last feature layer."""
+    """The reference uses the test images' maps of the last feature layer."""
     module = written(ANALYSIS)
     found = module.sparsity({7: run}, packed, torch.device("cpu"))
     network, data = module.trained_network(run).eval(), module.DefaultViewData.open(packed)
@@ -167,10 +167,10 @@ def clone(reproduced) -> Clone:
 
 
 def write(clone: Clone, written: list[Block], **changes: dict) -> None:
-    """Do what a reader does: write the modules, and add the sections to the files that are there.
+    """Do what a reader does: write the modules, and add the sections to the existing files.
 
     Args:
-        changes: sections of params.yaml, instead of the guide's, for what is not in the small slice.
+        changes: sections of params.yaml that replace the guide's where the small slice differs.
     """
     for block in written:
         file = clone.root / block.file
@@ -179,7 +179,7 @@ def write(clone: Clone, written: list[Block], **changes: dict) -> None:
             added = yaml.safe_load(block.text) | (changes if block.file == "params.yaml" else {})
             values = merged(values, added, extend_lists=block.file == "dvc.yaml")
             file.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        elif file.exists():  # sections.py, a class of its own or a field of Experiments
+        elif file.exists():  # sections.py: a class or a field of Experiments
             place = "class Experiments(" if block.text.startswith("class ") else "\n    @property\n    def experiments("
             before, _, after = file.read_text(encoding="utf-8").partition(place)
             gap = "\n\n" if block.text.startswith("class ") else ""
@@ -192,7 +192,7 @@ def write(clone: Clone, written: list[Block], **changes: dict) -> None:
 
 
 @pytest.mark.slice
-def test_a_method_trains_alone(clone):
+def test_a_new_method_trains_no_other_method(clone):
     write(clone, METHOD_BLOCKS, methods=[*SMALL["methods"], "channel_means"])
     assert clone.stages_run("repro") == {
         "check_params",
@@ -205,12 +205,13 @@ def test_a_method_trains_alone(clone):
 
 
 @pytest.mark.slice
-def test_a_data_set_is_brought_here_and_trained_on(clone, tmp_path):
+def test_a_data_set_is_downloaded_and_trained_on(clone, tmp_path):
     (archives := tmp_path / "archives").mkdir()
     pets(archives)
     write(clone, FORMAT_BLOCKS, downloads={"folder": "data/archives", "mirror": str(archives)})
     module = clone.root / FORMAT
-    published = re.sub(r'"md5:\w+"', "None", module.read_text(encoding="utf-8"))  # of the miniature
+    # The miniature has other checksums.
+    published = re.sub(r'"md5:\w+"', "None", module.read_text(encoding="utf-8"))
     for fact, value in {"classes": 2, "train": 4, "test": 2}.items():
         published = re.sub(rf"\b{fact}=[\d_]+", f"{fact}={value}", published)
     module.write_text(published, encoding="utf-8")
@@ -223,7 +224,7 @@ def test_a_data_set_is_brought_here_and_trained_on(clone, tmp_path):
 
 
 @pytest.mark.slice
-def test_an_analysis_is_measured_and_shown(clone):
+def test_an_analysis_runs_and_is_in_the_report(clone):
     chosen = {"datasets": ["drawn_30"], "backbones": ["efficientnet_lite0"], "methods": ["l2_fe", "l2_sp", "delta"]}
     write(clone, ANALYSIS_BLOCKS, sparsity=chosen)
     measured = {f"measure_sparsity@{ITEM}-{method}" for method in chosen["methods"]}
@@ -236,7 +237,7 @@ def test_an_analysis_is_measured_and_shown(clone):
         assert f"| drawn_30 | {network} | {zeros[method]:.1f} |" in clone.read("reports/tables/sparsity.md")
     assert "Sparsity of the features" in clone.read("reports/index.html")
     clone.run("python", "-m", "pytest", "-q", "tests/pipeline/test_dependencies.py", "-k", "measure_sparsity or tables")
-    # A wrong value is told before anything runs.
+    # A wrong value is reported before anything runs.
     params = yaml.safe_load(clone.read("params.yaml"))
     clone.edit_params(sparsity=params["sparsity"] | {"methods": ["l2"]})
     failed = clone.call("dvc", "repro")

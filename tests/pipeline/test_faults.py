@@ -1,4 +1,4 @@
-"""What goes wrong around a stage: it ends in one line, and nothing half-written or wrong is left behind."""
+"""Faults of the environment of a stage: it ends with one line and leaves no incomplete or wrong output."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OPTIONS = {"download": ITEMS[:2], "split": ITEMS, "pack_whole": ITEMS, "fetch_we
 OPTIONS["train_l2_fe"] = [*ITEMS, "--seed", "0"]
 OUTPUTS = {"download": "raw/mine", "split": "packed/mine/lite0", "pack_whole": "packed_whole/mine/lite0"}
 OUTPUTS["fetch_weights"] = "weights/mine/lite0.safetensors"
-BEFORE = {"split": ["download"], "pack_whole": ["download", "split"]}
-VIEW = {"network": "efficientnet_lite0", "resize": 200, "crop": 180, "learning_rate": 0.01}
+UPSTREAM = {"split": ["download"], "pack_whole": ["download", "split"]}
+BACKBONE = {"network": "efficientnet_lite0", "resize": 200, "crop": 180, "learning_rate": 0.01}
 
 
 class Project:
-    """A folder with a params.yaml in which stages run, on the data set `mine` of a few photographs."""
+    """A folder with a params.yaml, in which stages run on the data set `mine` of a few photographs."""
 
     def __init__(self, root: Path):
         self.root, noise = root, np.random.default_rng(0)
@@ -40,7 +40,7 @@ class Project:
                 Image.fromarray(pixels).save(root / "photographs" / name / f"{image}.png")
         chosen = {"format": "folder", "source": "photographs", "train_per_class": 2, "test_per_class": 2, "seed": 0}
         values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")) | SMALL
-        self.write(values | {"datasets": {"mine": chosen}, "backbones": {"lite0": VIEW}})
+        self.write(values | {"datasets": {"mine": chosen}, "backbones": {"lite0": BACKBONE}})
 
     def write(self, values: dict) -> None:
         (self.root / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
@@ -71,8 +71,8 @@ def project(tmp_path) -> Project:
     return Project(tmp_path / "project")
 
 
-def refusal(process: subprocess.Popen) -> str:
-    """The one line that a stage ends in, with exit code 1."""
+def error_line(process: subprocess.Popen) -> str:
+    """The only error line of a stage that must end with exit code 1."""
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
     assert "Traceback" not in errors
@@ -83,12 +83,12 @@ def refusal(process: subprocess.Popen) -> str:
 
 # ---- disks
 
-NAMESPACE = ["unshare", "--map-root-user", "--mount"]  # mounts that nobody else sees, and that end with the process
+NAMESPACE = ["unshare", "--map-root-user", "--mount"]  # a private mount namespace, which ends with the process
 
 
 @pytest.fixture(scope="module")
 def mounts() -> None:
-    """Tests that mount a disk."""
+    """Skip tests that mount a disk if this system does not allow it."""
     try:
         subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "none", "/tmp"], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -97,7 +97,7 @@ def mounts() -> None:
 
 
 def mounted(project: Project, stage: str, folder: str, mount: str) -> subprocess.Popen:
-    """Start a stage that finds another disk in `folder`; at its end, `left` lists the files on that disk."""
+    """Start a stage with another disk mounted at `folder`; at its end, the file `left` lists the files on that disk."""
     (project.root / folder).mkdir(parents=True, exist_ok=True)
     script = f'{mount} && "$@"; code=$?; find {folder} ! -type d > left; exit $code'
     return project.start(stage, *NAMESPACE, "sh", "-c", script, "sh")
@@ -117,37 +117,37 @@ slow = pytest.mark.slice
     ],
 )
 def test_a_full_or_a_read_only_disk(mounts, project, stage, disk):
-    project.run(*BEFORE.get(stage, []))
+    project.run(*UPSTREAM.get(stage, []))
     output = Path("data", OUTPUTS[stage])
     folder = Path("data", output.parts[1])
     mount = f"mount -t tmpfs -o size=400k none {folder}"
     if disk == "read-only":
         mount += f" && mount -o remount,ro {folder}"
-    line = refusal(mounted(project, stage, str(folder), mount))
+    line = error_line(mounted(project, stage, str(folder), mount))
     why = {"full": "its disk is full: free disk space", "read-only": "(Read-only file system)"}[disk]
     assert line.startswith(f"{output}: cannot be written") and why in line
     assert (project.root / "left").read_text() == ""
 
 
 def test_a_drawn_data_set_on_a_full_disk(mounts, project):
-    """Pillow has an error of its own for a full disk, which does not say so."""
+    """Pillow raises its own error on a full disk, which does not mention the disk."""
     drawn = {"format": "drawn", "source": "drawn", "train_per_class": 2, "test_per_class": 1, "seed": 0}
     project.change("datasets", mine=drawn)
-    line = refusal(mounted(project, "download", "data/raw", "mount -t tmpfs -o size=60k none data/raw"))
+    line = error_line(mounted(project, "download", "data/raw", "mount -t tmpfs -o size=60k none data/raw"))
     assert line == "data/raw/mine: cannot be written, its disk is full: free disk space and run again"
     assert (project.root / "left").read_text() == ""
 
 
-def test_a_folder_that_cannot_be_made(project):
+def test_a_folder_that_cannot_be_created(project):
     (project.root / "data").mkdir()
     (project.root / "data/raw").touch()
-    assert refusal(project.start("download")).startswith("data/raw/mine: cannot be written (")
+    assert error_line(project.start("download")).startswith("data/raw/mine: cannot be written (")
     assert [path.name for path in project.files("data")] == ["raw"]
 
 
 @slow
-def test_a_full_disk_under_dvc_s_cache(mounts, tmp_path):
-    """DVC's own matter: it says so and goes on. The output is whole, and the next run makes and keeps it again."""
+def test_a_full_disk_of_the_dvc_cache(mounts, tmp_path):
+    """DVC reports it and continues. The output is complete, and the next run makes it again and caches it."""
     clone = Clone.of_project(tmp_path / "clone")
     clone.edit_params(**SMALL)
     (clone.root / ".dvc/cache").mkdir(parents=True)
@@ -163,21 +163,21 @@ def test_a_full_disk_under_dvc_s_cache(mounts, tmp_path):
     assert clone.run("dvc", "status", "download").startswith("Data and pipelines are up to date.")
 
 
-# ---- inputs that change under the run
+# ---- inputs that change during a run
 
 
 @slow
 @pytest.mark.parametrize("change", ["cut", "rewritten", "touched"])
-def test_packed_images_that_change_while_a_stage_reads_them(project, packed, weights, change):
-    """Mapped into memory, a file that is cut would kill the process without a word (SIGBUS)."""
+def test_packed_images_that_change_during_a_stage_are_an_error(project, packed, weights, change):
+    """Truncating a memory-mapped file would otherwise kill the process without a message (SIGBUS)."""
     shutil.copytree(packed, project.root / "data/packed/mine/lite0")
     (project.root / "data/weights/mine").mkdir(parents=True)
     shutil.copy(weights, project.root / "data/weights/mine/lite0.safetensors")
-    project.change("backbones", lite0=VIEW | {"resize": 40, "crop": 32})
+    project.change("backbones", lite0=BACKBONE | {"resize": 40, "crop": 32})
     project.change("training", iterations=10**6)
     view, process = project.root / "data/packed/mine/lite0/train_view.npy", project.start("train_l2_fe")
     try:
-        while not project.files("runs"):  # the curves' first files: it trains
+        while not project.files("runs"):  # the curves' first files: training has begun
             assert process.poll() is None
             time.sleep(0.1)
         if change == "cut":
@@ -186,7 +186,7 @@ def test_packed_images_that_change_while_a_stage_reads_them(project, packed, wei
             view.write_bytes(view.read_bytes()[::-1])
         else:
             os.utime(view)
-        line = refusal(process)
+        line = error_line(process)
     finally:
         process.kill()
     assert line.endswith("train_view.npy: was changed while this run was reading it: run `dvc repro`")
@@ -198,14 +198,14 @@ def test_packed_images_that_change_while_a_stage_reads_them(project, packed, wei
 
 @slow
 @pytest.mark.parametrize("network", ["efficientnet_lite0", "resnet101", "timm:resnet18"])
-def test_a_malicious_weight_file_runs_nothing(project, network):
+def test_a_malicious_weight_file_is_not_executed(project, network):
     class Evil:
         def __reduce__(self):
             return os.system, ("touch evil",)
 
     (project.root / "mine.pth").write_bytes(pickle.dumps({"state_dict": Evil()}))
-    project.change("backbones", lite0=VIEW | {"network": network, "checkpoint": "mine.pth"})
-    line = refusal(project.start("fetch_weights"))
+    project.change("backbones", lite0=BACKBONE | {"network": network, "checkpoint": "mine.pth"})
+    line = error_line(project.start("fetch_weights"))
     assert line.startswith("mine.pth: not a plain PyTorch weight file (")
     assert not (project.root / "evil").exists()
     assert not project.files("data")
@@ -225,8 +225,8 @@ def reference(tmp_path_factory) -> Clone:
 
 @slow
 @pytest.mark.parametrize("file", [f"data/packed/{ITEM.replace('-', '/')}/train_view.npy", "data/weights/*/*"])
-def test_a_spoilt_byte_between_two_stages_is_noticed(reference, file):
-    """No stage can tell a wrong pixel or weight from a right one; DVC can."""
+def test_dvc_restores_an_output_with_a_changed_byte(reference, file):
+    """A stage cannot detect a wrong pixel or weight, but DVC detects the changed checksum."""
     file, script = next(reference.root.glob(file)), reference.root / "stages/train_l2_fe.py"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 64
@@ -240,8 +240,8 @@ def test_a_spoilt_byte_between_two_stages_is_noticed(reference, file):
 
 
 @slow
-def test_two_repros_at_once(reference, tmp_path):
-    """Each succeeds or says that the other one is in its way; then everything is as one alone would have made it."""
+def test_two_concurrent_repros(reference, tmp_path):
+    """Each succeeds or reports a conflict with the other. Afterwards the outputs equal those of a single run."""
     clone, target = Clone.of_project(tmp_path / "clone"), f"split@{ITEM}"
     clone.edit_params(**SMALL)
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

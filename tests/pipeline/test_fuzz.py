@@ -1,6 +1,6 @@
-"""Whatever stands in a file that a person or a publisher gives, it is read right or refused in one line.
+"""Fuzz tests: a file from a user or a publisher is read correctly or refused with one line.
 
-CASES counts the cases of `pytest -m slice`; the quick tests try one in twenty of them.
+CASES has the number of cases of `pytest -m slice`; the quick tests run one in twenty of them.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from delta.io.files import atomic_file, atomic_folder
 from delta.io.remote_file import RemoteFile
 from delta.methods.channel_weights import read_channel_weights, read_filter_table, write_channel_weights
 from delta.methods.registry import KEYS, method_class
+from delta.methods.selection import with_selection
 from delta.networks.network import Network, build_network, save_network, trained_network
 from delta.networks.spec import BackboneSpec
 from delta.report.plot_data import curve
 from delta.report.results import gather, read_table
 from delta.sources.weights import read_state
 from delta.training.result import RunResult, TestView
-from delta.training.selection import with_selection
 from stages.common.params import Params, load_params
 from tests.helpers import broden, published_archives
 from tests.helpers.fuzzing import TOKENS, Sandbox, mutated
@@ -57,25 +57,25 @@ from tests.helpers.fuzzing import TOKENS, Sandbox, mutated
 ROOT = Path(__file__).parents[2]
 CASES = {
     "params, changed": 300,
-    "params, spoilt": 300,
-    "labels, spoilt": 200,
+    "params, damaged": 300,
+    "labels, damaged": 200,
     "class folders": 150,
-    "published lists": 100,  # of each of five files
+    "published lists": 100,  # for each of five files
     "parts": 150,
-    "archives, spoilt": 150,  # of each of three kinds
-    "archives, built": 150,  # of each of two kinds
-    "images, spoilt": 300,
+    "archives, damaged": 150,  # for each of three kinds
+    "archives, generated": 150,  # for each of two kinds
+    "images, damaged": 300,
     "images, of any size": 100,
     "checksums": 100,
-    "packed": 150,  # of each of five files
-    "tables": 100,  # of each of nine files
+    "packed": 150,  # for each of five files
+    "tables": 100,  # for each of nine files
     "maps": 150,
     "concepts": 200,
-    "weights, spoilt": 150,  # of each of three kinds
-    "weights, hostile": 150,
+    "weights, damaged": 150,  # for each of three kinds
+    "weights, malicious": 150,
     "networks": 150,
 }
-SMALLEST = "test_resnet"  # of timm's architectures
+SMALLEST = "test_resnet"  # the smallest architecture of timm
 
 
 @pytest.fixture(params=[pytest.param(20, id="quick"), pytest.param(1, id="all", marks=pytest.mark.slice)])
@@ -102,12 +102,12 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.di
 
 
 def places(tree: dict, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Every place in nested dicts and lists, as keys and numbers."""
+    """The paths of all values in nested dicts and lists."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     return [place for key, value in items for place in ((*before, key), *places(value, (*before, key)))]
 
 
-def test_parameters_of_any_kind(sandbox):
+def test_parameter_values_of_any_kind(sandbox):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     file, all_places = sandbox.input / "params.yaml", places(yaml.safe_load(text))
 
@@ -123,7 +123,7 @@ def test_parameters_of_any_kind(sandbox):
                 else:
                     section[place[-1]] = value
             except (KeyError, IndexError, TypeError):
-                continue  # an earlier change took the place away
+                continue  # an earlier change removed this path
         file.write_text(yaml.dump(values), encoding="utf-8", errors="surrogatepass")
         params = load_params(file)
         assert isinstance(params, Params)
@@ -132,7 +132,7 @@ def test_parameters_of_any_kind(sandbox):
         assert {params.attention.seed, params.activation_maps.seed} <= set(params.seeds)
         assert all(32 <= view.crop <= view.resize for view in params.backbones.values())
 
-    # Most values that fit no place would hide those that nearly fit; a neighbour's value fits more often.
+    # Random values rarely have a valid type, so values of other parameters are tried as well.
     taken = st.sampled_from(all_places).map(lambda place: value_at(yaml.safe_load(text), place))
     change = st.tuples(st.sampled_from(all_places), VALUES | taken, st.sampled_from([False, False, False, True]))
     sandbox.fuzz(CASES["params, changed"], st.lists(change, min_size=1, max_size=2), [], read)
@@ -179,7 +179,7 @@ def test_parameter_files_of_any_kind(sandbox):
         mutated(*strange),
         st.sampled_from([*strange, *(file + s for s in strange for file in files)]),
     ]
-    sandbox.fuzz(CASES["params, spoilt"], st.one_of(*kinds), files[0], read)
+    sandbox.fuzz(CASES["params, damaged"], st.one_of(*kinds), files[0], read)
 
 
 # ---- data sets
@@ -192,7 +192,7 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (12, 9), mode: str = "RGB
     return file.getvalue()
 
 
-def test_lists_of_labels(sandbox):
+def test_label_files(sandbox):
     images = sandbox.input / "images"
     images.mkdir()
     for name in ("a.png", "b.png", "c d.png", "labels.csv"):
@@ -214,7 +214,7 @@ def test_lists_of_labels(sandbox):
         assert table["label"].nunique() > 1 and (table["label"] != "").all()
         shutil.rmtree(sandbox.out / "set")
 
-    sandbox.fuzz(CASES["labels, spoilt"], mutated(*files) | st.sampled_from(files), files[1], read)
+    sandbox.fuzz(CASES["labels, damaged"], mutated(*files) | st.sampled_from(files), files[1], read)
 
 
 CLASSES = ["cat", "dog", "bird"]
@@ -241,7 +241,7 @@ def test_class_folders(sandbox):
                 (source / name).parent.mkdir(parents=True, exist_ok=True)
                 (source / name).write_bytes(content)
             except OSError:
-                continue  # another file stands where a folder is to be
+                continue  # a file is in the place of the folder
         with atomic_folder(sandbox.out / "set") as out:
             folder.copy_images(source, out)
             table = folder.read(out)
@@ -257,7 +257,7 @@ def test_class_folders(sandbox):
 
 
 def published(format: str, root: Path) -> Path:
-    """A published data set in miniature, as the stage download leaves it."""
+    """A miniature of a published data set, as the stage `download` writes it."""
     archives, out = root / "archives", root / format
     archives.mkdir()
     out.mkdir()
@@ -277,7 +277,7 @@ def published(format: str, root: Path) -> Path:
         ("food_101", "food-101/meta/train.json"),
     ],
 )
-def test_lists_of_publishers(sandbox, format, name):
+def test_published_lists(sandbox, format, name):
     root, facts = published(format, sandbox.input), published_archives.facts(format)
     valid, reader = (root / name).read_bytes(), import_module(f"delta.datasets.{format}")
 
@@ -292,7 +292,7 @@ def test_lists_of_publishers(sandbox, format, name):
     sandbox.fuzz(CASES["published lists"], mutated(valid), valid, read)
 
 
-def test_lists_of_parts(sandbox):
+def test_published_parts(sandbox):
     root = published("cub_200_2011", sandbox.input)
     lists = root / "CUB_200_2011/parts"
     files = {name: (lists / name).read_bytes() for name in ("part_locs.txt", "parts.txt")}
@@ -314,7 +314,7 @@ def test_lists_of_parts(sandbox):
 
 
 def unpacked(sandbox: Sandbox, archive: Path) -> None:
-    """Unpack an archive, and see that what it left are files, folders and links that lead to nowhere else."""
+    """Unpack an archive, and check that it left only files, folders and links that stay inside."""
     out = sandbox.out / "set"
     with atomic_folder(out) as scratch:
         unpack(archive, scratch)
@@ -360,7 +360,7 @@ MEMBERS = [*(member(*item) for item in FILES.items()), member("set/link", kind=t
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.zip"])
-def test_spoilt_archives(sandbox, name):
+def test_damaged_archives(sandbox, name):
     stored = plain_zip(FILES, zipfile.ZIP_STORED)
     files = {"a.tar": [tar(*MEMBERS)], "a.tgz": [tar(*MEMBERS, kind="w:gz")], "a.zip": [plain_zip(FILES), stored]}[name]
 
@@ -368,11 +368,11 @@ def test_spoilt_archives(sandbox, name):
         (sandbox.input / name).write_bytes(content)
         unpacked(sandbox, sandbox.input / name)
 
-    sandbox.fuzz(CASES["archives, spoilt"], mutated(*files), files[0], read)
+    sandbox.fuzz(CASES["archives, damaged"], mutated(*files), files[0], read)
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.zip"])
-def test_built_archives(sandbox, name):
+def test_generated_archives(sandbox, name):
     outside = [str(sandbox.input.parent / "evil"), "../evil", "a/../../evil", "a/..", "/", ".", "", "a//b", "./a", "a/"]
     paths = st.sampled_from([*outside, "a", "a/b", "link", "link/a"]) | NAMES
     kinds = [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
@@ -402,19 +402,19 @@ def test_built_archives(sandbox, name):
                     + bytes(1024)
                 )
         except (ValueError, OverflowError, IndexError):
-            return  # tarfile and zipfile do not write everything
+            return  # tarfile and zipfile refuse to write some members
         unpacked(sandbox, archive)
 
     fields = st.tuples(paths, st.sampled_from(kinds), paths, st.sampled_from([1, 1, 1]) | sizes, st.just({}) | pax)
     valid = [("a/b", tarfile.REGTYPE, "", 1, {}), ("a/link", tarfile.SYMTYPE, "b", 0, {})]
-    sandbox.fuzz(CASES["archives, built"], st.lists(fields, min_size=1, max_size=4), valid[:1], read)
+    sandbox.fuzz(CASES["archives, generated"], st.lists(fields, min_size=1, max_size=4), valid[:1], read)
 
 
 # ---- images
 
 
 def packed_images(sandbox: Sandbox, content: bytes) -> None:
-    """Decode an image and pack it beside a good one."""
+    """Decode an image and pack it together with a valid one."""
     (sandbox.input / "a.png").write_bytes(picture())
     (sandbox.input / "b.jpg").write_bytes(content)
     with atomic_folder(sandbox.out / "set") as out:
@@ -428,7 +428,7 @@ def packed_images(sandbox: Sandbox, content: bytes) -> None:
     shutil.rmtree(sandbox.out / "set")
 
 
-def test_spoilt_images(sandbox):
+def test_damaged_images(sandbox):
     exif = Image.Exif()
     exif[0x0112] = 6
     files = [picture("PNG", mode=mode) for mode in ("RGB", "RGBA", "P", "L", "LA", "1", "I;16")]
@@ -436,11 +436,11 @@ def test_spoilt_images(sandbox):
     files += [picture("JPEG", progressive=True), picture("TIFF", compression="tiff_lzw"), picture("PNG", exif=exif)]
     rest = ("GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "SGI", "JPEG2000", "AVIF", "QOI", "DDS", "EPS")
     files += [picture(kind) for kind in rest]
-    sandbox.fuzz(CASES["images, spoilt"], mutated(*files), files[0], lambda content: packed_images(sandbox, content))
+    sandbox.fuzz(CASES["images, damaged"], mutated(*files), files[0], lambda content: packed_images(sandbox, content))
 
 
 def png(width: int, height: int, rows: int) -> bytes:
-    """A grey PNG that says it is width × height, of which some rows are there."""
+    """A grey PNG whose header says width × height, with data for only some rows."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -461,7 +461,7 @@ def test_images_of_any_size(sandbox):
     sandbox.fuzz(CASES["images, of any size"], st.tuples(small, small, st.just(2**32)) | sizes, (7, 7, 7), read)
 
 
-# ---- what stages leave for one another
+# ---- files that stages write for other stages
 
 
 def test_recorded_checksums(sandbox):
@@ -604,7 +604,7 @@ def test_tables(sandbox, name):
 
 
 def test_activation_maps(sandbox):
-    """Pixels and maps are NumPy's files, whose headers may say anything."""
+    """Pixels and maps are NumPy files, whose headers are fuzzed as well."""
     noise = np.random.default_rng(0)
     columns = {"filter": [7], "source_mean": 0.0, "tuned_mean": 0.1, "considered": 8, "filters": 80, "layer": "a"}
     shown = ActivationMaps(
@@ -662,8 +662,8 @@ def saved(value: object, **options) -> bytes:
     return file.getvalue()
 
 
-def spoilt_at_its_ends(content: bytes, size: int = 3000) -> st.SearchStrategy[bytes]:
-    """Where a weight file says what it holds; its middle is numbers."""
+def damaged_at_its_ends(content: bytes, size: int = 3000) -> st.SearchStrategy[bytes]:
+    """Edit the ends of a weight file, which describe its content; its middle has only numbers."""
     head, tail = mutated(content[:size]), mutated(content[-size:])
     return head.map(lambda new: new + content[size:]) | tail.map(lambda new: content[:-size] + new)
 
@@ -674,7 +674,7 @@ def read_weights(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "new.pth", "old.pth"])
-def test_spoilt_weights(sandbox, name):
+def test_damaged_weights(sandbox, name):
     valid = {
         "a.safetensors": lambda: save(state()),
         "new.pth": lambda: saved(state()),
@@ -685,11 +685,11 @@ def test_spoilt_weights(sandbox, name):
         (sandbox.input / name).write_bytes(content)
         read_weights(sandbox.input / name)
 
-    sandbox.fuzz(CASES["weights, spoilt"], spoilt_at_its_ends(valid), valid, read)
+    sandbox.fuzz(CASES["weights, damaged"], damaged_at_its_ends(valid), valid, read)
 
 
 class Evil:
-    """Unpickled, it calls a function."""
+    """An object that calls a function when it is unpickled."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -698,8 +698,8 @@ class Evil:
         return self.call
 
 
-def test_hostile_weights(sandbox):
-    """Nothing of them is run: each would leave a file."""
+def test_malicious_weights(sandbox):
+    """None of this code may run; it would write a file."""
     calls = [
         Evil(os.system, "touch evil"),
         Evil(eval, "open('evil', 'w')"),
@@ -729,10 +729,10 @@ def test_hostile_weights(sandbox):
         readers[reader](sandbox.input / name)
 
     cases = st.tuples(st.sampled_from(names), st.sampled_from([*writers]), values, st.integers(0, 2))
-    sandbox.fuzz(CASES["weights, hostile"], cases, ("a.pth", "torch", state(), 0), read)
+    sandbox.fuzz(CASES["weights, malicious"], cases, ("a.pth", "torch", state(), 0), read)
 
 
-def test_spoilt_networks(sandbox):
+def test_damaged_networks(sandbox):
     save_network(Network(SPEC, 3), sandbox.input)
     file = sandbox.input / "weights.safetensors"
     valid = file.read_bytes()
@@ -742,4 +742,4 @@ def test_spoilt_networks(sandbox):
         network = trained_network(sandbox.input)
         assert network.head.out_features == 3
 
-    sandbox.fuzz(CASES["networks"], spoilt_at_its_ends(valid), valid, read)
+    sandbox.fuzz(CASES["networks"], damaged_at_its_ends(valid), valid, read)

@@ -1,4 +1,4 @@
-"""docs/own-data.md: what it tells a reader to write and to run is written and run."""
+"""docs/own-data.md: write and run everything that it tells a reader to write and run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ GUIDE = ROOT / "docs/own-data.md"
 PROFILE = yaml.safe_load((ROOT / "profiles/folder.yaml").read_text(encoding="utf-8"))
 
 
-def test_every_block_is_of_a_kind_that_is_tried():
+def test_every_block_has_a_known_kind():
     assert {(block.language, block.file) for block in blocks(GUIDE)} == {
-        ("", ""),  # what a command prints, or a list of files
+        ("", ""),  # output of a command, or a list of files
         ("sh", ""),
         ("yaml", "params.yaml"),
         ("python", ""),
@@ -30,7 +30,7 @@ def test_every_block_is_of_a_kind_that_is_tried():
 
 @pytest.mark.parametrize("words", commands(GUIDE), ids=" ".join)
 def test_every_command_exists(words):
-    """Its options, parameters and files; what it does is for the test of the whole guide."""
+    """This checks options, parameters and files; the test of the whole guide runs the commands."""
     match words:
         case ["python", "-m", "delta.predict", *arguments]:
             command.parser().parse_args(arguments)
@@ -46,8 +46,8 @@ def test_every_command_exists(words):
             assert words[0] == "export" or words in (["dvc", "repro"], ["dvc", "exp", "show"])
 
 
-def shrunk(values: dict) -> dict:
-    """The same parameters for a run of seconds a stage."""
+def reduced(values: dict) -> dict:
+    """Reduce the parameters so that each stage takes seconds."""
     small = {name: SMALL[name] for name in ("backbones", "seeds", "training")}
     small["datasets"] = {"photographs": {"train_per_class": 3, "test_per_class": 2}}
     small["grid"] = {"alpha": [0.001, 0.1], "beta": [0.1], "folds": [0, 1], "iterations": 2}
@@ -59,7 +59,7 @@ def shrunk(values: dict) -> dict:
 
 @pytest.mark.slice
 def test_the_whole_guide(tmp_path):
-    """Its blocks one after the other, as a reader would take them, with parameters that take seconds."""
+    """Apply its blocks in order, as a reader does, with reduced parameters."""
     clone = Clone.of_project(tmp_path / "clone")
     noise = np.random.default_rng(0)
     for place, label in enumerate(("cat", "dog")):
@@ -73,7 +73,7 @@ def test_the_whole_guide(tmp_path):
     for block in blocks(GUIDE):
         if block.language == "yaml":
             values = merged(yaml.safe_load(params.read_text()), yaml.safe_load(block.text))
-            params.write_text(yaml.safe_dump(shrunk(values), sort_keys=False))
+            params.write_text(yaml.safe_dump(reduced(values), sort_keys=False))
         elif block.language:
             shell = ["bash", "-euc"] if block.language == "sh" else ["python", "-c"]
             printed.append((block.text, clone.run(*shell, block.text)))
@@ -88,4 +88,4 @@ def test_the_whole_guide(tmp_path):
     assert onnx.strip() == table.splitlines()[1].split()[1]
     assert "| L2-FE | L2 | DELTA |" in clone.read("reports/tables/table1.md")
     chosen = json.loads(clone.read("data/selected/photographs/efficientnet_lite0/delta.json"))
-    assert chosen["beta"] == 0.1  # of the grid, not the section's 0.01
+    assert chosen["beta"] == 0.1  # from the grid, not the section's 0.01

@@ -1,6 +1,6 @@
-"""The paper's profile without its publishers: miniature archives and random weights, from a loopback server.
+"""The paper's profile with miniature archives and random weights from a local server.
 
-The real stages fetch, split and pack every data set for both backbones and train one iteration on it.
+The stages fetch, split and pack every data set for both backbones and train one iteration on it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ FORMATS = {name: dataset["format"] for name, dataset in PAPER["datasets"].items(
 PAIRS = [(dataset, backbone) for dataset in FORMATS for backbone in PAPER["backbones"]]
 SOURCES = ("resnet101", "resnet50_places365", "inception_v3")
 
-pytestmark = pytest.mark.slice  # minutes, for the size of the two networks
+pytestmark = pytest.mark.slice  # takes minutes, because the two networks are large
 
 
 def write_weights(folder: Path) -> None:
-    """Random weights in the publishers' own forms: torchvision's old files, and a checkpoint of a parallel network."""
+    """Write random weights in the publishers' formats: torchvision's old files, and a DataParallel checkpoint."""
     torch.manual_seed(0)
     networks = {
         "resnet101": torchvision.models.resnet101(weights=None),
@@ -63,7 +63,7 @@ def published(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def workspace(published, tmp_path_factory):
-    """A folder for the stages to work in, the server as its mirror, and the miniatures' counts and checksums."""
+    """A folder for the stages, with the server as mirror and the miniatures' counts and checksums."""
     root = tmp_path_factory.mktemp("workspace")
     with Loopback(published) as server, pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -78,7 +78,7 @@ def workspace(published, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def params(workspace) -> Params:
-    """The paper's profile on the miniatures, with small crops and a single iteration."""
+    """The paper's profile for the miniatures, with small crops and one iteration."""
     values = PAPER | {
         "downloads": {"folder": "data/archives", "mirror": workspace.url},
         "seeds": [0],
@@ -97,7 +97,7 @@ def params(workspace) -> Params:
 
 @pytest.fixture(scope="module")
 def weights(params):
-    """Fetched by the stage once for every source network; the DAG would do it for every pair."""
+    """Weights that the stage fetches once per source network; the DAG fetches them once per pair."""
     fetched: dict[str, Path] = {}
 
     def weights_of(dataset: str, backbone: str) -> Path:
@@ -117,7 +117,7 @@ def weights(params):
 
 
 @pytest.mark.parametrize(("dataset", "backbone"), PAIRS)
-def test_a_data_set_is_downloaded_packed_and_trained_on(dataset, backbone, params, weights):
+def test_each_data_set_is_downloaded_packed_and_trained_on(dataset, backbone, params, weights):
     if not raw_folder(dataset).exists():
         download.main(params, dataset)
     split.main(params, dataset, backbone)
@@ -152,8 +152,8 @@ def test_files_without_a_published_checksum_are_recorded_in_the_lock_file(params
     assert "resnet50_places365.pth.tar" in recorded
 
 
-def test_an_archive_that_is_there_needs_no_network(params, workspace, published):
-    """The same after the server is gone, from another machine's folder, and from a folder as the mirror."""
+def test_an_existing_archive_needs_no_network(params, workspace, published):
+    """The result is the same without the server, with a copied archive folder, and with a folder as mirror."""
     asked = len(workspace.asked("/CUB_200_2011.tgz"))
     for downloads in (
         {"folder": str(published), "mirror": "http://127.0.0.1:9"},
@@ -168,7 +168,7 @@ def test_an_archive_that_is_there_needs_no_network(params, workspace, published)
 
 
 def test_a_failed_download_leaves_nothing_and_the_next_run_recovers(params, published, workspace, tmp_path):
-    """Wrong bytes in the folder are refused by name; without them the file is fetched."""
+    """A wrong file in the folder is reported by name; after it is deleted, the file is downloaded."""
     folder = tmp_path / "archives"
     folder.mkdir()
     (folder / "food-101.tar.gz").write_bytes(b"not the published bytes")

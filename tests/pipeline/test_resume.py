@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted or starved go on to the same bits, or end in one line."""
+"""Runs that are killed, interrupted or short of resources resume to the same bits, or end with one error line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from tests.helpers.small_slice import SMALL, outputs
 from tests.helpers.tiny import CPU, CROP, FILTERS, LEARNING_RATE, RESIZE, TRAINING, recipe, same_state
 
 ROOT = Path(__file__).parents[2]
-ITERATIONS = 7  # of two to an epoch
+ITERATIONS = 7  # with two iterations per epoch
 ITEM = "drawn_30/efficientnet_lite0"
 OPTIONS = f"--dataset {ITEM.replace('/', ' --backbone ')} --method delta --seed 0 --setting default".split()
 RUN, CHECKPOINT = f"runs/{ITEM}/delta/0", f".checkpoints/runs/{ITEM}/delta/0.pt"
@@ -58,14 +58,14 @@ LOCK = ".checkpoints/locks/train-drawn_30-efficientnet_lite0-delta-0-default"
 
 @pytest.fixture(scope="module", autouse=True)
 def ctrl_c_interrupts() -> Iterator[None]:
-    """Also where the tests run in a shell's background, whose programs ignore SIGINT."""
+    """Restore Python's SIGINT handler, because background processes of a shell ignore SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def made_workspace(root: Path, packed: Path, weights: Path) -> Path:
-    """The inputs of a training stage, and parameters that save after every iteration."""
+def make_workspace(root: Path, packed: Path, weights: Path) -> Path:
+    """Write the inputs of a training stage, and parameters that save a checkpoint after every iteration."""
     shutil.copy(ROOT / "params.yaml", root)
     edit(root, "checkpoints", minutes=0)
     view = {"network": "efficientnet_lite0", "resize": RESIZE, "crop": CROP, "learning_rate": LEARNING_RATE}
@@ -90,15 +90,15 @@ def edit(root: Path, section: str, **changes) -> None:
 
 @pytest.fixture
 def workspace(packed, weights, tmp_path) -> Path:
-    return made_workspace(tmp_path, packed, weights)
+    return make_workspace(tmp_path, packed, weights)
 
 
 @pytest.fixture(scope="module")
 def reference(packed, weights, tmp_path_factory) -> dict[str, bytes]:
-    """A run that nothing disturbs and nothing saves."""
-    root = made_workspace(tmp_path_factory.mktemp("reference"), packed, weights)
+    """The files of an uninterrupted run without checkpoints."""
+    root = make_workspace(tmp_path_factory.mktemp("reference"), packed, weights)
     edit(root, "checkpoints", minutes=10)
-    assert code_of(started(root)) == 0
+    assert exit_code(started(root)) == 0
     assert not (root / CHECKPOINT).parent.exists()
     return contents(root)
 
@@ -109,11 +109,11 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def started(root: Path, *before: Callable[[], None]) -> BaseProcess:
-    """The training stage in a process of its own, as `python -m stages.train` is one, but without its imports."""
+    """Start the training stage in a forked process, which saves the imports of `python -m stages.train`."""
 
     def work() -> None:
         os.chdir(root)
-        torch.set_num_threads(1)  # OpenMP's do not survive a fork
+        torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
         sys.argv = [train.__file__, *OPTIONS]
         for each in before:
             each()
@@ -124,15 +124,15 @@ def started(root: Path, *before: Callable[[], None]) -> BaseProcess:
     return process
 
 
-def code_of(process: BaseProcess) -> int:
-    """A process's exit code; of one that was killed, the signal's number with a minus."""
+def exit_code(process: BaseProcess) -> int:
+    """Wait for a process and return its exit code, which is the negative signal number if it was killed."""
     process.join(120)
     assert not process.is_alive()
     return process.exitcode
 
 
 def at(owner, name: str, call: int, do: Callable[[], None]) -> Callable[[], None]:
-    """To be done in a stage's process before it starts: at some call of a function do something first."""
+    """A function for `started` that makes the given call of `owner.name` run `do` first."""
 
     def before() -> None:
         calls, original = count(1), getattr(owner, name)
@@ -147,27 +147,27 @@ def at(owner, name: str, call: int, do: Callable[[], None]) -> Callable[[], None
     return before
 
 
-def sent(number: int) -> Callable[[], None]:
+def send_signal(number: int) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
 
 
-KILLED, TERMINATED, INTERRUPTED = (sent(number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
+KILLED, TERMINATED, INTERRUPTED = (send_signal(number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
 
 
-def resumes_to(reference: dict[str, bytes], root: Path) -> None:
-    """The same command again ends well, with the bits of a run that nothing disturbed, and leaves nothing behind."""
-    assert code_of(started(root)) == 0
+def assert_resumes_to(reference: dict[str, bytes], root: Path) -> None:
+    """Assert that running the stage again succeeds with the bits of an uninterrupted run and leaves no other files."""
+    assert exit_code(started(root)) == 0
     assert contents(root) == reference
     assert not list((root / CHECKPOINT).parent.iterdir())
     assert [path.name for path in (root / RUN).parent.iterdir()] == ["0"]
 
 
-def test_a_killed_run_resumes_where_it_was(workspace, reference, capfd):
-    assert code_of(started(workspace, at(loop, "clip_grad_norm_", 4, KILLED))) == -signal.SIGKILL
-    assert code_of(started(workspace, at(checkpoints.os, "fsync", 2, KILLED))) == -signal.SIGKILL
+def test_a_killed_run_resumes_after_its_last_checkpoint(workspace, reference, capfd):
+    assert exit_code(started(workspace, at(loop, "clip_grad_norm_", 4, KILLED))) == -signal.SIGKILL
+    assert exit_code(started(workspace, at(checkpoints.os, "fsync", 2, KILLED))) == -signal.SIGKILL
     assert "0.pt: resuming after iteration 3 of 7" in capfd.readouterr().err
     assert not (workspace / RUN).exists()
-    resumes_to(reference, workspace)
+    assert_resumes_to(reference, workspace)
     assert "0.pt: resuming after iteration 4 of 7" in capfd.readouterr().err
 
 
@@ -194,52 +194,52 @@ def test_a_killed_run_resumes_where_it_was(workspace, reference, capfd):
     ],
 )
 def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(owner, name, call, after, workspace, reference, capfd):
-    assert code_of(started(workspace, at(owner, name, call, KILLED))) == -signal.SIGKILL
+    assert exit_code(started(workspace, at(owner, name, call, KILLED))) == -signal.SIGKILL
     capfd.readouterr()
-    resumes_to(reference, workspace)
+    assert_resumes_to(reference, workspace)
     assert re.findall(r"resuming after iteration (\d)", capfd.readouterr().err) == ([str(after)] if after else [])
 
 
 @pytest.mark.slice
-def test_killed_at_ten_random_moments(workspace, packed, weights, tmp_path_factory):
-    """Anywhere from the start to the end of a stage whose runs have 30 iterations."""
+def test_a_run_killed_at_random_moments_resumes(workspace, packed, weights, tmp_path_factory):
+    """The run has 30 iterations and is killed ten times between its start and its end."""
     other, moments, kills = tmp_path_factory.mktemp("undisturbed"), random.Random(0), 0
-    made_workspace(other, packed, weights)
+    make_workspace(other, packed, weights)
     for root in (workspace, other):
         edit(root, "training", iterations=30, decay_after=20)
     began = time.monotonic()
-    assert code_of(started(other)) == 0
+    assert exit_code(started(other)) == 0
     took = time.monotonic() - began
     while kills < 10:
         process = started(workspace)
         process.join(moments.uniform(0, took / 2))
         process.kill()
-        ended = code_of(process)
+        ended = exit_code(process)
         kills += ended != 0
         if ended == 0:
             assert contents(workspace) == contents(other)
             shutil.rmtree(workspace / "runs")
-    resumes_to(contents(other), workspace)
+    assert_resumes_to(contents(other), workspace)
 
 
-def test_ctrl_c_and_sigterm_save_first(workspace, reference, capfd):
-    """In the middle of an iteration, and of the test after an epoch."""
+def test_ctrl_c_and_sigterm_save_a_checkpoint(workspace, reference, capfd):
+    """The signals arrive during an iteration and during the test after an epoch."""
     edit(workspace, "checkpoints", minutes=10)
-    assert code_of(started(workspace, at(loop, "clip_grad_norm_", 3, TERMINATED))) == 128 + signal.SIGTERM
+    assert exit_code(started(workspace, at(loop, "clip_grad_norm_", 3, TERMINATED))) == 128 + signal.SIGTERM
     assert "0.pt: saved after iteration 3 of 7" in capfd.readouterr().err
-    assert code_of(started(workspace, at(runs, "top1", 1, INTERRUPTED))) == 128 + signal.SIGINT
+    assert exit_code(started(workspace, at(runs, "top1", 1, INTERRUPTED))) == 128 + signal.SIGINT
     said = capfd.readouterr().err
     assert "0.pt: resuming after iteration 3 of 7" in said
     assert "0.pt: saved after iteration 4 of 7" in said
     assert "Traceback" not in said
-    resumes_to(reference, workspace)
+    assert_resumes_to(reference, workspace)
 
 
 @pytest.mark.parametrize(
     ("signals", "seconds", "code"), [([signal.SIGTERM], 0.1, 143), ([signal.SIGINT, signal.SIGINT], 1000, 130)]
 )
-def test_a_hanging_iteration_is_ended(signals, seconds, code, workspace, monkeypatch):
-    """Ends by itself after a time, and at once on a second signal; what was saved before stays."""
+def test_a_hanging_iteration_is_stopped(signals, seconds, code, workspace, monkeypatch):
+    """It stops after a timeout, and immediately on a second signal. Earlier checkpoints are kept."""
     monkeypatch.setattr(command, "_SECONDS_TO_END", seconds)
 
     def hang() -> None:
@@ -247,23 +247,23 @@ def test_a_hanging_iteration_is_ended(signals, seconds, code, workspace, monkeyp
             os.kill(os.getpid(), number)
         time.sleep(1000)
 
-    assert code_of(started(workspace, at(loop, "objective", 2, hang))) == code
+    assert exit_code(started(workspace, at(loop, "objective", 2, hang))) == code
     assert (workspace / CHECKPOINT).is_file()
     assert not (workspace / RUN).exists()
 
 
-def test_a_stage_ends_with_dvc(workspace, monkeypatch):
-    """Killed alone, DVC leaves its stage behind: it saves itself and ends as well."""
+def test_a_stage_stops_when_dvc_is_killed(workspace, monkeypatch):
+    """If only DVC is killed, its stage still runs. The stage then saves a checkpoint and stops."""
     monkeypatch.setenv("DVC_STAGE", "train")
     edit(workspace, "checkpoints", minutes=10)
     edit(workspace, "training", iterations=10**6)
     dvc = get_context("fork").Process(target=lambda: started(workspace).join())
     dvc.start()
     lock = workspace / LOCK
-    wait_until(lambda: lock.exists() and not free(lock))
+    wait_until(lambda: lock.exists() and not is_free(lock))
     dvc.kill()
     dvc.join()
-    wait_until(lambda: free(lock))
+    wait_until(lambda: is_free(lock))
     assert (workspace / CHECKPOINT).is_file()
 
 
@@ -274,7 +274,7 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def free(lock: Path) -> bool:
+def is_free(lock: Path) -> bool:
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -283,7 +283,7 @@ def free(lock: Path) -> bool:
     return True
 
 
-def test_two_processes_take_turns(workspace, reference, capfd):
+def test_a_second_process_waits_for_the_first(workspace, reference, capfd):
     first = started(workspace, at(loop, "objective", 3, lambda: time.sleep(1000)))
     wait_until((workspace / CHECKPOINT).exists)
     second, said = started(workspace), ""
@@ -295,31 +295,31 @@ def test_two_processes_take_turns(workspace, reference, capfd):
 
     wait_until(waits)
     first.kill()
-    assert code_of(second) == 0
+    assert exit_code(second) == 0
     assert contents(workspace) == reference
 
 
 def test_a_damaged_checkpoint_starts_the_run_from_the_beginning(workspace, reference, capfd):
-    assert code_of(started(workspace, at(loop, "objective", 4, KILLED))) == -signal.SIGKILL
+    assert exit_code(started(workspace, at(loop, "objective", 4, KILLED))) == -signal.SIGKILL
     with (workspace / CHECKPOINT).open("r+b") as file:
         file.truncate(10**7)
-    resumes_to(reference, workspace)
+    assert_resumes_to(reference, workspace)
     assert "0.pt: checkpoint ignored, as it is damaged: starting from the beginning" in capfd.readouterr().err
 
 
 @pytest.mark.slice
 def test_another_alpha_starts_the_run_from_the_beginning(workspace, reference, capfd):
     edit(workspace, "delta", alpha=0.1)
-    assert code_of(started(workspace, at(loop, "objective", 4, KILLED))) == -signal.SIGKILL
+    assert exit_code(started(workspace, at(loop, "objective", 4, KILLED))) == -signal.SIGKILL
     edit(workspace, "delta", alpha=0.01)
-    resumes_to(reference, workspace)
+    assert_resumes_to(reference, workspace)
     said = capfd.readouterr().err
     assert "0.pt: checkpoint ignored, as it belongs to other parameters: starting from the beginning" in said
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[Path, str], None]]:
-    """Lay a file system of a given size over a folder."""
+    """A function that mounts a file system of a given size at a folder."""
     mounted = []
 
     def mount(folder: Path, size: str) -> None:
@@ -334,34 +334,34 @@ def small_disk() -> Iterator[Callable[[Path, str], None]]:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_disk_too_small_for_a_checkpoint(workspace, reference, small_disk, capfd):
+def test_a_disk_too_small_for_a_checkpoint_does_not_stop_the_run(workspace, reference, small_disk, capfd):
     small_disk(workspace / ".checkpoints", "1m")
-    resumes_to(reference, workspace)
+    assert_resumes_to(reference, workspace)
     said = capfd.readouterr().err
     assert said.count("0.pt: checkpoint not written ([Errno 28] No space left on device): going on") == ITERATIONS
 
 
-def test_a_disk_too_small_for_the_next_checkpoint(workspace, reference, small_disk, capfd):
-    """It holds one, and not a second one beside it: the first stays."""
+def test_a_disk_too_small_for_a_second_checkpoint_keeps_the_first(workspace, reference, small_disk, capfd):
+    """The disk has room for one checkpoint, but a new one is written before the old one is replaced."""
     small_disk(workspace / ".checkpoints", "40m")
-    assert code_of(started(workspace, at(loop, "objective", 4, KILLED))) == -signal.SIGKILL
-    resumes_to(reference, workspace)
+    assert exit_code(started(workspace, at(loop, "objective", 4, KILLED))) == -signal.SIGKILL
+    assert_resumes_to(reference, workspace)
     assert "0.pt: resuming after iteration 1 of 7" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("size", ["16k", "5m"], ids=["curves", "network"])
-def test_a_disk_too_small_for_the_run(size, workspace, reference, small_disk, capfd):
+def test_a_disk_too_small_for_the_run_is_an_error(size, workspace, reference, small_disk, capfd):
     small_disk((workspace / RUN).parent, size)
-    assert code_of(started(workspace)) == 1
+    assert exit_code(started(workspace)) == 1
     (error,) = errors(capfd.readouterr().err)
     assert error == f"error: {RUN}: cannot be written, its disk is full: free disk space and run again"
     assert not list((workspace / RUN).parent.iterdir())
     subprocess.run(["mount", "-o", "remount,size=50m", (workspace / RUN).parent], check=True)
-    resumes_to(reference, workspace)
+    assert_resumes_to(reference, workspace)
 
 
 def lines(text: str) -> list[str]:
-    """Without the progress bars."""
+    """The lines of a text, with each state of a progress bar as a line of its own."""
     return [line.strip() for line in re.split(r"[\r\n]+", text)]
 
 
@@ -370,7 +370,7 @@ def errors(text: str) -> list[str]:
     return [line for line in lines(text) if line.startswith("error: ")]
 
 
-def starved(megabytes: int) -> Callable[[], None]:
+def limit_memory(megabytes: int) -> Callable[[], None]:
     def before() -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + megabytes * 2**20
@@ -381,8 +381,8 @@ def starved(megabytes: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize("megabytes", [8, 64])
 def test_too_little_memory_is_one_error_line(megabytes, workspace, reference, capfd):
-    """Is enough, or ends in a line that says what would help; with 8 MB it does."""
-    code, said = code_of(started(workspace, starved(megabytes))), capfd.readouterr().err
+    """The run succeeds, or ends with a line that says what helps. With 8 MB it must end with this line."""
+    code, said = exit_code(started(workspace, limit_memory(megabytes))), capfd.readouterr().err
     if code:
         (error,) = errors(said)
         assert re.match(r"error: out of memory \(.*\): lower training.batch_size, or free memory$", error)
@@ -392,17 +392,17 @@ def test_too_little_memory_is_one_error_line(megabytes, workspace, reference, ca
         assert megabytes > 8
 
 
-def test_a_gpu_s_memory_error_is_one_line(workspace, capfd):
+def test_a_gpu_memory_error_is_one_line(workspace, capfd):
     def full() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has 1 GiB free.")
 
-    assert code_of(started(workspace, at(loop, "objective", 2, full))) == 1
+    assert exit_code(started(workspace, at(loop, "objective", 2, full))) == 1
     (error,) = errors(capfd.readouterr().err)
     assert error.startswith("error: out of memory (CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
     assert error.endswith("): lower training.batch_size, or free memory")
 
 
-def test_a_loss_that_turns_nan_leaves_the_last_good_checkpoint(workspace, reference, capfd):
+def test_a_nan_loss_keeps_the_last_good_checkpoint(workspace, reference, capfd):
     def before() -> None:
         calls, original = count(1), loop.objective
 
@@ -412,10 +412,10 @@ def test_a_loss_that_turns_nan_leaves_the_last_good_checkpoint(workspace, refere
 
         loop.objective = objective
 
-    assert code_of(started(workspace, before)) == 1
+    assert exit_code(started(workspace, before)) == 1
     line = "error: DELTA, seed 0: diverged at iteration 5 with loss nan (learning rate 0.001, alpha 0.01): lower the"
     assert line in capfd.readouterr().err
-    resumes_to(reference, workspace)
+    assert_resumes_to(reference, workspace)
     assert "0.pt: resuming after iteration 4 of 7" in capfd.readouterr().err
 
 
@@ -426,8 +426,8 @@ def device(request) -> torch.device:
     return torch.device(request.param)
 
 
-def dropping(network: Network) -> Network:
-    """The network with dropout before its head, which draws from PyTorch's own generators."""
+def with_dropout(network: Network) -> Network:
+    """Add dropout before the head, which uses PyTorch's global generators."""
     network.head.register_forward_pre_hook(lambda head, features: dropout(features[0], 0.5, head.training))
     return network
 
@@ -440,14 +440,14 @@ ONES = {layer: torch.ones(filters) for layer, filters in FILTERS.items()}
 def fine_tuned(
     data, weights, device, checkpoint=None, log=lambda step: None, channel_weights=ONES, method=DELTA, **of_recipe
 ) -> dict[str, torch.Tensor]:
-    network, source = (dropping(build_network(weights, 3)).to(device) for _ in range(2))
+    network, source = (with_dropout(build_network(weights, 3)).to(device) for _ in range(2))
     chosen = recipe(method, **{"training": FIVE} | of_recipe)
     with deterministic():
         fine_tune(network, source, data, chosen, channel_weights, log, checkpoint=checkpoint)
     return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
-def interrupting(step: Step) -> None:
+def interrupt_at_4(step: Step) -> None:
     if step.iteration == 4:
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -455,8 +455,8 @@ def interrupting(step: Step) -> None:
 def test_dropout_resumes_to_the_same_bits(data, weights, device, tmp_path):
     checkpoint = Checkpoint(tmp_path / "run.pt", 10)
     with pytest.raises(KeyboardInterrupt):
-        fine_tuned(data, weights, device, checkpoint, interrupting)
-    torch.rand(1)  # what others draw in between changes nothing
+        fine_tuned(data, weights, device, checkpoint, interrupt_at_4)
+    torch.rand(1)  # random numbers drawn in between do not matter
     steps, others = [], []
     resumed = fine_tuned(data, weights, device, checkpoint, steps.append)
     undisturbed = fine_tuned(data, weights, device, log=others.append)
@@ -469,7 +469,7 @@ def test_dropout_resumes_to_the_same_bits(data, weights, device, tmp_path):
 def interrupted(data, weights, tmp_path_factory) -> Checkpoint:
     checkpoint = Checkpoint(tmp_path_factory.mktemp("interrupted") / "run.pt", 10)
     with pytest.raises(KeyboardInterrupt):
-        fine_tuned(data, weights, CPU, checkpoint, interrupting)
+        fine_tuned(data, weights, CPU, checkpoint, interrupt_at_4)
     return checkpoint
 
 
@@ -515,7 +515,7 @@ GRID = Grid(
 )
 
 
-def searched(data, weights, checkpoint=None, grid=GRID) -> pd.DataFrame:
+def grid_search(data, weights, checkpoint=None, grid=GRID) -> pd.DataFrame:
     return cross_validate(
         data,
         0,
@@ -529,8 +529,8 @@ def searched(data, weights, checkpoint=None, grid=GRID) -> pd.DataFrame:
     )
 
 
-def test_a_grid_resumes_at_the_interrupted_cell(data, weights, tmp_path, monkeypatch):
-    undisturbed = searched(data, weights)
+def test_a_grid_search_resumes_at_the_interrupted_cell(data, weights, tmp_path, monkeypatch):
+    undisturbed = grid_search(data, weights)
     calls, objective = count(1), loop.objective
 
     def counted(*arguments):
@@ -541,9 +541,9 @@ def test_a_grid_resumes_at_the_interrupted_cell(data, weights, tmp_path, monkeyp
     monkeypatch.setattr(loop, "objective", counted)
     checkpoint = Checkpoint(tmp_path / "0.pt", 10)
     with pytest.raises(KeyboardInterrupt):
-        searched(data, weights, checkpoint)
+        grid_search(data, weights, checkpoint)
     monkeypatch.setattr(grid, "learn_channel_weights", None)
-    pd.testing.assert_frame_equal(searched(data, weights, checkpoint), undisturbed, check_exact=True)
+    pd.testing.assert_frame_equal(grid_search(data, weights, checkpoint), undisturbed, check_exact=True)
     assert next(calls) == 5 + 1 + 1
     checkpoint.remove()
     assert not list(tmp_path.iterdir())
@@ -572,11 +572,11 @@ TRAIN = f"train@{ITEM.replace('/', '-')}-delta-0"
 
 @pytest.mark.slice
 def test_dvc_repro_resumes_a_killed_stage(tmp_path):
-    """Ctrl-C at the terminal, then DVC killed alone, then with its stage."""
+    """Interrupt it with Ctrl-C, then kill only DVC, then kill DVC and its stage."""
     clone = Clone.of_project(tmp_path / "clone")
     clone.edit_params(**SMALL, checkpoints={"minutes": 0})
     edit(clone.root, "training", iterations=60)
-    clone.env |= {"SHELL": "/bin/sh"}  # Debian's stays between DVC and its stage, as bash does not
+    clone.env |= {"SHELL": "/bin/sh"}  # Debian's sh stays alive between DVC and its stage; bash does not
     item = ITEM.replace("/", "-")
     clone.run("dvc", "repro", f"normalize_attention@{item}-delta", f"select@{item}")
     clone.commit()

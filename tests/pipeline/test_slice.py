@@ -20,7 +20,7 @@ METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Clone:
     clone = Clone.of_project(tmp_path_factory.mktemp("slice") / "clone")
-    # With the committed reports in place, a reproduction that gives the same bits would have nothing to gather.
+    # If the committed reports stayed, a bit-equal reproduction would not run the report stages.
     shutil.rmtree(clone.root / "reports")
     ran = clone.stages_run("repro")
     assert ran == set(clone.run("dvc", "stage", "list", "--name-only").split())
@@ -28,7 +28,7 @@ def clone(tmp_path_factory) -> Clone:
 
 
 def computed_on(page: str) -> dict[str, str]:
-    """What decides the bits of a run, as its report page names it: the processor, and the versions of what computes."""
+    """The processor and the library versions on the report page, which determine the bits of a run."""
     facts = {name: html.unescape(text) for name, text in re.findall(r"<dt>(.+?)</dt>\s*<dd>(.+?)</dd>", page)}
     versions = dict(package.split() for package in facts["Packages"].split(", "))
     machine = {name: facts[name] for name in ("Processor", "System", "Runs computed on")}
@@ -36,11 +36,11 @@ def computed_on(page: str) -> dict[str, str]:
 
 
 def structure(metrics: object) -> object:
-    """Nested metrics without their numbers."""
+    """Nested metrics with types instead of numbers."""
     return {name: structure(value) for name, value in metrics.items()} if isinstance(metrics, dict) else type(metrics)
 
 
-def test_results_have_the_structure_of_those_in_git(clone):
+def test_results_have_the_same_structure_as_in_git(clone):
     for name in METRICS:
         ours, committed = (json.loads((root / f"reports/{name}.json").read_text()) for root in (clone.root, ROOT))
         assert structure(ours) == structure(committed)
@@ -48,9 +48,12 @@ def test_results_have_the_structure_of_those_in_git(clone):
     assert list(table) == METHODS
 
 
-def test_results_are_those_in_git_to_the_bit(clone):
-    """On the kind of processor and with the versions that made them. Others round differently, and fine-tuning
-    amplifies that until a run is as far off as one with another seed: there the difference is only shown."""
+def test_results_are_bit_equal_to_those_in_git(clone):
+    """This needs the type of processor and the versions of the committed run; elsewhere it is skipped.
+
+    Others round differently, and fine-tuning amplifies this until a run differs as much as one with another seed. The
+    message of the skipped test then shows the difference.
+    """
     ours, committed = (computed_on((root / "reports/index.html").read_text("utf-8")) for root in (clone.root, ROOT))
     difference = clone.run("dvc", "metrics", "diff")
     if other := {name: f"{ours[name]}, not {value}" for name, value in committed.items() if ours[name] != value}:
@@ -65,12 +68,12 @@ def test_the_slice_is_difficult_enough_to_tell_methods_apart(clone):
     assert 55 <= metrics["l2_fe"]["top1_mean"] <= 85
 
 
-def test_nothing_is_left_to_do(clone):
+def test_a_second_repro_runs_nothing(clone):
     assert clone.stages_run("repro") == set()
 
 
-def test_the_stiffest_corner_of_the_paper_s_grid_trains(clone):
-    """α = β = 0.2, where a step without clipping kills the rectified maps; chance is 10 %."""
+def test_the_largest_alpha_and_beta_of_the_papers_grid_train(clone):
+    """At α = β = 0.2, a step without clipping sets the rectified maps to zero. Chance is 10 %."""
     corner = {"alpha": 0.2, "beta": 0.2, "scale": "source", "rectify": True}
     clone.edit_params(delta=corner | {"weight_decay": 0}, delta_wo_att=corner)
     for method in ("delta", "delta_wo_att"):

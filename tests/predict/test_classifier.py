@@ -1,4 +1,4 @@
-"""Using a finished run: image files are seen as the run's own test images were, and what is no run says so."""
+"""The classifier of a finished run: it processes images like the run's test images; invalid runs are errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.helpers.tiny import CPU, SPEC
 
 @pytest.mark.parametrize("name", ["run", "improved_run"])
 @pytest.mark.parametrize("batch_size", [1, 30, 64])
-def test_files_are_classified_as_evaluation_classified_them(name, batch_size, request, data, whole, photographs):
+def test_files_are_classified_as_in_the_evaluation(name, batch_size, request, data, whole, photographs):
     run, packed = request.getfixturevalue(name), {"run": data, "improved_run": whole}[name]
     network, expected = trained_network(run).eval(), []
     with torch.inference_mode():
@@ -43,7 +43,7 @@ def test_files_are_classified_as_evaluation_classified_them(name, batch_size, re
 
 
 def test_the_views_differ(run, improved_run, photographs):
-    """Or the test above would not tell them apart."""
+    """Otherwise the test above could not detect the wrong view."""
     image = decode(photographs / "ant/0.png")
     default, improved = (Classifier.open(each) for each in (run, improved_run))
     assert default.view == TestView(resize=40, crop=32, crops=1)
@@ -56,7 +56,7 @@ def test_the_views_differ(run, improved_run, photographs):
 
 @pytest.fixture
 def odd_images(tmp_path) -> Path:
-    """Images of every kind that a decoder may get wrong, none of them square."""
+    """Images of every kind that is easily decoded wrongly; none of them is square."""
     folder, noise = tmp_path / "odd", np.random.default_rng(0)
     folder.mkdir()
     picture = Image.fromarray(noise.integers(256, size=(50, 70, 3), dtype=np.uint8))
@@ -65,13 +65,13 @@ def odd_images(tmp_path) -> Path:
     picture.quantize(16).save(folder / "palette.png", transparency=3)
     picture.convert("RGBA").save(folder / "alpha.png")
     exif = Image.Exif()
-    exif[0x0112] = 6  # lies on its side
+    exif[0x0112] = 6  # rotated by 90 degrees
     picture.save(folder / "turned.jpg", exif=exif)
     (folder / "turned.jpg").rename(folder / "wrongly_named.png")
     return folder
 
 
-def test_unusual_images_are_decoded_as_packing_decodes_them(odd_images, tmp_path):
+def test_unusual_images_are_decoded_as_for_packing(odd_images, tmp_path):
     index = pd.DataFrame({"path": sorted(path.name for path in odd_images.iterdir())})
     index = index.assign(label="a", target=0, split="test")
     for kind in ("packed", "whole"):
@@ -98,7 +98,7 @@ def test_unreadable_files_are_reported_and_skipped(run, photographs, tmp_path):
     assert "truncated" in seen[0].problem
 
 
-def test_a_folder_is_walked_in_order(tmp_path):
+def test_a_folder_is_searched_in_order(tmp_path):
     names = ["b/2.jpg", "b/10.JPG", "a.png", "b/c/1.webp", "z.tif"]
     left_out = [".hidden.jpg", ".cache/1.jpg", "notes.txt", "b/1.jpg.xmp", "paper.pdf"]
     for name in names + left_out:
@@ -125,7 +125,7 @@ def edit(run: Path, **changes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda run: shutil.rmtree(run), "copy: not a run's folder, such as runs/"),
         (lambda run: edit(run, view=None), r"result.json: no result of a run \(view: "),
@@ -135,14 +135,14 @@ def edit(run: Path, **changes) -> None:
         (lambda run: (run / "weights.safetensors").write_text("no"), "copy: no trained network"),
     ],
 )
-def test_a_damaged_run_is_one_error_line(copy, spoil, message):
-    spoil(copy)
+def test_a_damaged_run_is_one_error_line(copy, damage, message):
+    damage(copy)
     with pytest.raises(UserError, match=message) as error:
         Classifier.open(copy)
     assert "\n" not in str(error.value)
 
 
-class Hostile:
+class Malicious:
     def __init__(self, mark: Path):
         self.mark = mark
 
@@ -151,17 +151,17 @@ class Hostile:
 
 
 @pytest.mark.parametrize("save", [pickle.dump, torch.save], ids=["pickle", "torch"])
-def test_a_pickle_is_not_run(save, copy, tmp_path):
+def test_a_pickle_is_not_executed(save, copy, tmp_path):
     with (copy / "weights.safetensors").open("wb") as file:
-        save({"head.bias": Hostile(tmp_path / "owned")}, file)
+        save({"head.bias": Malicious(tmp_path / "owned")}, file)
     with pytest.raises(UserError, match="no trained network"):
         Classifier.open(copy)
     assert not (tmp_path / "owned").exists()
 
 
 @pytest.mark.parametrize("architecture", ["hf-hub:someone/something", "local-dir:/etc", "nonesuch"])
-def test_a_network_s_name_fetches_nothing(architecture, copy, monkeypatch):
-    """timm takes such names for a place to load a configuration from."""
+def test_a_network_name_downloads_nothing(architecture, copy, monkeypatch):
+    """timm loads a configuration from such names."""
     monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("timm was asked for it"))
     state = load_file(copy / "weights.safetensors")
     spec = json.dumps(json.loads(SPEC.to_json()) | {"architecture": architecture})
@@ -170,7 +170,7 @@ def test_a_network_s_name_fetches_nothing(architecture, copy, monkeypatch):
         Classifier.open(copy)
 
 
-def test_a_source_network_is_no_run(weights, copy):
+def test_a_source_network_is_not_a_run(weights, copy):
     save_weights(SPEC, load_file(weights), copy / "weights.safetensors")
     with pytest.raises(UserError, match="no trained network"):
         Classifier.open(copy)

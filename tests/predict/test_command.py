@@ -1,4 +1,4 @@
-"""The command that classifies images: what stands on standard output, and what on standard error."""
+"""The command that classifies images: its standard output and standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def called(capsys):
-    """Call the command in this process: exit code, standard output, the last line of standard error."""
+    """A function that calls the command; it returns exit code, standard output and the last line of standard error."""
 
     def call(*arguments) -> tuple[int, str, str]:
         code = 0
@@ -26,7 +26,7 @@ def called(capsys):
         except SystemExit as ended:
             code = ended.code
         out, err = capsys.readouterr()
-        if isinstance(code, str):  # Python prints it and exits with 1
+        if isinstance(code, str):  # Python prints it and exits with code 1
             code, err = 1, f"{err}{code}"
         return code, out, err.replace("\r", "\n").splitlines()[-1]
 
@@ -49,7 +49,7 @@ def test_the_printed_table(called, run, photographs):
     assert lines[0] == f"{'image':{width}}  class  probability"
     assert len({len(line) for line in lines}) == 1
     for place, image in enumerate(images):
-        # Three classes of five, the likeliest first.
+        # There are three classes, the most likely first.
         expected = sorted(probabilities(run, image).items(), key=lambda pair: -pair[1])
         block = lines[1 + 3 * place : 4 + 3 * place]
         assert [line[:width].rstrip() for line in block] == [str(image), "", ""]
@@ -70,7 +70,7 @@ def test_json_of_a_folder(called, run, photographs):
 
 
 @pytest.mark.parametrize("json_too", [[], ["--json"]])
-def test_a_bad_file_is_named_at_the_end(called, run, photographs, tmp_path, json_too):
+def test_a_bad_file_is_reported_at_the_end(called, run, photographs, tmp_path, json_too):
     bad, gone = tmp_path / "bad.jpg", tmp_path / "gone.jpg"
     bad.write_text("no image")
     code, out, error = called(run, bad, photographs / "ant/0.png", gone, *json_too)
@@ -88,7 +88,7 @@ def test_a_bad_file_is_named_at_the_end(called, run, photographs, tmp_path, json
         assert "bad.jpg" not in out
 
 
-def test_nothing_readable_leaves_the_table_empty(called, run, tmp_path):
+def test_the_table_is_empty_if_no_file_is_readable(called, run, tmp_path):
     code, out, _ = called(run, tmp_path / "gone.jpg")
     assert (code, out) == (1, "image  class  probability\n")
 
@@ -104,14 +104,14 @@ def test_nothing_readable_leaves_the_table_empty(called, run, tmp_path):
         (["{run}"], 2, "the following arguments are required: IMAGE"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(called, run, tmp_path, arguments, code, message):
+def test_user_errors_are_one_line(called, run, tmp_path, arguments, code, message):
     ended, out, error = called(*(argument.format(run=run, tmp=tmp_path) for argument in arguments))
     assert (ended, out) == (code, "")
     assert message.format(tmp=tmp_path) in error
 
 
-def test_the_command_runs_anywhere(run, photographs, tmp_path):
-    """And what it prints can be piped: standard output is JSON alone."""
+def test_the_command_runs_in_any_folder(run, photographs, tmp_path):
+    """Its output can be piped, because standard output has only JSON."""
     line = [sys.executable, "-m", "delta.predict", str(run), str(photographs / "ant"), "--json"]
     done = subprocess.run(line, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

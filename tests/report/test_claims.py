@@ -1,4 +1,4 @@
-"""The paper's claims on made-up results, against verdicts written out: true, false and not judged."""
+"""The paper's claims on synthetic results that make each of them hold, fail or not be judged."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def on_table1(number: int, **means: float) -> tuple[bool, str]:
     return only(check_claims(table(**means))[number])
 
 
-def test_what_holds_in_table_1_reads_as_written_out():
+def test_claims_that_hold_in_table_1():
     claims = check_claims(table())
     assert [only(claim) for claim in claims[BEATS_L2_SP : BEST + 1]] == [
         (True, "79.2 against 76.0, +3.2 [+1.9, +4.5], excludes 0"),
         (True, "79.2 against 78.7, +0.5"),
         (True, "75.5 against 76.0, −0.5 [−0.9, −0.1], excludes 0"),
-        # L2 minus L2-SP lies between −2.5 and +0.5, so L2-SP minus L2 between −0.5 and +2.5.
+        # L2 minus L2-SP is between −2.5 and +0.5, so L2-SP minus L2 is between −0.5 and +2.5.
         (True, "76.0 against 75.0, +1.0 [−0.5, +2.5], the interval contains 0: not settled by these seeds"),
         (True, "DELTA 79.2, the best of the others DELTA(w/o ATT) 78.7"),
     ]
@@ -139,7 +139,7 @@ def test_few_seeds_give_no_interval(seeds, words):
     assert only(claim) == (True, f"79.2 against 76.0, +3.2; {words} give{'s' if seeds == 1 else ''} no interval")
 
 
-def test_the_paper_s_own_numbers_stand_beside():
+def test_the_papers_numbers_are_shown():
     rows = table()
     rows["paper_mean"] = [61.5, 78.4, 79.5, 77.8, 78.9, 80.5]
     claims = check_claims(rows)
@@ -157,7 +157,7 @@ def test_one_failure_among_several_is_counted():
     assert (claim.checked, claim.holds, claim.count) == (True, False, "holds in 2 of 3")
 
 
-def test_a_method_that_was_not_run_is_named():
+def test_a_method_without_runs_is_named():
     rows = table()
     claims = check_claims(rows[~rows["method"].isin(["delta_wo_att", "delta"])])
     assert claims[BEATS_L2_SP].missing == "no DELTA in this run"
@@ -166,7 +166,7 @@ def test_a_method_that_was_not_run_is_named():
     assert check_claims(rows[rows["method"] == "delta"])[BEST].missing == "no other method than DELTA"
 
 
-def test_an_unjudged_pair_beside_judged_ones_is_named():
+def test_a_pair_that_is_not_judged_is_named():
     dogs = table("stanford_dogs_120")
     claim = check_claims(pd.concat([table(), dogs[dogs["method"] != "l2"]]))[START]
     assert claim.count == "holds in 1 of 1"
@@ -174,7 +174,7 @@ def test_an_unjudged_pair_beside_judged_ones_is_named():
 
 
 @pytest.mark.parametrize("frame", [None, pd.DataFrame(columns=["dataset", "backbone"])])
-def test_without_data_nothing_is_judged_and_nothing_holds(frame):
+def test_without_data_no_claim_is_judged(frame):
     claims = check_claims(*[frame] * 8)
     assert len(claims) == 18
     assert {claim.count for claim in claims} == {"not judged"}
@@ -209,7 +209,7 @@ def test_the_improved_view():
 
 def test_the_improved_view_can_fail():
     same = check_claims(table(), improved(l2_sp=76.0))
-    assert not same[IMPROVES].holds  # an equal mean is no improvement
+    assert not same[IMPROVES].holds  # an equal mean is not an improvement
     assert not check_claims(table(), improved(l2=80.1))[BEST_IMPROVED].holds
     rows = improved()
     fewer = check_claims(table(), rows[rows["method"] != "l2_sp_att"])
@@ -217,8 +217,8 @@ def test_the_improved_view_can_fail():
     assert fewer[BEST_IMPROVED].holds
 
 
-def test_the_area_counts_a_shorter_epoch_for_its_length():
-    # DELTA: (60 + 70)/2 over one epoch and (70 + 80)/2 over half of one, by 1.5: 68.33. A plain mean would be 70.
+def test_the_area_weighs_a_shorter_epoch_by_its_length():
+    # DELTA: (60 + 70)/2 over one epoch and (70 + 80)/2 over half an epoch, divided by 1.5: 68.33. The plain mean is 70.
     rows = curves([60, 70, 80], [69, 69, 69], epochs=[1, 2, 2.5])
     assert only(check_claims(curves=rows)[STEP]) == (False, "68.3 against 69.0, −0.7")
     assert (
@@ -240,12 +240,12 @@ def test_convergence_is_judged_for_each_schedule_over_all_seeds():
     assert only(claims[EXPONENTIAL]) == (True, "65.5 against 65.0, +0.5")
 
 
-def test_a_curve_of_one_point_is_its_value():
+def test_the_area_of_a_single_point_is_its_value():
     assert only(check_claims(curves=curves([71], [70]))[STEP]) == (True, "71.0 against 70.0, +1.0")
 
 
-def test_smoothness_is_the_second_difference_over_whole_epochs():
-    # Second differences of DELTA: 0, −1; of L2-SP: −4, 4. What follows the last whole epoch does not count.
+def test_smoothness_is_the_second_difference_over_complete_epochs():
+    # Second differences of DELTA: 0, −1; of L2-SP: −4, 4. Points after the last complete epoch do not count.
     rows = curves([60, 62, 64, 65, 5], [60, 64, 64, 68, 68], epochs=[1, 2, 3, 4, 4.4])
     assert only(check_claims(curves=rows)[SMOOTH]) == (True, "StepLR 0.50 against 4.00")
     rougher = curves([60, 64, 64, 68], [60, 62, 64, 65], "ExponentialLR")
@@ -253,7 +253,7 @@ def test_smoothness_is_the_second_difference_over_whole_epochs():
     assert only(both) == (False, "StepLR 0.50 against 4.00, ExponentialLR 4.00 against 0.50")
 
 
-def test_three_epochs_show_no_smoothness():
+def test_three_epochs_are_too_few_for_smoothness():
     claim = check_claims(curves=curves([60, 62, 64], [60, 64, 64]))[SMOOTH]
     assert (claim.checked, claim.missing) == (
         False,
@@ -272,12 +272,12 @@ def test_three_epochs_show_no_smoothness():
             {(0.01, 0.01): [88.0, 89.0], (0.1, 0.01): [89.0, 90.0]},
             (False, "α = β = 0.01 has 88.5; the best cell is α = 0.1, β = 0.01 with 89.5"),
         ),
-        # Equals: none is larger, though the pipeline takes the smaller α.
+        # These are tied: none is larger, although the pipeline chooses the smaller α.
         (
             {(0.01, 0.01): [88.0, 89.0], (0.001, 0.01): [89.0, 88.0]},
             (True, "α = β = 0.01 has 88.5; the best cell is α = 0.001, β = 0.01 with 88.5"),
         ),
-        # A cell that diverged on one fold cannot win by the others.
+        # A cell that diverged on one fold cannot win, whatever its other folds.
         (
             {(0.01, 0.01): [88.0, 89.0], (0.1, 0.01): [99.0, NAN]},
             (True, "α = β = 0.01 has 88.5; the best cell is α = 0.01, β = 0.01 with 88.5"),
@@ -289,11 +289,11 @@ def test_three_epochs_show_no_smoothness():
         ({(0.01, 0.01): [NAN, NAN], (0.1, 0.01): [NAN, 88.0]}, (False, "every cell diverged")),
     ],
 )
-def test_the_paper_s_cell_of_the_grid(cells, expected):
+def test_the_papers_cell_of_the_grid(cells, expected):
     assert only(check_claims(grid=grid(cells))[GRID]) == expected
 
 
-def test_a_grid_without_the_paper_s_cell_or_any_other_is_not_judged():
+def test_a_grid_without_the_papers_cell_or_without_others_is_not_judged():
     for cells, missing in [
         ({(0.1, 0.01): [88.0]}, "the grid has no cell α = β = 0.01"),
         ({(0.01, 0.01): [88.0]}, "the grid has no other cell than α = β = 0.01"),
@@ -327,7 +327,7 @@ def test_the_highest_activation_at_the_parts():
     assert check_claims(table3=rows[rows["method"] != "l2"])[PARTS].missing == "no L2 in this run"
 
 
-def test_the_paper_s_table_3_bears_its_claim_out():
+def test_the_papers_table_3_supports_its_claim():
     means = paper.numbers(3).set_index("method")["mean"].to_dict()
     assert len(means) == 5
     assert only(check_claims(table3=at_parts(means, **means))[PARTS]) == (
@@ -340,7 +340,7 @@ COUNTS = {"objects": 5, "scenes": 4, "parts": 3, "textures": 10, "colors": 1, "s
 
 
 def detected(paper: float = NAN, **delta: float) -> pd.DataFrame:
-    """L2-SP's COUNTS, and DELTA's where they differ."""
+    """Detectors of L2-SP (COUNTS) and of DELTA, with the given differences."""
     rows = []
     for method, counts in {"l2_sp": COUNTS, "delta": COUNTS | delta}.items():
         rows += [("birds", "net", method, metric, mean, paper) for metric, mean in counts.items()]
@@ -360,8 +360,8 @@ def test_more_unique_detectors():
     ("delta", "holds"),
     [
         ({"objects": 6, "scenes": 5, "parts": 4, "colors": 2}, True),
-        ({"objects": 6, "scenes": 5, "parts": 4}, True),  # as many colors
-        ({"objects": 6, "scenes": 5}, False),  # more in two alone
+        ({"objects": 6, "scenes": 5, "parts": 4}, True),  # equally many colors
+        ({"objects": 6, "scenes": 5}, False),  # more in only two
         ({"objects": 6, "scenes": 5, "parts": 4, "colors": 0}, False),  # fewer in one
         ({"objects": 9, "scenes": 9, "textures": 99}, False),  # textures do not count here
     ],
@@ -384,7 +384,7 @@ def test_detectors_of_one_method_are_not_judged():
     assert {claims[number].missing for number in (DETECTORS, KINDS, TEXTURES)} == {"no L2-SP in this run"}
 
 
-def test_the_paper_s_table_4_bears_its_claims_out_on_all_four_data_sets():
+def test_the_papers_table_4_supports_its_claims_on_all_data_sets():
     rows = paper.numbers(4).assign(metric=lambda table: table["metric"].str.removeprefix("unique_detectors_"))
     rows["paper_mean"] = rows["mean"]
     claims = check_claims(table4=rows)
@@ -400,7 +400,7 @@ CORRELATIONS = {"l2_sp": 1.0, "delta_wo_att": 0.9, "delta": 0.5}
 def activation_maps(
     name: str = "7", areas: dict[str, float] | None = None, correlations: dict[str, float] | None = None
 ) -> pd.DataFrame:
-    """A map of every network."""
+    """One map per network."""
     areas, correlations = AREAS | (areas or {}), CORRELATIONS | (correlations or {})
     rows = [("birds", "net", "a", "a.jpg", name, key, area, correlations.get(key, NAN)) for key, area in areas.items()]
     columns = ["dataset", "backbone", "label", "path", "map", "method", "area", "correlation"]
@@ -408,7 +408,7 @@ def activation_maps(
 
 
 def test_attention_changes_the_maps():
-    # 0.9 and 0.3, 0.5 and 0.1; of the third map, which is constant with DELTA, no number counts.
+    # 0.9 and 0.3, 0.5 and 0.1. The third map is left out, because DELTA's is constant.
     rows = pd.concat(
         [
             activation_maps(),
@@ -430,7 +430,7 @@ def test_attention_changes_the_maps():
 
 
 def test_maps_are_more_concentrated():
-    # The whole network's map does not count, nor does one without contrast, which is above half of nothing.
+    # The map of the whole network and constant maps are left out.
     rows = pd.concat(
         [
             activation_maps(),

@@ -1,4 +1,4 @@
-"""What the page says was run, against files and repositories written by hand."""
+"""The report's description of what was run, with handwritten files and repositories."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def times(tmp_path) -> Path:
     return tmp_path
 
 
-def test_wall_times_are_summed_by_stage_without_items_of_other_parameters(times):
+def test_wall_times_are_summed_by_stage_for_the_current_parameters(times):
     assert read_wall_times(times, OPTIONS) == [
         ("split", 1, 2.5),
         ("train", 2, 30.0),
@@ -67,11 +67,11 @@ def paper() -> dict:
     return values
 
 
-def test_the_paper_s_own_protocol_has_no_deviations():
+def test_the_papers_protocol_has_no_deviations():
     assert deviations(paper()) == []
 
 
-def test_every_deviation_is_said():
+def test_every_deviation_is_listed():
     values = paper()
     values["datasets"]["food_101"]["classes"] = ["ramen", "sushi"]
     values["datasets"]["mit_indoors_67"] = {
@@ -107,7 +107,7 @@ def test_every_deviation_is_said():
 
 def test_a_run_is_described_by_its_parameters_and_this_machine(times):
     text = (ROOT / "params.yaml").read_text()
-    run = describe(text, (0.01, 0.02), "abc", times, OPTIONS, TABLE1)
+    run = describe(paper(), text, (0.01, 0.02), "abc", times, OPTIONS, TABLE1)
     assert run.profile == "embedded slice"
     assert run.methods == ["L2-FE", "L2", "DELTA"]
     assert (run.parameters, run.fixed, run.commit) == (text, (0.01, 0.02), "abc")
@@ -116,7 +116,7 @@ def test_a_run_is_described_by_its_parameters_and_this_machine(times):
     assert run.machine["Runs computed on"] == "cpu, NVIDIA A100"
 
 
-def test_parameters_read_as_the_page_prints_them(times):
+def test_parameters_are_formatted_for_the_page(times):
     values = paper()
     values["datasets"] = {
         "stanford_dogs_120": {
@@ -133,7 +133,7 @@ def test_parameters_read_as_the_page_prints_them(times):
         },
     }
     values["backbones"]["tiny"] = {"network": "timm:resnet18", "crop": 64, "mean": [0.5, 0.5, 0.4], "checkpoint": None}
-    run = describe(yaml.safe_dump(values, sort_keys=False), (0.01, 0.02), "abc", times, OPTIONS, TABLE1)
+    run = describe(values, "", (0.01, 0.02), "abc", times, OPTIONS, TABLE1)
     assert run.datasets == {
         "stanford_dogs_120": {"format": "stanford_dogs", "source": "dogs.py", "classes": 3},
         "mit_indoors_67": {
@@ -149,7 +149,7 @@ def test_parameters_read_as_the_page_prints_them(times):
     }
 
 
-def test_the_commit_and_whether_code_has_changed(tmp_path):
+def test_the_commit_and_uncommitted_changes(tmp_path):
     clone = Clone(tmp_path / "clone")
     (clone.root / "reports").mkdir(parents=True)
     assert commit(clone.root) == "not in a git repository"

@@ -1,5 +1,7 @@
-"""The figures of made-up results, full-size and smallest: what is drawn against hand computation, and that it can be
-read: no text on another, none outside the canvas."""
+"""The figures of synthetic results, large and small.
+
+The tests compare what is drawn with hand computation and check that no text overlaps another or leaves the canvas.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def table(datasets: list[str], backbones: list[str], methods: list[str], std: fl
 
 
 def sources(dataset: str, backbone: str) -> str:
-    """As the full experiment has them."""
+    """The source networks of the paper's profile."""
     if (dataset, backbone) == ("mit_indoors_67", "resnet101"):
         return "ResNet-50, Places365"
     return f"{display(backbone)}, ImageNet"
@@ -54,7 +56,7 @@ def curves(epochs: list[float], seeds: int, dataset: str = "stanford_dogs_120") 
 
 
 def grid(means: dict[tuple[float, float], float], folds: int = 5, dataset: str = "caltech256_60") -> pd.DataFrame:
-    """Folds scattered about each cell's mean; NaN for a cell that diverged on its last fold."""
+    """Folds with the given mean of each cell; NaN for a cell that diverged on its last fold."""
     rows = []
     for (alpha, beta), mean in means.items():
         for fold in range(folds):
@@ -113,7 +115,7 @@ FIGURES = {
 
 
 def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, object]]:
-    """Every text that is really drawn: what it says, its size, its extent in pixels."""
+    """All visible texts, with font size and extent in pixels."""
     found, draw = {}, Text.draw
 
     def record(self, renderer, *args, **options):
@@ -131,7 +133,7 @@ def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[s
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_texts_can_be_read(name, monkeypatch):
+def test_texts_are_legible(name, monkeypatch):
     figure = FIGURES[name]()
     texts = drawn_texts(figure, monkeypatch)
     assert len(texts) > 5
@@ -142,7 +144,7 @@ def test_texts_can_be_read(name, monkeypatch):
     for (one, _, a), (other, _, b) in combinations(texts, 2):
         across, up = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         assert across <= 0 or up <= 0, (one, other)
-    # No name may take the room that the panels need.
+    # Long names must leave enough room for the panels.
     assert min(axes.bbox.width for axes in figure.axes) > (3.3 if "accuracy" in name else 2.4) * figure.dpi
     legends = figure.legends + [axes.get_legend() for axes in figure.axes if axes.get_legend()]
     assert legends
@@ -150,7 +152,7 @@ def test_texts_can_be_read(name, monkeypatch):
         assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
-def test_a_text_on_another_is_noticed(monkeypatch):
+def test_overlapping_texts_are_detected(monkeypatch):
     figure = Figure()
     figure.text(0.5, 0.5, "one")
     figure.text(0.51, 0.5, "other")
@@ -159,7 +161,7 @@ def test_a_text_on_another_is_noticed(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["accuracy, fewer in Table 2", "grid, full size", "distances, three stages"])
-def test_files_are_the_same_bytes_every_time(name, tmp_path):
+def test_files_are_reproducible(name, tmp_path):
     figure = FIGURES[name]()
     for folder, drawn in {"one": figure, "again": figure, "anew": FIGURES[name]()}.items():
         (tmp_path / folder).mkdir()
@@ -168,11 +170,11 @@ def test_files_are_the_same_bytes_every_time(name, tmp_path):
         written = {(tmp_path / folder / f"figure.{suffix}").read_bytes() for folder in ("one", "again", "anew")}
         assert len(written) == 1
     assert (tmp_path / "one/figure.png").read_bytes().startswith(b"\x89PNG")
-    # Letters are drawn, so that no font is needed.
+    # Letters are drawn as paths, so no font is needed.
     assert "<text" not in (tmp_path / "one/figure.svg").read_text()
 
 
-def test_accuracy_draws_mean_deviation_and_the_paper_s_mean():
+def test_accuracy_draws_mean_deviation_and_the_papers_mean():
     rows = pd.DataFrame(
         [
             ("my_birds", "resnet101", "l2", 50.0, 1.5, np.nan),
@@ -187,7 +189,7 @@ def test_accuracy_draws_mean_deviation_and_the_paper_s_mean():
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["my_birds", "Food-101"]
     l2, delta = axes.containers
     assert list(l2.lines[0].get_xdata()) == [50, 80] and list(delta.lines[0].get_xdata()) == [60, 82]
-    # Rows read downwards: L2's first line lies in my_birds' band, above DELTA's.
+    # Rows go from top to bottom: L2's first line is in the band of my_birds, above DELTA's.
     assert l2.lines[0].get_ydata() == pytest.approx([0 - 1 / 6, 1 - 1 / 6])
     assert delta.lines[0].get_ydata() == pytest.approx([1 / 6, 1 + 1 / 6])
     (bars,) = delta.lines[2]
@@ -197,7 +199,7 @@ def test_accuracy_draws_mean_deviation_and_the_paper_s_mean():
     assert "the paper's mean" in [text.get_text() for text in figure.legends[0].texts]
 
 
-def test_accuracy_names_source_networks_that_are_not_the_block_s_or_the_paper_s():
+def test_accuracy_names_unusual_source_networks():
     panels = accuracy(table(DATASETS, BACKBONES, METHODS)).axes
     assert [axes.get_title() for axes in panels] == [
         "ResNet-101\nMIT Indoors 67: ResNet-50, Places365",
@@ -205,7 +207,7 @@ def test_accuracy_names_source_networks_that_are_not_the_block_s_or_the_paper_s(
     ]
 
 
-def test_accuracy_leaves_out_the_panel_that_table_2_has_not():
+def test_accuracy_omits_a_panel_without_data():
     both, one = table(DATASETS, BACKBONES, METHODS), table(DATASETS, BACKBONES[1:], METHODS[1:])
     panels = accuracy(both, one).axes
     assert [axes.get_title().split("\n")[0] for axes in panels] == ["ResNet-101", "Inception-V3", "Inception-V3", ""]
@@ -213,7 +215,7 @@ def test_accuracy_leaves_out_the_panel_that_table_2_has_not():
     assert [bool(axes.get_xlabel()) for axes in panels] == [False, True, True, False]
 
 
-def test_accuracy_names_no_deviation_or_paper_where_there_is_none():
+def test_accuracy_legend_omits_missing_deviation_and_paper():
     rows = table(["my_birds"], ["resnet101"], ["l2", "delta"], std=np.nan).assign(paper_mean=np.nan)
     assert [text.get_text() for text in accuracy(rows).legends[0].texts] == ["L2", "DELTA"]
 
@@ -246,7 +248,7 @@ def test_learning_curves_are_means_over_seeds():
     assert single.legends[0].get_title().get_text() == "one seed"
 
 
-def test_curves_can_be_told_apart_without_colour():
+def test_curves_differ_without_colour():
     lines = learning_curves(curves([1.0, 2.0, 3.0], 2)).axes[0].lines
     shapes = {(line.get_linestyle(), line.get_marker(), line.get_markerfacecolor() == "white") for line in lines}
     assert len(shapes) == len(lines) == 4
@@ -255,7 +257,7 @@ def test_curves_can_be_told_apart_without_colour():
     assert len({look.marker for look in LOOKS.values()}) == len(LOOKS)
 
 
-def test_a_user_s_method_has_marks_of_its_own():
+def test_a_users_method_has_its_own_markers():
     found = looks(["mine", "delta", "yours"])
     assert found["delta"] == LOOKS["delta"]
     assert len({found["mine"], found["yours"], *LOOKS.values()}) == len(LOOKS) + 2
@@ -266,7 +268,7 @@ def grid_texts(figure: Figure) -> list[str]:
 
 
 def frames(figure: Figure) -> set[tuple[float, float]]:
-    """The lower left corners of the framed cells of the map: column, row, less a half."""
+    """The lower left corners of the framed cells of the map: column − ½, row − ½."""
     return {p.get_xy() for p in figure.axes[1].patches if isinstance(p, Rectangle) and not p.get_fill()}
 
 
@@ -285,7 +287,7 @@ def test_grid_draws_means_and_marks_winner_and_fixed_pair():
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (0, 80)
 
 
-def test_grid_s_tie_goes_to_the_smaller_alpha_then_beta():
+def test_ties_in_the_grid_go_to_the_smaller_alpha_then_beta():
     means = {(0.2, 0.1): 80.0, (0.1, 0.2): 80.0, (0.1, 0.1): 79.0, (0.2, 0.2): 80.0, (0.1, 0.3): 80.0, (0.2, 0.3): 80.0}
     figure = grid_search(grid(means), (0.1, 0.2))
     assert grid_texts(figure) == ["winner, α = 0.1, β = 0.2: 80.0 %", "fixed pair, α = 0.1, β = 0.2: 80.0 %"]
@@ -307,19 +309,19 @@ def test_a_failed_cell_is_shown_and_never_wins():
     assert abs(cross.get_xdata()[0] - 1) < 0.5
 
 
-def test_grid_says_when_nobody_won_and_when_the_fixed_pair_is_elsewhere():
+def test_grid_names_a_missing_winner_and_a_fixed_pair_outside():
     failed = grid_search(grid({(0.1, 0.1): np.nan}), (0.01, 0.02))
     assert grid_texts(failed)[:2] == ["no winner: every cell failed", "fixed α = 0.01, β = 0.02: not in the grid"]
     assert not frames(failed)
 
 
-def test_filter_distances_are_sorted_and_the_share_counted():
+def test_filter_distances_are_sorted_and_their_share_is_counted():
     rows = pd.DataFrame(
         [
             ("conv2_x", 0.1, 0.2),
             ("conv2_x", 0.4, 0.3),
             ("conv2_x", 0.0, 0.5),
-            ("conv2_x", 0.2, 0.2),  # Equal is not larger.
+            ("conv2_x", 0.2, 0.2),  # equal is not larger
             ("conv3_x", 1.0, 2.0),
             ("conv3_x", 3.0, 9.0),
             ("conv3_x", 2.0, 4.0),
@@ -338,17 +340,17 @@ def test_filter_distances_are_sorted_and_the_share_counted():
     assert (first.get_yscale(), second.get_yscale()) == ("linear", "log")
 
 
-def test_long_names_are_broken_at_their_joints():
+def test_long_names_are_broken_between_words():
     assert wrapped("photographs_of_alpine_flowers", 16) == "photographs_of_\nalpine_flowers"
     assert wrapped("Caltech 256-60", 40) == "Caltech 256-60"
     assert max(len(line) for line in wrapped("x" * 40, 22).split("\n")) == 22
 
 
-def test_names_are_the_paper_s_or_the_key():
+def test_names_are_the_papers_or_the_key():
     assert (display("caltech256_60"), display("my_birds")) == ("Caltech 256-60", "my_birds")
 
 
-def test_figures_do_without_torch():
+def test_figures_do_not_import_torch():
     code = "import sys, delta.report.figures; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
@@ -361,7 +363,7 @@ def test_figures_do_without_torch():
         ("grid", "beta", "top1", ["alpha"]),
     ],
 )
-def test_dvc_s_own_plots_overlay_two_revisions(template, x, y, columns, tmp_path):
+def test_dvc_plots_overlay_two_revisions(template, x, y, columns, tmp_path):
     clone = Clone(tmp_path)
     clone.run("git", "init", "-q")
     clone.run("dvc", "init", "-q")

@@ -1,4 +1,4 @@
-"""Tables 3 and 4, their metrics and the pictures of made-up runs, against what they must read."""
+"""Tables 3 and 4, their metrics and the pictures, for synthetic runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from delta.analysis.dissection import DETECTS
 from delta.io.errors import UserError
 from delta.report import captions
 from delta.report.figure_files import write_figures
@@ -18,14 +19,14 @@ from delta.report.inline_pictures import LARGEST_SVG, inline_picture
 from delta.report.results import read_table
 from delta.report.tables import detectors, parts, registry
 from delta.report.tables.registry import write_tables
-from tests.helpers.insights import inputs, report, write_project
+from tests.helpers.report_project import inputs, report, write_project
 
 NAN = float("nan")
 PAIRS = [("cub_200_2011", "resnet101"), ("ants", "resnet101"), ("a", "b")]
 
 
-class MadeUpInputs:
-    """The runs of the data sets in PAIRS as far as Tables 3 and 4 ask for them."""
+class SyntheticInputs:
+    """The inputs that Tables 3 and 4 need, for the data sets in PAIRS."""
 
     network_labels = {"l2_fe": "SRC", "l2": "L2", "l2_sp": "L2-SP", "delta": "DELTA"}
     sources = pd.DataFrame([(*pair, "ResNet-50, Places365") for pair in PAIRS], columns=["dataset", "backbone", "x"])
@@ -34,7 +35,7 @@ class MadeUpInputs:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    return write_project(tmp_path_factory.mktemp("insights") / "project")
+    return write_project(tmp_path_factory.mktemp("interpretability") / "project")
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,8 @@ def body(file: Path) -> list[str]:
     return [line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
 
 
-def test_table_3_reads_as_written_out(reports):
-    # Paper, Table 3: 5.298 5.392 6.258 6.241 6.367. Two values 0.5 apart have a deviation of 0.5 / √2.
+def test_the_text_of_table_3(reports):
+    # The paper's Table 3 has 5.298 5.392 6.258 6.241 6.367. Two values that differ by 0.5 have a deviation of 0.5 / √2.
     assert body(reports / "tables/table3.md") == [
         "| ResNet-101 | SRC | L2 | L2-SP | DELTA(w/o ATT) | DELTA |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -78,7 +79,7 @@ def test_table_3_reads_as_written_out(reports):
     assert pd.isna(table.loc[("ants", "delta")]["paper_mean"])
 
 
-def test_table_3_part_by_part(reports):
+def test_the_text_of_table_3_by_part(reports):
     assert body(reports / "tables/table3_parts.md")[:5] == [
         "| Part | Images | SRC | L2 | L2-SP | DELTA(w/o ATT) | DELTA |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -91,7 +92,7 @@ def test_table_3_part_by_part(reports):
     assert "all" not in set(table["part"])
 
 
-def test_table_4_reads_as_written_out(reports):
+def test_the_text_of_table_4(reports):
     # L2-SP's seeds: objects 1 and 2, scenes, textures and colors 1 and 0, in all 4 and 2 from 6 and 2 units. DELTA's:
     # objects 1 and 2, parts 2 and 1, textures 1 and 0, in all 4 and 3 from 4 and 3 units. Deviations 1/√2 and 2/√2;
     # 6 and 2: 4/√2. Paper, Table 4, CUB-200-2011: DELTA 49 51 18 44 1, L2-SP 46 40 15 42 1.
@@ -132,10 +133,10 @@ def units(*rows: tuple) -> pd.DataFrame:
 
 
 def table_4(table: pd.DataFrame) -> str:
-    return detectors.detector_table(detectors.detector_frame(detectors.detectors(table), MadeUpInputs)).markdown()
+    return detectors.detector_table(detectors.detector_frame(detectors.detectors(table), SyntheticInputs)).markdown()
 
 
-def test_one_seed_counts_in_whole_numbers(project):
+def test_counts_of_one_seed_are_integers(project):
     with chdir(project):
         found = detectors.read_units(inputs(project))
     first = found.query("dataset == 'cub_200_2011' and method == 'delta' and seed == 0")
@@ -146,7 +147,7 @@ def test_one_seed_counts_in_whole_numbers(project):
     assert "followed by its source network" in text
 
 
-def test_the_best_concepts_are_the_first_seed_s(reports):
+def test_the_best_concepts_are_of_the_first_seed(reports):
     assert body(reports / "tables/table4_concepts.md")[:7] == [
         "| Network | Concept | Category | Best unit | IoU | Units that detect it |",
         "| --- | --- | --- | ---: | ---: | ---: |",
@@ -160,10 +161,10 @@ def test_the_best_concepts_are_the_first_seed_s(reports):
     assert list(table[table["method"] == "delta"]["label"])[:4] == ["dog", "head", "null", "striped"]
 
 
-def test_ten_concepts_a_network_at_most():
+def test_at_most_ten_concepts_per_network():
     rows = [("a", "b", "delta", 3, unit, f"thing {unit:02d}", "object", 0.5, True) for unit in range(12)]
     others = ("a", "b", "l2_sp", 3, 0, "thing 00", "object", 0.1, True), ("a", "b", "l2", 3, 0, "x", "object", 0, False)
-    best = detectors.concept_frame(units(*rows, *others), MadeUpInputs)
+    best = detectors.concept_frame(units(*rows, *others), SyntheticInputs)
     assert list(best["method"]) == ["delta"] * 10 + ["l2_sp"]
     assert list(best["label"][:10]) == [f"thing {unit:02d}" for unit in range(10)]
 
@@ -185,7 +186,7 @@ def test_metrics_are_nested(reports):
     }
 
 
-def test_pictures_have_unique_names_which_the_tables_list(project, reports):
+def test_the_tables_list_pictures_with_unique_names(project, reports):
     gallery = read_table(reports / "plots/gallery.csv")
     assert list(gallery.columns) == ["dataset", "backbone", "method", "label", "category", "unit", "iou", "file"]
     assert len(gallery) == 2 * (5 + 4)
@@ -205,7 +206,7 @@ def test_pictures_have_unique_names_which_the_tables_list(project, reports):
     assert list(read_table(reports / "plots/map_filters.csv")["filter"]) == [7, 300] * 2
 
 
-def test_experiments_without_data_sets_leave_nothing(tmp_path):
+def test_experiments_without_data_sets_write_nothing(tmp_path):
     reports = report(write_project(tmp_path / "project", ["ants"], with_analyses=False))
     assert {file.stem for file in (reports / "tables").iterdir()} == {"table1"}
     assert {file.name for file in (reports / "figures").iterdir()} == {"accuracy.png", "accuracy.svg"}
@@ -231,7 +232,7 @@ def test_experiments_without_data_sets_leave_nothing(tmp_path):
         ("activation_maps/delta.npy", "", r"activation_maps: no activation maps \(.*\)"),
     ],
 )
-def test_a_missing_or_broken_file_is_named(tmp_path, file, content, message):
+def test_a_missing_or_damaged_file_is_reported(tmp_path, file, content, message):
     root = write_project(tmp_path / "project", ["ants"])
     path = root / "runs/ants/resnet101" / file
     path.unlink() if content is None else path.write_text(content)
@@ -240,16 +241,20 @@ def test_a_missing_or_broken_file_is_named(tmp_path, file, content, message):
         write_figures(Path("reports"), inputs(root))
 
 
-def test_no_detector_at_all_is_a_row_of_zeros():
+def test_a_unit_detects_where_its_dissection_says_so():
+    assert f"IoU is above {DETECTS}." in detectors.DEFINITION
+
+
+def test_a_network_without_detectors_is_a_row_of_zeros():
     nothing = units(("a", "b", "delta", 0, 0, "dog", "object", 0.01, False))
     assert "| a | DELTA | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in table_4(nothing)
-    assert detectors.concept_frame(nothing, MadeUpInputs).empty
+    assert detectors.concept_frame(nothing, SyntheticInputs).empty
 
 
-def test_a_method_of_one_seed_stands_beside_those_of_several():
+def test_methods_with_one_seed_and_with_several_seeds():
     rows = [("a", "b", method, seed, "all", 1.0 + seed, 9) for method, seed in (("l2_fe", 0), ("l2", 0), ("l2", 1))]
     columns = ["dataset", "backbone", "method", "seed", "part", "activation", "images"]
-    table = parts.paper_layout(parts.part_frame(pd.DataFrame(rows, columns=columns), MadeUpInputs))
+    table = parts.paper_layout(parts.part_frame(pd.DataFrame(rows, columns=columns), SyntheticInputs))
     assert "| a | 1.000 | 1.500 ± 0.707 |" in table.markdown()
     assert "paper" not in table.markdown() + table.latex()
 
@@ -273,12 +278,12 @@ def show(frames):
 """
 
 
-def test_a_module_in_the_folder_of_tables_is_enough_for_one_more(tmp_path, monkeypatch):
+def test_a_new_module_in_the_tables_folder_adds_a_table(tmp_path, monkeypatch):
     (tmp_path / "robustness.py").write_text(ROBUSTNESS)
     monkeypatch.setattr(registry.tables, "__path__", [*registry.tables.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "delta.report.tables.robustness", raising=False)
     reports = report(write_project(tmp_path / "project", ["ants"]))
-    # Of each seed, 50 images with any part and 40 + 25 + 0 by part.
+    # Each seed has 50 images with any part, and 40 + 25 + 0 by part.
     assert json.loads((reports / "metrics_robustness.json").read_text()) == {"images": 115 * (1 + 4 * 2)}
     assert body(reports / "tables/robustness.md")[2] == "| delta | 230 |"
     assert "delta & $230$" in (reports / "tables/robustness.tex").read_text()
@@ -286,6 +291,14 @@ def test_a_module_in_the_folder_of_tables_is_enough_for_one_more(tmp_path, monke
     page = (reports / "index.html").read_text(encoding="utf-8")
     assert '<section id="robustness">' in page.partition('<section id="table4">')[2]
     assert '<a href="#robustness">Robustness</a>' in page
+
+
+def test_a_module_that_is_none_of_tables_is_named(tmp_path, monkeypatch):
+    (tmp_path / "scratch.py").write_text("ORDER = 5\n")
+    monkeypatch.setattr(registry.tables, "__path__", [*registry.tables.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "delta.report.tables.scratch", raising=False)
+    with pytest.raises(UserError, match=r"scratch\.py: has no collect, show: add what .*, or remove the file$"):
+        registry.report_tables()
 
 
 def maps(area: dict[str, float], like: dict[str, float], name: str = "7") -> pd.DataFrame:
@@ -296,7 +309,7 @@ def maps(area: dict[str, float], like: dict[str, float], name: str = "7") -> pd.
 def test_captions_of_the_maps_are_computed(reports):
     filters = read_table(reports / "plots/map_filters.csv").query("dataset == 'ants'")
     rows = read_table(reports / "plots/activation_maps.csv").query("dataset == 'ants'")
-    # L2-FE's map of filter 300 is constant on each of the three images.
+    # L2-FE's map of filter 300 is constant for all three images.
     assert captions.filter_maps(rows, filters) == (
         "Filters 7 and 300: of the 204 of 2,048 filters of layer4.2.conv3 that the source network activates least, "
         "the 2 that the four fine-tuned networks together activate most. Over 3 images, a map is above half of its "

@@ -1,4 +1,4 @@
-"""The report page in a real browser: what stands there, that nothing leaves it, sorting, colours, phones, figures."""
+"""The report page in a real browser: content, security, sorting, colours, phones, figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from delta.io.errors import UserError
 from delta.report import captions
 from delta.report.inline_pictures import LARGEST_SVG
 from delta.report.page import Run, write_page
-from tests.helpers.insights import report, write_project
+from tests.helpers.report_project import report, write_project
 
 METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 LABELS = dict(zip(METHODS, ["L2-FE", "L2", "L2-SP", "L2-SP(ATT)", "DELTA(w/o ATT)", "DELTA"], strict=True))
@@ -37,7 +37,7 @@ NAMES = {
     "resnet101": "ResNet-101",
     "inception_v3": "Inception-V3",
 }
-# Places365 weights are published for ResNet-50 alone.
+# Places365 weights are published only for ResNet-50.
 OF_MIT = {"resnet101": "ResNet-50, Places365", "inception_v3": "Inception-V3, ImageNet"}
 TABLE = [
     "dataset",
@@ -89,7 +89,7 @@ def a_run(datasets: list[str], backbones: list[str], seeds: int) -> Run:
 
 
 def write_plots(reports: Path, pairs: list[tuple[str, str]]) -> None:
-    """Figures 3 to 5 of every pair with the tables they are drawn from; pictures tell their size and nothing else."""
+    """Write Figures 3 to 5 of every pair with their data; the pictures have a size but no content."""
     curves, grid, shares, figures = [], [], [], ["accuracy"]
     for pair in pairs:
         for seed in (0, 1):
@@ -118,20 +118,21 @@ def folders(reports: Path) -> Path:
 
 
 def write_small(reports: Path, seeds: int = 3) -> Path:
-    """One data set that the paper does not have, Table 1 and the figures."""
+    """Write a report of one data set that is not in the paper: Table 1 and the figures."""
     rows = []
     for method, (mean, std, difference, low, high) in SMALL.items():
         interval = (low, high) if seeds > 2 else (NAN, NAN)
         keys = ("drawn_30", "efficientnet_lite0", method, LABELS[method], "EfficientNet-Lite0, ImageNet")
         rows.append((*keys, mean, std, seeds, NAN, NAN, difference, *interval))
-    pd.DataFrame(rows, columns=TABLE).to_csv(folders(reports) / "tables" / "table1.csv", index=False)
+    table = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
+    table.to_csv(folders(reports) / "tables" / "table1.csv", index=False)
     write_plots(reports, [("drawn_30", "efficientnet_lite0")])
     write_page(reports / "report.html", reports, a_run(["drawn_30"], ["efficientnet_lite0"], seeds))
     return reports / "report.html"
 
 
 def write_full(reports: Path) -> Path:
-    """Six data sets, one of them the user's own, and two backbones, with both tables."""
+    """Write a report of six data sets, including one of the user's own, and two backbones, with Tables 1 and 2."""
     number = random.Random(0)
     datasets, backbones = list(NAMES)[:6], list(NAMES)[6:]
     for table in (1, 2):
@@ -145,7 +146,8 @@ def write_full(reports: Path) -> Path:
                     source = OF_MIT[backbone] if dataset == "mit_indoors_67" else f"{NAMES[backbone]}, ImageNet"
                     rows.append((dataset, backbone, method, LABELS[method], source, mean, 0.3, 5, *paper, *change))
         (reports if table == 2 else folders(reports)).joinpath("tables").mkdir(exist_ok=True)
-        pd.DataFrame(rows, columns=TABLE).to_csv(reports / "tables" / f"table{table}.csv", index=False)
+        frame = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
+        frame.to_csv(reports / "tables" / f"table{table}.csv", index=False)
     write_plots(reports, [(dataset, backbone) for dataset in datasets for backbone in backbones])
     write_page(reports / "report.html", reports, a_run(datasets, backbones, 5))
     return reports / "report.html"
@@ -154,8 +156,12 @@ def write_full(reports: Path) -> Path:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pages")
-    insights = report(write_project(root / "insights")) / "index.html"
-    return {"small": write_small(root / "small"), "full": write_full(root / "full"), "insights": insights}
+    interpretability = report(write_project(root / "interpretability")) / "index.html"
+    return {
+        "small": write_small(root / "small"),
+        "full": write_full(root / "full"),
+        "interpretability": interpretability,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -178,14 +184,14 @@ def either(request, browser, pages) -> webdriver.Chrome:
     return opened(browser, pages[request.param])
 
 
-@pytest.fixture(params=["small", "full", "insights"])
+@pytest.fixture(params=["small", "full", "interpretability"])
 def every(request, browser, pages) -> webdriver.Chrome:
     return opened(browser, pages[request.param])
 
 
 @pytest.fixture
-def insights(browser, pages) -> webdriver.Chrome:
-    return opened(browser, pages["insights"])
+def interpretability(browser, pages) -> webdriver.Chrome:
+    return opened(browser, pages["interpretability"])
 
 
 @pytest.fixture
@@ -204,7 +210,7 @@ def opened(browser: webdriver.Chrome, page: Path, width: int = 1200, scheme: str
     preference = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [preference]})
     for log in ("browser", "performance"):
-        browser.get_log(log)  # reading a log empties it of the page before
+        browser.get_log(log)  # reading a log removes the entries of the previous page
     browser.get(page.as_uri())
     return browser
 
@@ -214,7 +220,7 @@ def open_all(browser: webdriver.Chrome) -> None:
 
 
 def decode_all(browser: webdriver.Chrome) -> list[int]:
-    """Each image's natural width, after all are decoded."""
+    """Decode all images and return their natural widths."""
     return browser.execute_async_script(
         "const [done] = arguments, images = [...document.images];"
         "for (const image of images) image.loading = 'eager';"
@@ -224,7 +230,7 @@ def decode_all(browser: webdriver.Chrome) -> list[int]:
 
 
 def cells(browser: webdriver.Chrome, table: int) -> list[list[str]]:
-    """The texts of a table's body, those too that only a screen reader reads."""
+    """The texts of a table's body, including those for screen readers."""
     return browser.execute_script(
         "return [...document.querySelectorAll('table')[arguments[0]].tBodies[0].rows]"
         ".map((row) => [...row.cells].map((cell) => cell.textContent.trim()))",
@@ -237,7 +243,7 @@ def heading(browser: webdriver.Chrome, table: int, column: int) -> tuple[object,
     return header, header.find_element(By.TAG_NAME, "button")
 
 
-def test_nothing_is_logged_and_nothing_leaves_the_page(every):
+def test_the_page_logs_nothing_and_loads_nothing(every):
     either = every
     open_all(either)
     decode_all(either)
@@ -249,7 +255,7 @@ def test_nothing_is_logged_and_nothing_leaves_the_page(every):
     assert [entry for entry in either.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
 
 
-def test_the_policy_forbids_what_the_page_does_not_have(small):
+def test_the_content_security_policy_is_strict(small):
     probe = (
         "const [done] = arguments, image = new Image();"
         "image.onload = () => done('loaded'); image.onerror = () => done('refused');"
@@ -259,7 +265,7 @@ def test_the_policy_forbids_what_the_page_does_not_have(small):
     assert "Content Security Policy" in small.get_log("browser")[0]["message"]
 
 
-def test_the_values_of_a_made_up_result(small):
+def test_the_values_of_a_synthetic_result(small):
     assert cells(small, 0) == [
         ["drawn_30", "L2-FE", "72.3 ± 2.0", "−3.7 [−8.5, +1.2]"],
         ["drawn_30", "L2", "77.8 ± 1.9", "+1.8 [−2.9, +6.5]"],
@@ -271,13 +277,13 @@ def test_the_values_of_a_made_up_result(small):
     text = small.find_element(By.TAG_NAME, "body").text.replace("\N{NO-BREAK SPACE}", " ")
     for line in (
         "The highest mean top-1 accuracy is that of DELTA on drawn_30 (79.2 %).",
-        # Of the 18 claims: Table 2 (two), ExponentialLR, smoothness and what the networks look at (six) are missing;
-        # L2-SP is below L2, and the best cell of the grid is another.
+        # Of the 18 claims, those on Table 2 (two), ExponentialLR, smoothness and activation maps (six) are not judged.
+        # L2-SP is below L2, and another cell of the grid is the best.
         "This run can judge 8 of the paper's 18 claims: 6 hold throughout.",
         "79.2 against 76.0, +3.2 [+1.9, +4.5], excludes 0",
         "no data set of this run asks for the improved view",
         "Accuracy of every method. DELTA is highest with 79.2 %, L2-FE lowest with 72.3 %.",
-        # Seeds 0 and 1 begin at 63.5 and 64.5, and gain 1.5 by epoch 2.5.
+        # Seeds 0 and 1 start at 63.5 and 64.5, and gain 1.5 until epoch 2.5.
         "Test top-1 under StepLR: L2-SP 64.0 % and DELTA 70.2 % after one epoch, L2-SP 65.5 % and DELTA 71.7 % after "
         "2.5 epochs.",
         "The best cell, α = 0.1, β = 0.01, has 88.9 %; the fixed pair α = 0.01, β = 0.01 has 88.5 %, −0.4; "
@@ -295,7 +301,7 @@ def test_the_values_of_a_made_up_result(small):
     ]
 
 
-def test_the_verdicts_of_a_claim_open(small):
+def test_the_verdicts_of_a_claim_can_be_opened(small):
     badges = [badge.text for badge in small.find_elements(By.CSS_SELECTOR, ".claims summary .badge")]
     assert badges == (
         ["✓ Holds"] * 3
@@ -313,7 +319,7 @@ def test_the_verdicts_of_a_claim_open(small):
     assert verdict.text.startswith("✓ holds\ndrawn_30, EfficientNet-Lite0\n79.2 against 76.0")
 
 
-def test_text_from_outside_stays_text(small):
+def test_html_in_parameters_is_escaped(small):
     assert small.find_element(By.CSS_SELECTOR, ".notes li").text == ATTACK
     open_all(small)
     assert ATTACK in small.find_element(By.TAG_NAME, "pre").text
@@ -325,7 +331,7 @@ def test_text_from_outside_stays_text(small):
     ("column", "values", "key"),
     [(3, "paper_mean", None), (4, "difference", Keys.ENTER), (4, "difference", Keys.SPACE)],
 )
-def test_numbers_sort_by_value_with_nothing_last(full, column, values, key):
+def test_numbers_sort_by_value_with_missing_ones_last(full, column, values, key):
     header, button = heading(full, 0, column)
     table = pd.read_csv(Path(full.current_url.removeprefix("file://")).parent / "tables" / "table1.csv")
     rows = list(table[table["backbone"] == "resnet101"].itertuples())
@@ -354,7 +360,7 @@ def test_equal_texts_keep_their_order(full):
     assert [row[0] for row in cells(full, 1)] == sorted((row[0] for row in before), key=str.casefold)
 
 
-def test_a_source_network_that_is_not_the_block_s_or_the_paper_s_is_said_everywhere(small, pages):
+def test_an_unusual_source_network_is_named_everywhere(small, pages):
     assert "source network" not in small.find_element(By.TAG_NAME, "body").text
     full = opened(small, pages["full"])
     assert "followed by its source network" in full.find_element(By.ID, "table1").text
@@ -373,7 +379,7 @@ def test_a_source_network_that_is_not_the_block_s_or_the_paper_s_is_said_everywh
     assert len(verdicts) == 12
 
 
-def test_every_figure_is_described_and_decodes(either):
+def test_every_figure_has_a_description_and_decodes(either):
     open_all(either)
     pairs = 1 if "small" in either.current_url else 12
     # The PNG's 1200 pixels are 8 inches, as the SVG's 576 points; the picture is 768 CSS pixels wide.
@@ -386,7 +392,7 @@ def test_every_figure_is_described_and_decodes(either):
         assert len(caption) > 40
 
 
-def test_data_sets_beyond_the_first_are_closed_until_asked_for(full):
+def test_only_the_first_data_set_is_open(full):
     closed = full.find_elements(By.CSS_SELECTOR, "#figures details")
     assert [details.text for details in closed] == list(NAMES.values())[1:6]
     assert len(full.find_elements(By.CSS_SELECTOR, "#figures > figure")) == 1 + 3 * 2
@@ -396,8 +402,8 @@ def test_data_sets_beyond_the_first_are_closed_until_asked_for(full):
     assert full.find_elements(By.CSS_SELECTOR, "details[open]") == []
 
 
-@pytest.mark.parametrize("name", ["small", "full", "insights"])
-def test_a_phone_never_scrolls_sideways(browser, pages, name):
+@pytest.mark.parametrize("name", ["small", "full", "interpretability"])
+def test_a_phone_does_not_scroll_sideways(browser, pages, name):
     page = opened(browser, pages[name], width=360)
     open_all(page)
     assert page.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [360, 360]
@@ -407,7 +413,7 @@ def test_a_phone_never_scrolls_sideways(browser, pages, name):
     assert wide > 0
 
 
-@pytest.mark.parametrize("name", ["small", "full", "insights"])
+@pytest.mark.parametrize("name", ["small", "full", "interpretability"])
 def test_texts_are_legible_in_both_colour_schemes(browser, pages, name):
     backgrounds = []
     for scheme in ("light", "dark"):
@@ -446,7 +452,7 @@ def contrast(one: str, other: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_the_page_is_built_for_every_reader(every, pages):
+def test_the_page_is_accessible(every, pages):
     either = every
     assert either.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
     levels = either.execute_script("return [...document.querySelectorAll('h1,h2,h3,h4,h5')].map((h) => +h.tagName[1])")
@@ -456,13 +462,13 @@ def test_the_page_is_built_for_every_reader(every, pages):
     assert either.find_elements(By.CSS_SELECTOR, "tbody tr:not(:has(th[scope=row]))") == []
     targets = [link.get_attribute("hash") for link in either.find_elements(By.CSS_SELECTOR, "nav a")]
     name = next(name for name, page in pages.items() if page.as_uri() == either.current_url)
-    assert len(targets) == {"small": 4, "full": 5, "insights": 7}[name]
+    assert len(targets) == {"small": 4, "full": 5, "interpretability": 7}[name]
     assert all(either.find_elements(By.CSS_SELECTOR, target) for target in targets)
 
 
 @pytest.mark.parametrize("width", [1200, 360])
-def test_every_value_stands_beside_or_below_its_name(browser, pages, width):
-    """A name may have several values, as with the data sets."""
+def test_every_value_is_beside_or_below_its_name(browser, pages, width):
+    """A name may have several values; the data sets do."""
     page = opened(browser, pages["full"], width=width)
     lefts = "return [...document.querySelectorAll(arguments[0])].map((item) => item.getBoundingClientRect().left)"
     names, values = (page.execute_script(lefts, f"dl {tag}") for tag in ("dt", "dd"))
@@ -471,43 +477,43 @@ def test_every_value_stands_beside_or_below_its_name(browser, pages, width):
     assert (names[0] < values[0]) == (width > 1000)
 
 
-def test_tables_3_and_4_read_as_written_out(insights):
-    assert cells(insights, 1)[:5] == [
+def test_the_text_of_tables_3_and_4(interpretability):
+    assert cells(interpretability, 1)[:5] == [
         ["CUB-200-2011", "SRC", "1.500", "5.298"],
         ["CUB-200-2011", "L2", "1.500 ± 0.354", "5.392"],
         ["CUB-200-2011", "L2-SP", "2.250 ± 0.354", "6.258"],
         ["CUB-200-2011", "DELTA(w/o ATT)", "2.125 ± 0.177", "6.241"],
         ["CUB-200-2011", "DELTA", "2.750 ± 0.354 (best)", "6.367"],
     ]
-    assert cells(insights, 1)[9] == ["ants", "DELTA", "2.750 ± 0.354 (best)", "–none"]
-    assert cells(insights, 2)[2] == ["antenna", "0", *["–none"] * 5]
+    assert cells(interpretability, 1)[9] == ["ants", "DELTA", "2.750 ± 0.354 (best)", "–none"]
+    assert cells(interpretability, 2)[2] == ["antenna", "0", *["–none"] * 5]
     counted = ["1.5 ± 0.7 (49)", "0.0 ± 0.0 (51)", "1.5 ± 0.7 (18)", "0.5 ± 0.7 (44)", "0.0 ± 0.0 (1)"]
-    assert cells(insights, 4)[1] == ["CUB-200-2011", "DELTA", *counted, "3.5 ± 0.7 (163) (best)", "3.5 ± 0.7"]
-    assert cells(insights, 5)[:2] == [
+    assert cells(interpretability, 4)[1] == ["CUB-200-2011", "DELTA", *counted, "3.5 ± 0.7 (163) (best)", "3.5 ± 0.7"]
+    assert cells(interpretability, 5)[:2] == [
         ["L2-SP", "house", "scene", "4", "0.500", "1"],
         ["L2-SP", "dog", "object", "1", "0.250", "2"],
     ]
-    text = insights.find_element(By.TAG_NAME, "body").text.replace("\N{NO-BREAK SPACE}", " ")
-    # Five of Table 1, and six of what the networks look at.
+    text = interpretability.find_element(By.TAG_NAME, "body").text.replace("\N{NO-BREAK SPACE}", " ")
+    # There are five claims on Table 1, and six on Tables 3 and 4 and the maps.
     assert "This run can judge 11 of the paper's 18 claims" in text
     assert "Networks are dissected on the annotated images in data/raw/drawn_30/broden instead of Broden's." in text
 
 
-def test_tables_3_and_4_sort_with_nothing_last(insights):
-    open_all(insights)
+def test_tables_3_and_4_sort_with_missing_values_last(interpretability):
+    open_all(interpretability)
     parts = ["wing", "tail", "antenna"]
     for column, orders in ((1, [parts[::-1], parts]), (2, [["tail", "wing", "antenna"], parts])):
-        button = heading(insights, 2, column)[1]
+        button = heading(interpretability, 2, column)[1]
         for order in orders:
             button.click()
-            assert [row[0] for row in cells(insights, 2)] == order
-    heading(insights, 4, 4)[1].click()  # parts: both of L2-SP's are 0, both of DELTA's 1.5
-    assert [row[1] for row in cells(insights, 4)] == ["L2-SP", "L2-SP", "DELTA", "DELTA"]
+            assert [row[0] for row in cells(interpretability, 2)] == order
+    heading(interpretability, 4, 4)[1].click()  # parts: both of L2-SP's are 0, both of DELTA's 1.5
+    assert [row[1] for row in cells(interpretability, 4)] == ["L2-SP", "L2-SP", "DELTA", "DELTA"]
 
 
-def test_figures_of_maps_stand_in_the_paper_s_order(insights):
-    open_all(insights)
-    titles = [title.text for title in insights.find_elements(By.CSS_SELECTOR, "#figures figcaption strong")]
+def test_figures_of_maps_are_in_the_papers_order(interpretability):
+    open_all(interpretability)
+    titles = [title.text for title in interpretability.find_elements(By.CSS_SELECTOR, "#figures figcaption strong")]
     look, little = "what the networks look at", "filters on which the source network activates little"
     assert titles == [
         "Accuracy of every method.",
@@ -516,17 +522,17 @@ def test_figures_of_maps_stand_in_the_paper_s_order(insights):
         f"Figure 1: {look}, ants, ResNet-101.",
         f"Figures 6 and 7: {little}, ants, ResNet-101.",
     ]
-    captions = [caption.text for caption in insights.find_elements(By.CSS_SELECTOR, "#figures figcaption")]
+    captions = [caption.text for caption in interpretability.find_elements(By.CSS_SELECTOR, "#figures figcaption")]
     assert "Filters 7 and 300: of the 204 of 2,048 filters of layer4.2.conv3 that the source" in captions[2]
 
 
-def test_the_gallery_sets_the_networks_side_by_side(insights, browser, pages):
+def test_the_gallery_shows_the_networks_side_by_side(interpretability, browser, pages):
     def texts(selector: str) -> list[str]:
         return [element.text for element in page.find_elements(By.CSS_SELECTOR, f"#gallery {selector}")]
 
-    page = insights
+    page = interpretability
     assert texts("> .dataset") == ["ants, ResNet-101"]
-    # The highest IoU of either network first: 0.5 and 0.5, 0.25; the other four and one of three classes are closed.
+    # Sorted by the highest IoU of either network: 0.5 and 0.5, 0.25. Four others and one of three classes are hidden.
     assert [text for text in texts("h5") if text] == ["dog object", "house scene", "head part"]
     assert [text for text in texts(".more > summary") if text] == ["4 more concepts", "1 more class"]
     open_all(page)
@@ -547,7 +553,7 @@ def test_the_gallery_sets_the_networks_side_by_side(insights, browser, pages):
     assert alternatives[0] == "dog: the images on which L2-SP's unit 1 is most active"
     assert all(len(text) > 20 for text in alternatives)
     for width, beside in ((1200, True), (360, False)):
-        page = opened(browser, pages["insights"], width=width)
+        page = opened(browser, pages["interpretability"], width=width)
         boxes = page.execute_script(
             "return [...document.querySelector('.units').children].map((unit) => unit.getBoundingClientRect())"
         )
@@ -555,7 +561,7 @@ def test_the_gallery_sets_the_networks_side_by_side(insights, browser, pages):
         assert (boxes[0]["left"] < boxes[1]["left"]) == beside
 
 
-def test_captions_count_every_pair_and_name_all_equals():
+def test_captions_count_every_pair_and_name_all_ties():
     rows = [
         ("a", "resnet101", "delta", 80.0),
         ("a", "resnet101", "l2", 79.0),
@@ -595,19 +601,19 @@ def test_captions_count_every_pair_and_name_all_equals():
         (0.1, [NAN, NAN], "All of the 2 cells diverged."),
     ],
 )
-def test_the_caption_of_the_grid_places_the_fixed_pair(fixed, top1, caption):
+def test_the_caption_of_the_grid_ranks_the_fixed_pair(fixed, top1, caption):
     rows = [("a", "net", alpha, 0.0, 0, value, NAN) for alpha, value in zip((0.01, 0.1), top1, strict=True)]
     text = captions.grid_search(pd.DataFrame(rows, columns=GRID), (fixed, 0.0))
     assert text.removeprefix("The best cell, α = 0.01, β = 0, ") == caption
 
 
-def test_two_seeds_have_no_interval(tmp_path):
+def test_two_seeds_have_no_interval_on_the_page(tmp_path):
     page = write_small(tmp_path / "reports", seeds=2).read_text(encoding="utf-8")
     assert "The difference to L2-SP is paired by seed; two seeds give no interval." in page
     assert "▲" not in page.partition('id="table1"')[2].partition("</table>")[0]
 
 
-def test_a_large_drawing_is_shown_as_pixels(tmp_path):
+def test_a_large_figure_is_shown_as_png(tmp_path):
     page = write_small(tmp_path / "reports")
     assert page.read_text(encoding="utf-8").count("data:image/png") == 0
     with (tmp_path / "reports/figures/accuracy.svg").open("a") as file:
@@ -616,7 +622,7 @@ def test_a_large_drawing_is_shown_as_pixels(tmp_path):
     assert page.read_text(encoding="utf-8").count("data:image/png") == 1
 
 
-def test_figures_and_tables_that_are_not_there_are_left_out(tmp_path):
+def test_missing_figures_and_tables_are_omitted(tmp_path):
     reports = tmp_path / "reports"
     write_small(reports)
     shutil.rmtree(reports / "figures")
@@ -628,7 +634,7 @@ def test_figures_and_tables_that_are_not_there_are_left_out(tmp_path):
     assert "no grid search in this run" in page
 
 
-def test_without_table_1_one_line_says_what_to_do(tmp_path):
+def test_a_missing_table_1_is_one_error_line(tmp_path):
     run = a_run(["drawn_30"], ["efficientnet_lite0"], 3)
     with pytest.raises(UserError, match=r"table1\.csv: no results there, and the report needs them: run `dvc repro`$"):
         write_page(tmp_path / "report.html", tmp_path, run)
@@ -637,3 +643,15 @@ def test_without_table_1_one_line_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"table1\.csv: not a table \(.*\): run `dvc repro`$"):
         write_page(tmp_path / "report.html", tmp_path, run)
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "stage"), [("tables/table1", "source_network", "tables"), ("plots/grid", "fold", "figures")]
+)
+def test_a_report_of_an_older_version_is_named(tmp_path, name, column, stage):
+    write_small(tmp_path / "reports")
+    file = tmp_path / "reports" / f"{name}.csv"
+    pd.read_csv(file).drop(columns=column).to_csv(file, index=False)
+    message = rf"{name}\.csv: no column {column}, an older version wrote it: run `dvc repro {stage}`$"
+    with pytest.raises(UserError, match=message):
+        write_page(tmp_path / "report.html", tmp_path / "reports", a_run(["drawn_30"], ["efficientnet_lite0"], 3))

@@ -1,4 +1,4 @@
-"""The figures' data from runs written by hand."""
+"""The figures' data of handwritten runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from delta.io.errors import UserError
 from delta.report import plot_data
 from delta.report.inputs import Inputs
 from stages.common import paths
-from tests.helpers.insights import write_run
+from tests.helpers.report_project import write_run
 
 
 @pytest.fixture
 def inputs(tmp_path, monkeypatch) -> Inputs:
-    """Two seeds of one method under StepLR and under ExponentialLR: five iterations, two of them an epoch."""
+    """Two seeds of one method with StepLR and with ExponentialLR: five iterations, two per epoch."""
     monkeypatch.chdir(tmp_path)
     for seed, setting in ((0, "default"), (1, "default"), (0, "exponential"), (1, "exponential")):
         run = paths.run_folder("d", "b", "delta", seed, setting)
@@ -31,7 +31,7 @@ def inputs(tmp_path, monkeypatch) -> Inputs:
     return Inputs(parameters, paths)
 
 
-def test_learning_curves_have_a_row_a_test(inputs):
+def test_learning_curves_have_one_row_per_test(inputs):
     curves = plot_data.learning_curves(inputs)
     assert list(curves.columns) == ["dataset", "backbone", "method", "schedule", "seed", "epoch", "top1"]
     assert list(curves["schedule"]) == ["StepLR"] * 6 + ["ExponentialLR"] * 6
@@ -47,7 +47,7 @@ def test_learning_curves_have_a_row_a_test(inputs):
     assert plot_data.learning_curves(inputs).empty
 
 
-def test_training_curves_are_means_over_an_epoch_s_iterations_and_the_seeds(inputs):
+def test_training_curves_are_means_over_iterations_of_an_epoch_and_seeds(inputs):
     curves = plot_data.training_curves(inputs.runs_with("default", "learning_curves"))
     assert curves.to_numpy().tolist() == [
         ["d", "b", "delta", 1, 15.5, 20.5],  # iterations 1 and 2: 10, 20 and 11, 21
@@ -56,7 +56,7 @@ def test_training_curves_are_means_over_an_epoch_s_iterations_and_the_seeds(inpu
     ]
 
 
-def test_a_missing_curve_is_named(inputs):
+def test_a_missing_curve_is_reported(inputs):
     Path("runs/d/b/delta/1/curves/plots/metrics/test_top1.tsv").unlink()
     with pytest.raises(UserError, match=r"1/curves/plots/metrics/test_top1.tsv: no learning curve"):
         plot_data.learning_curves(inputs)
@@ -71,7 +71,7 @@ def distances(inputs) -> pd.DataFrame:
     return plot_data.read_distances(inputs)
 
 
-def test_shares_count_filter_by_filter(distances):
+def test_shares_are_counted_by_filter(distances):
     shares = plot_data.larger_shares(distances).set_index("stage")
     assert shares["filters"].to_dict() == {"conv2_x": 2, "conv3_x": 1000, "all": 1002}
     assert shares["share"].to_dict() == {"conv2_x": 50, "conv3_x": 100, "all": pytest.approx(100 * 1001 / 1002)}
@@ -85,11 +85,11 @@ def test_sorted_distances_are_order_statistics(distances):
     assert len(large) == 101
     values = distances.loc[distances["stage"] == "conv3_x", "delta"]
     farther = [(values > row.distance).sum() for row in large.itertuples()]
-    assert farther == pytest.approx(list(10 * large["percent"]), abs=1)  # 5 is there twice
+    assert farther == pytest.approx(list(10 * large["percent"]), abs=1)  # 5 occurs twice
     assert large["distance"].iloc[0] == 999
 
 
-def test_nothing_measured_is_an_empty_table(inputs):
+def test_no_measurements_give_an_empty_table(inputs):
     inputs.params.filter_distances.datasets = []
     empty = plot_data.read_distances(inputs)
     assert plot_data.sorted_distances(empty).empty

@@ -1,4 +1,4 @@
-"""Paired differences against scipy and against the formula written out."""
+"""Paired differences compared with scipy and with the formula."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def results(**top1: list[float]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 12])
-def test_intervals_are_scipy_s(seeds):
+def test_intervals_equal_scipys(seeds):
     random = np.random.default_rng(seeds)
     theirs, ours = random.normal(70, 3, seeds), random.normal(71, 3, seeds)
     row = paired_differences(results(l2_sp=theirs, delta=ours)).iloc[0]
@@ -27,7 +27,7 @@ def test_intervals_are_scipy_s(seeds):
     assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
 
 
-def test_the_formula_written_out():
+def test_an_interval_equals_the_formula():
     # Differences 1, 2, 3: mean 2, s = 1, t(0.975, 2) = 4.302653.
     row = paired_differences(results(l2_sp=[50, 50, 50], delta=[51, 52, 53])).iloc[0]
     margin = 4.302653 / math.sqrt(3)
@@ -42,13 +42,13 @@ def test_two_seeds_give_no_interval():
     assert not is_significant(row["low"], row["high"])
 
 
-def test_pairs_are_seeds_that_both_have():
+def test_only_seeds_of_both_methods_are_paired():
     one, other = results(l2_sp=[50, 60, 70, 80]), results(delta=[51, 61, 71])
     row = paired_differences(pd.concat([one, other.iloc[::-1]])).iloc[0]
     assert (row["difference"], row["low"], row["high"]) == (1, 1, 1)
 
 
-def test_without_l2_sp_there_is_nothing_to_compare():
+def test_without_l2_sp_there_are_no_differences():
     assert paired_differences(results(l2=[50, 60], delta=[51, 61])).empty
     assert list(paired_differences(results(l2_sp=[50, 60], l2=[50, 61]))["method"]) == ["l2"]
 

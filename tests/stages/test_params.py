@@ -1,4 +1,4 @@
-"""params.yaml: every profile is valid, and every wrong value is one line that names it."""
+"""params.yaml: every profile is valid, and every wrong value is reported in one line that names it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+import delta.methods
+import stages.common.params
 from delta.io.errors import UserError
-from delta.methods.registry import method_class
+from delta.methods.registry import KEYS, method_class
 from delta.report import paper
 from stages.common.params import load_params
 
@@ -24,8 +26,8 @@ def test_profiles_are_valid(path):
     assert isinstance(params.delta, method_class("delta"))
 
 
-def test_the_paper_s_profile_is_the_paper_s_protocol():
-    """Section 4.2, and the six data sets and two networks of its tables."""
+def test_the_paper_profile_has_the_papers_protocol():
+    """The values are from section 4.2; the data sets and networks are those of the paper's tables."""
     params, numbers = load_params(ROOT / "profiles/paper.yaml"), paper.numbers(1)
     assert set(params.datasets) == set(numbers["dataset"])
     assert set(params.backbones) == set(numbers["backbone"])
@@ -34,8 +36,8 @@ def test_the_paper_s_profile_is_the_paper_s_protocol():
     training, grid = params.training, params.grid
     assert (training.iterations, training.batch_size, training.decay_after, training.momentum) == (9000, 64, 6000, 0.9)
     assert (training.decay_factor, training.clip_norm, training.precision, len(params.seeds)) == (0.1, None, "fp32", 5)
-    views = {name: (view.resize, view.crop, view.learning_rate) for name, view in params.backbones.items()}
-    assert views == {"resnet101": (256, 224, 0.01), "inception_v3": (320, 299, 0.001)}
+    backbones = {name: (each.resize, each.crop, each.learning_rate) for name, each in params.backbones.items()}
+    assert backbones == {"resnet101": (256, 224, 0.01), "inception_v3": (320, 299, 0.001)}
     assert grid.alpha == grid.beta == [0.0001, 0.001, 0.01, 0.1, 0.2]
     assert (grid.datasets, grid.iterations, len(grid.folds)) == (["caltech256_60"], 9000, 5)
     assert set(params.part_activation.datasets) == set(paper.numbers(3)["dataset"])
@@ -49,7 +51,7 @@ def test_the_paper_s_profile_is_the_paper_s_protocol():
     assert params.grid.select == "fixed"
 
 
-def test_the_paper_s_choices_are_the_defaults():
+def test_the_papers_choices_are_the_defaults():
     delta = load_params(ROOT / "params.yaml").delta
     assert (delta.alpha, delta.beta, delta.rectify) == (0.01, 0.01, True)
 
@@ -123,6 +125,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("downloads.folder", "a\0b", "not readable as YAML: a value with a NUL"),
         ("downloads.folder", "a" * 9999, "or of more than 3000 characters"),
         ("device", [["a"] * 99] * 99, "device: Input should be a valid string$"),
+        ("backbones.efficientnet_lite0.std", [0.5, 0, 0.5], r"lite0.std.1: .*greater than 0 \(got 0\)"),
         ("backbones.efficientnet_lite0.crop", 200, r"crop \(200\) is larger than resize \(96\)"),
         ("grid.alpha", [], "grid.alpha: the grid is empty"),
         ("grid.beta", [0.1, -0.1], r"grid.beta.1: .*greater than or equal to 0 \(got -0.1\)"),
@@ -146,7 +149,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("training", None, "training: "),
     ],
 )
-def test_wrong_values_are_named_in_one_line(tmp_path, place, value, message):
+def test_wrong_values_are_reported_in_one_line(tmp_path, place, value, message):
     with pytest.raises(UserError, match=message) as error:
         load_params(changed(tmp_path, place, value))
     assert "\n" not in str(error.value)
@@ -158,7 +161,7 @@ def test_wrong_values_are_named_in_one_line(tmp_path, place, value, message):
     [
         ("seeds: [0", "not readable as YAML"),
         ("seeds: [0]\nseeds: [1]\n", 'found duplicate key "seeds"'),
-        ("", "params.yaml: Input should be a valid dictionary"),
+        ("", "params.yaml: must be a section of `name: value`"),
         ("? [a]\n: 1\n", "params.yaml: "),
         ("\x00", "not readable as YAML"),
         ("[" * 9999, "not readable as YAML: maximum recursion depth"),
@@ -169,7 +172,7 @@ def test_wrong_values_are_named_in_one_line(tmp_path, place, value, message):
         ('"a\\nb": 1', "; a b: unknown parameter"),
     ],
 )
-def test_files_that_hold_no_parameters_are_one_error_line(tmp_path, text, message):
+def test_files_without_parameters_are_one_error_line(tmp_path, text, message):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=message) as error:
         load_params(tmp_path / "params.yaml")
@@ -198,7 +201,7 @@ def test_a_missing_section(section, tmp_path):
         load_params(written(tmp_path, values))
 
 
-def test_methods_that_are_not_used_need_no_section(tmp_path):
+def test_unused_methods_need_no_section(tmp_path):
     values = slice_values()
     values["methods"] = ["l2_sp"]
     for section in ("improved_view", "learning_curves", "part_activation", "dissection"):
@@ -214,7 +217,7 @@ def test_methods_that_are_not_used_need_no_section(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
-def test_a_method_that_is_used_needs_its_section(method, tmp_path):
+def test_a_used_method_needs_its_section(method, tmp_path):
     values = slice_values()
     del values[method]
     with pytest.raises(UserError, match=f"params.yaml: {method}: missing: a method that is used needs") as error:
@@ -222,7 +225,7 @@ def test_a_method_that_is_used_needs_its_section(method, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_the_grid_needs_delta_s_section_even_where_delta_is_not_trained(tmp_path):
+def test_the_grid_needs_the_delta_section_even_if_delta_is_not_trained(tmp_path):
     values = slice_values()
     values["methods"] = ["l2_sp"]
     for section in ("improved_view", "learning_curves", "part_activation", "dissection"):
@@ -235,7 +238,7 @@ def test_the_grid_needs_delta_s_section_even_where_delta_is_not_trained(tmp_path
 
 
 @pytest.mark.parametrize("what", ["datasets", "backbones"])
-def test_the_grid_s_best_needs_a_grid_of_everything(what, tmp_path):
+def test_selecting_the_best_pair_needs_a_grid_for_every_data_set_and_backbone(what, tmp_path):
     values = slice_values()
     values["grid"]["select"] = "best"
     assert load_params(written(tmp_path, values)).grid.select == "best"
@@ -245,16 +248,52 @@ def test_the_grid_s_best_needs_a_grid_of_everything(what, tmp_path):
         load_params(written(tmp_path, values))
 
 
-def test_keys_given_twice_are_refused_at_any_depth(tmp_path):
+def test_duplicate_keys_are_refused_at_any_depth(tmp_path):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     for twice in ("  alpha: 0.01\n", "  beta: 0.01\n"):
         (tmp_path / "params.yaml").write_text(text.replace(twice, 2 * twice, 1), encoding="utf-8")
-        with pytest.raises(UserError, match=f'not readable as YAML: .*found duplicate key "{twice.strip()[:-6]}"'):
+        with pytest.raises(
+            UserError, match=f'params.yaml:\\d+: not readable as YAML: found duplicate key "{twice.strip()[:-6]}"'
+        ):
             load_params(tmp_path / "params.yaml")
 
 
-def test_a_cell_decays_at_the_same_share_of_its_iterations():
+def test_a_cell_decays_after_the_same_share_of_its_iterations():
     params = load_params(ROOT / "params.yaml")
     training = params.training.model_copy(update={"iterations": 9000, "decay_after": 6000})
     short = params.grid.model_copy(update={"iterations": 30}).shortened(training)
     assert (short.iterations, short.decay_after, short.batch_size) == (30, 20, training.batch_size)
+
+
+BROKEN_METHODS = {
+    "no_class": ("X = 1\n", "must define exactly one subclass of Method, but defines 0"),
+    "no_label": (
+        "from delta.methods.base import Method\n\n\nclass Unnamed(Method):\n    pass\n",
+        "Unnamed needs a `label`",
+    ),
+    "syntax": ("class:\n", "cannot be imported"),
+}
+
+
+@pytest.mark.parametrize(("key", "code", "message"), [(key, *value) for key, value in BROKEN_METHODS.items()])
+def test_a_broken_method_module_is_reported_if_the_method_is_used(key, code, message, tmp_path, monkeypatch):
+    (tmp_path / f"{key}.py").write_text(code)
+    monkeypatch.setattr(delta.methods, "__path__", [*delta.methods.__path__, str(tmp_path)])
+    monkeypatch.setattr(stages.common.params, "KEYS", (*KEYS, key))
+    load_params(ROOT / "params.yaml")  # not used: not imported
+    file, values = tmp_path / "params.yaml", yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    file.write_text(yaml.safe_dump(values | {key: {}}))
+    with pytest.raises(UserError, match=rf"delta/methods/{key}.py: .*{message}"):
+        load_params(file)
+
+
+def test_the_grid_names_the_parameters_of_delta_that_it_needs(tmp_path):
+    file, values = tmp_path / "params.yaml", yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    file.write_text(yaml.safe_dump(values | {"delta": {"alpha": 0.01, "beta": 0.01, "scale": "source"}}))
+    with pytest.raises(UserError, match="delta: weight_decay, rectify: missing: the grid search needs them"):
+        load_params(file)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.yaml: No such file or directory: run this in the project's folder"):
+        load_params(tmp_path / "nowhere.yaml")

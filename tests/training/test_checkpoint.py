@@ -1,4 +1,4 @@
-"""The file that a long computation goes on from: what it belongs to, what damages it, when it is due."""
+"""Checkpoints: which computation they belong to, damaged files, and when one is due."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def loaded(checkpoint: Checkpoint, data="images", **parts):
     return Checkpoint(checkpoint.path, 10).load(CPU, data, **({"parameters": 1} | parts))
 
 
-def test_what_is_saved_comes_back(checkpoint):
+def test_a_checkpoint_is_loaded_as_saved(checkpoint):
     state = loaded(checkpoint)
     assert torch.equal(state.pop("weights"), STATE["weights"])
     assert state == {"rows": STATE["rows"], "count": 3}
@@ -64,7 +64,7 @@ def test_a_checkpoint_of_another_computation_is_ignored(checkpoint, tmp_path, mo
     assert loaded(checkpoint)
 
 
-def test_a_checkpoint_with_any_damaged_byte_is_ignored(checkpoint, capfd):
+def test_a_checkpoint_with_a_damaged_byte_is_ignored(checkpoint, capfd):
     content = checkpoint.path.read_bytes()
     places = [*range(0, 1200, 7), *range(1200, len(content), len(content) // 50), len(content) - 1]
     damaged = [content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :] for place in places]
@@ -80,7 +80,7 @@ def test_a_checkpoint_with_any_damaged_byte_is_ignored(checkpoint, capfd):
     assert loaded(checkpoint)
 
 
-def test_loading_runs_no_code(checkpoint, tmp_path):
+def test_loading_executes_no_code(checkpoint, tmp_path):
     class Evil:
         def __reduce__(self):
             return Path.touch, (tmp_path / "touched",)
@@ -105,7 +105,7 @@ def test_the_interval_ignores_changes_of_the_system_clock(tmp_path, monkeypatch)
     assert not checkpoint.due()
 
 
-def test_a_digest_is_of_content(tmp_path):
+def test_a_digest_depends_on_the_content(tmp_path):
     table = pd.DataFrame({"path": ["a", "b"], "target": [0, 1]})
     array = np.arange(6, dtype=np.uint8).reshape(2, 3)
     np.save(tmp_path / "array.npy", array)
@@ -128,7 +128,7 @@ def test_a_digest_is_of_content(tmp_path):
     assert digest(tmp_path) != digests[3]
 
 
-def test_a_digest_looks_into_a_data_set(data, tmp_path):
+def test_a_digest_of_a_data_set_depends_on_its_content(data, tmp_path):
     shutil.copytree(data.train_view.path.parent, tmp_path / "copy")
     copy = type(data).open(tmp_path / "copy")
     assert digest(copy) == digest(data)
@@ -143,7 +143,7 @@ def test_a_digest_looks_into_a_data_set(data, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_wait_for_the_end_of_an_uninterrupted_block(number):
+def test_signals_are_deferred_in_an_uninterrupted_block(number):
     def stop(number, frame) -> None:
         raise KeyboardInterrupt
 

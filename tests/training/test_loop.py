@@ -1,4 +1,4 @@
-"""Training runs on a tiny data set: what moves, what must not, and what a run may read."""
+"""Training on a tiny data set: which weights change, reproducibility, schedules, and which data are used."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def state_of(network) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def test_target_starts_bit_equal_to_the_source(weights):
+def test_target_is_initially_bit_equal_to_the_source(weights):
     one, other = build_network(weights, 3, seed=1), build_network(weights, 3, seed=2)
     assert same_state(one.backbone.state_dict(), other.backbone.state_dict())
     assert not torch.equal(one.head.weight, other.head.weight)
 
 
 @pytest.mark.parametrize("key", list(KEYS))
-def test_training_changes_the_network_and_not_the_source(key, data, weights):
+def test_training_changes_only_the_target_network(key, data, weights):
     network, source, curve = train(key, data, weights)
     start = build_network(weights, 3, 0)
     assert same_state(source.state_dict(), start.state_dict())
@@ -84,7 +84,7 @@ def test_training_changes_the_network_and_not_the_source(key, data, weights):
 
 @pytest.mark.parametrize("key", PENALISED)
 def test_first_loss_is_the_objective(key, data, weights):
-    """mean CE + α·Ω_shared + β·½‖ω_P‖², put together by hand for the first mini-batch."""
+    """The first loss equals mean CE + α·Ω_shared + β·½‖ω_P‖² on the first mini-batch."""
     seed = 5
     _, _, curve = train(key, data, weights, seed=seed)
     order, crops = torch.Generator().manual_seed(2 * seed), torch.Generator().manual_seed(2 * seed + 1)
@@ -113,20 +113,20 @@ def test_first_loss_is_the_objective(key, data, weights):
     assert curve["cross_entropy"][0] == pytest.approx(error.item(), rel=1e-5)
 
 
-def test_same_seed_same_bits_other_seed_other_bits(data, weights):
+def test_bits_depend_only_on_the_seed(data, weights):
     one, again, other = (state_of(train("delta", data, weights, seed=seed)[0]) for seed in (3, 3, 4))
     assert same_state(one, again)
     assert not same_state(one, other)
 
 
-def test_training_leaves_the_global_generator_alone(data, weights):
+def test_training_does_not_use_the_global_generator(data, weights):
     before = torch.random.get_rng_state()
     train("delta", data, weights)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("key", ["l2_fe", "delta"])
-def test_test_split_never_enters_training(key, data, weights):
+def test_training_does_not_use_the_test_split(key, data, weights):
     test = data.rows("test")
     view, index = np.array(data.test_view), data.index.copy()
     view[test] = 0
@@ -135,8 +135,8 @@ def test_test_split_never_enters_training(key, data, weights):
     assert same_state(state_of(trained), state_of(blind))
 
 
-def test_weight_decay_of_l2_is_that_of_sgd(data, weights):
-    """One step without momentum: ω ← ω − lr·(g + decay·ω), so two decays differ by lr·Δdecay·ω."""
+def test_weight_decay_of_l2_equals_that_of_sgd(data, weights):
+    """After one step without momentum, ω ← ω − lr·(g + decay·ω), two decays differ by lr·Δdecay·ω."""
     one_step = TRAINING.model_copy(update={"iterations": 1, "momentum": 0.0, "clip_norm": None})
     plain, decayed = (train("l2", data, weights, {"weight_decay": decay}, training=one_step)[0] for decay in (0.0, 0.5))
     start = build_network(weights, 3, 0)
@@ -145,7 +145,7 @@ def test_weight_decay_of_l2_is_that_of_sgd(data, weights):
         assert torch.allclose(change, 0.01 * 0.5 * parameter, atol=1e-6), name
 
 
-def test_clipping_bounds_the_shared_weights_alone(data, weights):
+def test_clipping_bounds_only_the_shared_weights(data, weights):
     one_step = TRAINING.model_copy(update={"iterations": 1, "momentum": 0.0, "clip_norm": 0.5})
     start = build_network(weights, 3, 0)
     clipped, _, _ = train("delta", data, weights, {"alpha": 1.0}, training=one_step)
@@ -161,7 +161,7 @@ def test_clipping_bounds_the_shared_weights_alone(data, weights):
     assert torch.equal(clipped.head.weight, free.head.weight)
 
 
-def test_divergence_is_an_error_that_names_its_cause(data, weights):
+def test_divergence_is_an_error_with_its_cause(data, weights):
     long = TRAINING.model_copy(update={"iterations": 30, "clip_norm": None})
     with pytest.raises(
         UserError, match=r"DELTA, seed 0: diverged at iteration \d+ .*\(learning rate 1e\+\d+, alpha 0.05\)"
@@ -170,13 +170,13 @@ def test_divergence_is_an_error_that_names_its_cause(data, weights):
 
 
 def by_hand(step: int, epoch: int, decay: float | None) -> float:
-    """The learning rate of an iteration (from 1): ×0.1 after every two of them, or × decay after every epoch."""
+    """The learning rate of an iteration (from 1): ×0.1 after every two iterations, or × decay after every epoch."""
     return 0.01 * (0.1 ** ((step - 1) // 2) if decay is None else decay ** ((step - 1) // epoch))
 
 
 @pytest.mark.parametrize("decay", [None, 0.7])
-def test_schedules_equal_torch_s_at_every_step(decay, data, weights):
-    """Twelve images in batches of five: an epoch has two iterations."""
+def test_schedules_equal_torchs_at_every_step(decay, data, weights):
+    """With twelve images in batches of five, an epoch has two iterations."""
     training = TRAINING.model_copy(update={"iterations": 7, "batch_size": 5})
     _, _, curve = train("l2", data, weights, training=training, decay_per_epoch=decay)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LEARNING_RATE)
@@ -193,7 +193,7 @@ def test_schedules_equal_torch_s_at_every_step(decay, data, weights):
 
 
 @pytest.mark.parametrize(("every_epoch", "points"), [(True, [2, 4, 5]), (False, [5])])
-def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, data, weights, tmp_path):
+def test_a_run_folder_has_curves_and_result(every_epoch, points, data, weights, tmp_path):
     training = TRAINING.model_copy(update={"iterations": 5})
     chosen = recipe(method("l2_sp"), training=training, test_every_epoch=every_epoch)
     write_run(tmp_path, chosen, data=data, weights=weights, channel_weights=None, resize=RESIZE, device=CPU)
@@ -220,14 +220,14 @@ def test_a_run_s_folder_holds_its_curves_and_its_result(every_epoch, points, dat
     assert tests["test_top1"].iloc[-1] == pytest.approx(result["top1"])
 
 
-def test_testing_between_epochs_changes_no_weight(data, weights):
+def test_testing_between_epochs_does_not_change_weights(data, weights):
     """L2-FE's frozen backbone must stay in eval mode after a test."""
     network, source = (build_network(weights, 3, 0) for _ in range(2))
     fine_tune(network, source, data, recipe(method("l2_fe")), {}, test=lambda: top1(network, data, "test"))
     assert same_state(state_of(network), state_of(train("l2_fe", data, weights)[0]))
 
 
-def test_top1_counts_right_answers(data, weights):
+def test_top1_counts_correct_predictions(data, weights):
     network = build_network(weights, 3, 0)
     with torch.no_grad():
         network.head.weight.zero_()
@@ -236,7 +236,7 @@ def test_top1_counts_right_answers(data, weights):
     assert network.training
 
 
-def test_batches_pass_over_every_image_once_an_epoch():
+def test_batches_use_every_image_once_per_epoch():
     batches = endless_batches(12, 4, torch.Generator().manual_seed(0))
     first, second = (torch.cat([next(batches) for _ in range(3)]) for _ in range(2))
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(12))
@@ -259,8 +259,8 @@ def test_crops_are_windows_of_the_image_or_its_mirror():
     assert min(windows.values()) >= 5
 
 
-def test_weights_that_end_infinite_are_an_error(data, weights):
-    """The last step's damage shows in no loss any more."""
+def test_infinite_final_weights_are_an_error(data, weights):
+    """No loss is computed after the last step, so only the weights show that it diverged."""
     one_step = TRAINING.model_copy(update={"iterations": 1, "clip_norm": None})
     with pytest.raises(UserError, match="L2, seed 0: diverged at iteration 1 "):
         train("l2", data, weights, {"weight_decay": 1e4}, training=one_step, learning_rate=1e38)
@@ -285,18 +285,18 @@ print(faults() / given_back)
 
 
 @GLIBC
-def test_freed_memory_is_kept():
-    """Tensors of 64 MB, freed and taken again, are made of pages that are here already.
+def test_freed_memory_is_reused():
+    """Tensors of 64 MB that are freed and allocated again reuse the same pages.
 
-    It takes a process of its own: in this one an allocation that failed may have moved the thread to another part of
-    the heap, which has no room for them. A small allocation right behind a tensor moves the next one, so it settles.
+    This needs a new process: in this one, a failed allocation may have moved the thread to another heap without room
+    for these tensors. A small allocation directly behind a tensor moves the next one, so the count takes some rounds.
     """
     command = [sys.executable, "-c", FREED_AND_TAKEN_AGAIN]
     assert float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout) < 0.5
 
 
 @GLIBC
-def test_kept_memory_changes_no_bit(data, weights, monkeypatch):
+def test_keeping_freed_memory_changes_no_bits(data, weights, monkeypatch):
     kept = state_of(train("delta", data, weights)[0])
     for setting, default in ((-4, 65536), (-1, 128 * 1024)):  # M_MMAP_MAX and M_TRIM_THRESHOLD
         ctypes.CDLL(None).mallopt(setting, default)

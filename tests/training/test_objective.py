@@ -1,4 +1,4 @@
-"""The objective and its gradient on ResNet-101 for each method, against torchvision and the written formula."""
+"""The objective of each method and its gradient on ResNet-101, compared with torchvision and the formula."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SPEC = BackboneSpec(
 )
 ALPHA, BETA = 0.03, 0.2
 
-pytestmark = pytest.mark.slice  # a minute, for the size of the network
+pytestmark = pytest.mark.slice  # takes a minute, because the network is large
 
 
 def random_state(seed: int) -> dict[str, torch.Tensor]:
-    """ResNet-101 near a common starting point, in float64, with batch-norm statistics of its own."""
+    """A float64 state of ResNet-101 near a common starting point, with its own batch-norm statistics."""
     noise = torch.Generator().manual_seed(7)
     with torch.random.fork_rng():
         torch.manual_seed(7)
@@ -37,7 +37,7 @@ def random_state(seed: int) -> dict[str, torch.Tensor]:
     for name, tensor in state.items():
         if name.endswith("running_var"):
             tensor.uniform_(0.5, 2, generator=noise)
-        elif name.endswith("bn3.weight"):  # timm starts them at 0, which would hide the branch
+        elif name.endswith("bn3.weight"):  # timm initialises them with 0, which would hide the branch
             tensor.uniform_(0.1, 0.4, generator=noise)
         if seed and tensor.is_floating_point():
             shift = torch.Generator().manual_seed(seed)
@@ -123,7 +123,7 @@ def by_hand(key: str, head: nn.Linear, batch) -> tuple[float, dict[str, torch.Te
 
 @pytest.mark.parametrize("key", list(KEYS))
 def test_objective_and_gradient_equal_the_formula(key, head, batch):
-    """To 1e-9 relative in float64."""
+    """They agree to 1e-9, relative, in float64."""
     penalised = key in ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
     method = method_class(key)(**({"alpha": ALPHA, "beta": BETA} if penalised else {"weight_decay": 1e-4}))
     loss, gradient = ours(head, batch, method, channel_weights() if method.uses_attention else {})
@@ -137,7 +137,7 @@ def test_objective_and_gradient_equal_the_formula(key, head, batch):
 
 
 def test_bfloat16_is_close(head, batch):
-    """Autocast on the CPU: the same objective to bfloat16's three digits, float32 gradients."""
+    """With autocast on the CPU, the objective agrees to bfloat16's three digits, and gradients are float32."""
     images, targets = batch[0].float(), batch[1]
     values = []
     for precision in ("fp32", "bf16"):

@@ -1,1 +1,1 @@
-"""The tables of the report: one module each, found by its presence (see `base.py` for what it holds)."""
+"""The tables of the report: one module each, found automatically (see `base.py` for what it holds)."""

@@ -7,20 +7,21 @@ from typing import Any
 
 import pandas as pd
 
+from delta.analysis.map_files import REFERENCE
 from delta.report import paper
 from delta.report.inputs import Inputs
-from delta.report.names import display, label
+from delta.report.layouts import page_blocks, paper_blocks
+from delta.report.names import label
 from delta.report.results import KEYS, Metrics, mean_and_std, nested_metrics, per_seed
-from delta.report.sources import source_note, unusual_sources
+from delta.report.sources import source_note
 from delta.report.statistics import (
     LEAST_SEEDS,
-    REFERENCE,
     format_interval,
     format_mean,
     is_significant,
     paired_differences,
 )
-from delta.report.table import Block, Cell, Column, Row, Table, sort_value
+from delta.report.table import Cell, Column, Table, sort_value
 from delta.report.tables.base import Collected, Section, Shown
 
 ORDER = 1
@@ -31,6 +32,8 @@ TITLES = {
     "table1": "Table 1: top-1 accuracy (%)",
     "table2": "Table 2: top-1 accuracy (%) with the improved view",
 }
+MEANS = ["method_label", "source_network", "mean", "std", "seeds", "paper_mean", "paper_std"]
+COLUMNS = dict.fromkeys(SETTINGS, [*KEYS, *MEANS, "difference", "low", "high", "device"])
 IMPROVED_VIEW = "Images keep their aspect ratio, and the logits of ten crops of a test image are averaged. "
 
 
@@ -79,7 +82,7 @@ def accuracy_frame(number: int, runs: pd.DataFrame) -> pd.DataFrame:
     summary = summary.merge(numbers.rename(columns={"mean": "paper_mean", "std": "paper_std"}), how="left", on=KEYS)
     summary = summary.merge(paired_differences(runs), how="left", on=KEYS)
     devices = runs.groupby(KEYS, sort=False)["device"].agg(lambda each: ", ".join(each.unique()))
-    return summary.merge(devices.reset_index(), on=KEYS)
+    return summary.merge(devices.reset_index(), on=KEYS)[COLUMNS["table1"]]
 
 
 def paper_layout(name: str, frame: pd.DataFrame) -> Table:
@@ -89,17 +92,8 @@ def paper_layout(name: str, frame: pd.DataFrame) -> Table:
         name: `table1` or `table2`.
         frame: see `accuracy_frame`.
     """
-    labels, sources, blocks = dict(zip(frame["method"], frame["method_label"], strict=True)), unusual_sources(frame), []
-    for backbone, block in frame.groupby("backbone", sort=False):
-        columns = [Column(display(backbone)), *(Column(text, "number") for text in labels.values())]
-        rows = []
-        for dataset, cells in block.groupby("dataset", sort=False):
-            source = sources.get((dataset, backbone), "")
-            first, numbers = Cell(display(dataset), qualifier=source), [_accuracy(cell) for cell in cells.itertuples()]
-            rows.append(Row([first, *numbers], paper_source=paper.source_network(dataset, backbone) if source else ""))
-        blocks.append(Block(columns, rows))
     legend = _paper_layout_legend(frame) + source_note(frame)
-    return Table(TITLES[name], legend, blocks, frame, below_heading=f"minus {label(REFERENCE)}")
+    return Table(TITLES[name], legend, paper_blocks(frame, _accuracy), frame, below_heading=f"minus {label(REFERENCE)}")
 
 
 def page_layout(name: str, frame: pd.DataFrame) -> Table:
@@ -109,24 +103,9 @@ def page_layout(name: str, frame: pd.DataFrame) -> Table:
         name: `table1` or `table2`.
         frame: see `accuracy_frame`.
     """
-    sources, blocks = unusual_sources(frame), []
-    for backbone, block in frame.groupby("backbone", sort=False):
-        has_paper, has_difference = (block[column].notna().any() for column in ("paper_mean", "difference"))
-        columns = [Column("Data set"), Column("Method"), Column("Top-1 (%)", "number")]
-        columns += [Column("Paper (%)", "number")] if has_paper else []
-        difference = Column(f"Difference to {label(REFERENCE)} (points)", "number", marked=True)
-        columns += [difference] if has_difference else []
-        rows = []
-        for dataset, group in block.groupby("dataset", sort=False):
-            name_cell = Cell(display(dataset), qualifier=sources.get((dataset, backbone), ""))
-            for number, row in enumerate(group.itertuples()):
-                top1 = Cell(format_mean(row.mean, row.std), row.mean, best=row.mean == group["mean"].max())
-                cells = [name_cell, Cell(row.method_label), top1]
-                theirs = Cell(format_mean(row.paper_mean, row.paper_std), sort_value(row.paper_mean))
-                cells += [theirs] if has_paper else []
-                cells += [_difference(row)] if has_difference else []
-                rows.append(Row(cells, starts_group=number == 0))
-        blocks.append(Block(columns, rows, display(backbone)))
+    difference = Column(f"Difference to {label(REFERENCE)} (points)", "number", marked=True)
+    headings = ("Method", "Top-1 (%)", "Paper (%)")
+    blocks = page_blocks(frame, headings, difference=(difference, _difference))
     legend = (IMPROVED_VIEW if name == "table2" else "") + _page_legend(frame) + source_note(frame)
     return Table(TITLES[name], legend, blocks, frame)
 
@@ -149,9 +128,9 @@ def _difference(row: Any) -> Cell:
 
 
 def _paper_layout_legend(frame: pd.DataFrame) -> str:
-    seeds = int(frame["seeds"].iloc[0])
-    text = f"Mean ± sample standard deviation over {'one seed' if seeds == 1 else f'{seeds} seeds'}; in brackets the "
-    text += "paper's value, where it has one."
+    seeds = int(frame["seeds"].max())
+    text = "Top-1 of one seed." if seeds == 1 else f"Mean ± sample standard deviation over {seeds} seeds."
+    text += " In brackets the paper's value, where it has one." if frame["paper_mean"].notna().any() else ""
     if frame["difference"].notna().any():
         text += f" Below: the mean difference to {label(REFERENCE)}, paired by seed"
         if frame["low"].notna().any():

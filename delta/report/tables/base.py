@@ -5,6 +5,8 @@
     def collect(inputs: Inputs) -> Collected:    # from the runs and the analyses' outputs
     def show(frames: Mapping[str, pd.DataFrame]) -> Shown:
 
+    COLUMNS = {"table3": ["dataset", …]}     # optional: what `show` needs of its frames, to name the file that lacks it
+
 The stage `tables` calls `collect` and writes its metrics, then calls `show` with its frames and writes the tables. The
 stage `page` has the files alone: it calls `show` with the frames of all tables, read back, for the sections.
 """

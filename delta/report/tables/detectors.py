@@ -21,10 +21,15 @@ ORDER = 4
 COUNTED = {"object": "objects", "scene": "scenes", "part": "parts", "texture": "textures", "color": "colors"}
 PRINTED = [*COUNTED.values(), "sum", "detecting_units"]  # the paper has no materials, so they are in the CSV alone
 METRICS = [*COUNTED.values(), "materials", "sum", "detecting_units"]
+COLUMNS = {
+    "table4": [*KEYS, "method_label", "source_network", "metric", "mean", "std", "seeds", "paper_mean"],
+    "table4_concepts": [*KEYS, "method_label", "label", "category", "unit", "iou", "units"],
+}
 SHOWN_CONCEPTS = 10
+DETECTS = 0.04  # as in delta.analysis.dissection, which the report does not import: it takes PyTorch
 DEFINITION = (
     "Distinct concepts that at least one unit detects, by category, their sum, and how many units detect a concept; a "
-    "unit detects its best concept where their IoU is above 0.04."
+    f"unit detects its best concept where their IoU is above {DETECTS}."
 )
 BEST_CONCEPTS = f"The {SHOWN_CONCEPTS} concepts with the highest IoU of a unit, of the first seed."
 
@@ -110,11 +115,11 @@ def detector_frame(counts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     summary = summary.astype({"metric": str}).merge(numbers, how="left", on=[*KEYS, "metric"])
     summary = summary.merge(inputs.sources, how="left", on=KEYS[:2])
     summary["method_label"] = summary["method"].map(inputs.network_labels)
-    return summary[[*KEYS, "method_label", "source_network", "metric", "mean", "std", "seeds", "paper_mean"]]
+    return summary[COLUMNS["table4"]]
 
 
 def concept_frame(units: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
-    """The concepts that the first seed's units detect best, SHOWN_CONCEPTS a network, best first: dataset, backbone,
+    """The concepts that the first seed's units detect best, SHOWN_CONCEPTS per network, best first: dataset, backbone,
     method, method_label, label, category, unit (the best), iou (of that unit), units (how many detect the concept).
 
     Args:

@@ -9,17 +9,23 @@ import pandas as pd
 
 from delta.report import paper
 from delta.report.inputs import Inputs
+from delta.report.layouts import page_blocks, paper_blocks
 from delta.report.names import display
 from delta.report.results import KEYS, Metrics, mean_and_std, nested_metrics, per_seed
-from delta.report.sources import source_note, unusual_sources
+from delta.report.sources import source_note
 from delta.report.statistics import format_mean
 from delta.report.table import Block, Cell, Column, Row, Table, number_cell
 from delta.report.tables.base import Collected, Section, Shown
 
 ORDER = 3
 
-DIGITS = 3  # as many as the paper prints
 TITLE = "Table 3: mean part activation"
+PART_KEYS = ["dataset", "backbone", "part", "images", "method", "method_label"]
+MEANS = ["mean", "std", "seeds"]
+COLUMNS = {
+    "table3": [*KEYS, "method_label", "source_network", *MEANS, "paper_mean"],
+    "table3_parts": [*PART_KEYS, *MEANS],
+}
 DEFINITION = (
     "Sum over an image's visible parts of the last convolution's activation there, averaged over the filters and "
     "scaled to lie between 0, its minimum over the image, and 1; mean over the test images."
@@ -83,7 +89,7 @@ def part_frame(parts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     numbers = paper.numbers(3)[[*KEYS, "mean"]].rename(columns={"mean": "paper_mean"})
     summary = summary.merge(numbers, how="left", on=KEYS).merge(inputs.sources, how="left", on=KEYS[:2])
     summary["method_label"] = summary["method"].map(inputs.network_labels)
-    return summary[[*KEYS, "method_label", "source_network", "mean", "std", "seeds", "paper_mean"]]
+    return summary[COLUMNS["table3"]]
 
 
 def each_part_frame(parts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
@@ -94,8 +100,7 @@ def each_part_frame(parts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
         parts: see `read_parts`.
     """
     rows = parts[parts["part"] != "all"].assign(method_label=lambda table: table["method"].map(inputs.network_labels))
-    keys = ["dataset", "backbone", "part", "images", "method", "method_label"]
-    groups = rows.groupby(keys, sort=False)["activation"]
+    groups = rows.groupby(PART_KEYS, sort=False)["activation"]
     return groups.agg(mean="mean", std="std", seeds="size").reset_index()
 
 
@@ -105,21 +110,9 @@ def paper_layout(frame: pd.DataFrame) -> Table:
     Args:
         frame: see `part_frame`.
     """
-    labels, sources, blocks = dict(zip(frame["method"], frame["method_label"], strict=True)), unusual_sources(frame), []
-    for backbone, block in frame.groupby("backbone", sort=False):
-        columns = [Column(display(backbone)), *(Column(text, "number") for text in labels.values())]
-        rows = []
-        for dataset, cells in block.groupby("dataset", sort=False):
-            source = sources.get((dataset, backbone), "")
-            numbers = [
-                Cell(format_mean(cell.mean, cell.std, DIGITS), cell.mean, paper=_paper_value(cell.paper_mean))
-                for cell in cells.itertuples()
-            ]
-            first = Cell(display(dataset), qualifier=source)
-            rows.append(Row([first, *numbers], paper_source=paper.source_network(dataset, backbone) if source else ""))
-        blocks.append(Block(columns, rows))
     brackets = " In brackets the paper's value, where it has one." if frame["paper_mean"].notna().any() else ""
-    return Table(TITLE, _legend(frame) + brackets + source_note(frame), blocks, frame, digits=6)
+    legend = _legend(frame) + brackets + source_note(frame)
+    return Table(TITLE, legend, paper_blocks(frame, _activation), frame, digits=6)
 
 
 def page_layout(frame: pd.DataFrame) -> Table:
@@ -128,20 +121,7 @@ def page_layout(frame: pd.DataFrame) -> Table:
     Args:
         frame: see `part_frame`.
     """
-    sources, blocks = unusual_sources(frame), []
-    for backbone, block in frame.groupby("backbone", sort=False):
-        has_paper = block["paper_mean"].notna().any()
-        columns = [Column("Data set"), Column("Network"), Column("Mean part activation", "number")]
-        columns += [Column("Paper", "number")] if has_paper else []
-        rows = []
-        for dataset, group in block.groupby("dataset", sort=False):
-            name = Cell(display(dataset), qualifier=sources.get((dataset, backbone), ""))
-            for number, row in enumerate(group.itertuples()):
-                mean = Cell(format_mean(row.mean, row.std, DIGITS), row.mean, best=row.mean == group["mean"].max())
-                cells = [name, Cell(row.method_label), mean]
-                cells += [number_cell(row.paper_mean, DIGITS)] if has_paper else []
-                rows.append(Row(cells, starts_group=number == 0))
-        blocks.append(Block(columns, rows, display(backbone)))
+    blocks = page_blocks(frame, ("Network", "Mean part activation", "Paper"), paper.PART_DIGITS)
     return Table(TITLE, _legend(frame) + source_note(frame), blocks, frame)
 
 
@@ -157,11 +137,17 @@ def each_part_table(frame: pd.DataFrame) -> Table:
         rows = []
         for (part, images), group in block.groupby(["part", "images"], sort=False):
             means = group.set_index("method_label")["mean"].reindex(labels)
-            numbers = [number_cell(mean, DIGITS, best=mean == means.max()) for mean in means]
+            numbers = [number_cell(mean, paper.PART_DIGITS, best=mean == means.max()) for mean in means]
             rows.append(Row([Cell(part), Cell(f"{images:,}", images), *numbers]))
         columns = [Column("Part"), *(Column(heading, "number") for heading in ["Images", *labels])]
         blocks.append(Block(columns, rows, f"{display(dataset)}, {display(backbone)}"))
     return Table("Table 3, part by part", EACH_PART, blocks, frame, digits=6)
+
+
+def _activation(row: Any) -> Cell:
+    """The mean and the paper's mean in brackets."""
+    theirs = format_mean(row.paper_mean, float("nan"), paper.PART_DIGITS)
+    return Cell(format_mean(row.mean, row.std, paper.PART_DIGITS), row.mean, paper=theirs)
 
 
 def _legend(frame: pd.DataFrame) -> str:
@@ -171,7 +157,3 @@ def _legend(frame: pd.DataFrame) -> str:
     if "l2_fe" in seeds:
         text += " SRC is the source network, of which there is one."
     return text
-
-
-def _paper_value(value: float) -> str:
-    return format_mean(value, float("nan"), DIGITS)

@@ -11,7 +11,7 @@ from delta.methods.base import Method
 
 
 def write_selection(path: Path, selected: tuple[float, float] | None) -> None:
-    """Write the alpha and beta that replace a method's own as JSON; None where nothing replaces them."""
+    """Write the alpha and beta that replace the method's own as JSON, or {} if nothing does."""
     names = ("alpha", "beta")
     content = {} if selected is None else dict(zip(names, selected, strict=True))
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
@@ -29,6 +29,8 @@ def with_selection(method: Method, path: Path) -> Method:
             selected = {name: selected[name] for name in ("alpha", "beta")}
             if not all(0 <= value < inf for value in selected.values()):
                 raise ValueError("a value is negative or infinite")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: no selected alpha and beta ({error.strerror}): run `dvc repro`") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: no selected alpha and beta ({error}): run `dvc repro`") from None
     return method.model_copy(update=selected)

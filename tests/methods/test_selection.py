@@ -1,4 +1,4 @@
-"""The alpha and beta that replace a method's own: written, read, and refused where damaged."""
+"""The alpha and beta that replace a method's own: writing, reading, and errors of damaged files."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 
 from delta.io.errors import UserError
 from delta.methods.registry import method_class
-from delta.training.selection import with_selection, write_selection
+from delta.methods.selection import with_selection, write_selection
 
 DELTA = method_class("delta")(alpha=7.0, beta=8.0, scale="source")
 
 
-def test_a_selection_replaces_alpha_and_beta_alone(tmp_path):
+def test_a_selection_replaces_only_alpha_and_beta(tmp_path):
     write_selection(tmp_path / "delta.json", (0.1, 0.0))
     chosen = with_selection(DELTA, tmp_path / "delta.json")
     assert chosen == DELTA.model_copy(update={"alpha": 0.1, "beta": 0.0})
     assert (chosen.alpha, chosen.beta, chosen.scale) == (0.1, 0.0, "source")
 
 
-def test_without_a_selection_the_method_stays_as_it_is(tmp_path):
+def test_without_a_selection_the_method_is_unchanged(tmp_path):
     write_selection(tmp_path / "delta.json", None)
     assert json.loads((tmp_path / "delta.json").read_text()) == {}
     assert with_selection(DELTA, tmp_path / "delta.json") == DELTA
@@ -34,7 +34,7 @@ def test_without_a_selection_the_method_stays_as_it_is(tmp_path):
         *('{"alpha": NaN, "beta": 1}', '{"alpha": "1", "beta": 1}', '{"alpha": null, "beta": 1}'),
     ],
 )
-def test_a_missing_or_damaged_selection_is_named(text, tmp_path):
+def test_a_missing_or_damaged_selection_is_reported(text, tmp_path):
     if text is not None:
         (tmp_path / "delta.json").write_text(text)
     with pytest.raises(UserError, match=r"delta.json: no selected alpha and beta \(.+\): run `dvc repro`$"):

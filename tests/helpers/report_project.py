@@ -1,4 +1,4 @@
-"""A project with made-up runs and analyses, in the files that the stages write, and its report."""
+"""A project with synthetic runs and analyses, in the files that the stages write, and its report."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from stages.common.params import load_params
 
 ROOT = Path(__file__).parents[2]
 DATASETS = ["cub_200_2011", "ants"]
-PARTS = {"wing": (40, 0.5), "tail": (25, 0.25), "antenna": (0, None)}  # images where it is visible, activation there
+# By part, in how many images it is visible, and its activation.
+PARTS = {"wing": (40, 0.5), "tail": (25, 0.25), "antenna": (0, None)}
 SUMS = {"l2_fe": [1.5], "l2": [1.25, 1.75], "l2_sp": [2.0, 2.5], "delta_wo_att": [2.0, 2.25], "delta": [2.5, 3.0]}
-# Of each seed, every unit's best concept. 0.04 is not above 0.04; two units detect the dog.
+# By seed, the best concept of every unit. An IoU of 0.04 does not count as detection; two units detect the dog.
 UNITS = {
     "l2_sp": [
         [
@@ -48,7 +49,7 @@ CORRELATIONS = {"l2_fe": 0.25, "l2": 0.5, "l2_sp": 1.0, "delta_wo_att": 0.75, "d
 
 
 def write_project(root: Path, datasets: list[str] = DATASETS, with_analyses: bool = True) -> Path:
-    """Runs of two seeds on each data set, with the analyses of Tables 3 and 4 and Figures 1, 6 and 7 if asked for."""
+    """Write runs of two seeds on each data set, by default with analyses for Tables 3 and 4 and Figures 1, 6 and 7."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     drawn = next(iter(values["datasets"].values()))
     published = {"format": "cub_200_2011", "source": "delta/datasets/cub_200_2011.py"}
@@ -76,12 +77,12 @@ def write_project(root: Path, datasets: list[str] = DATASETS, with_analyses: boo
 
 
 def inputs(root: Path) -> Inputs:
-    """What a project's report is made from; to be used in its folder."""
+    """The inputs of a project's report; call this in the project's folder."""
     return Inputs(load_params(root / "params.yaml"), paths)
 
 
 def report(root: Path) -> Path:
-    """Make the report of a project; its folder."""
+    """Make the report of a project, and return the report's folder."""
     with chdir(root):
         params = load_params(Path("params.yaml"))
         for stage in (stages.tables, stages.figures, stages.page):
@@ -90,7 +91,7 @@ def report(root: Path) -> Path:
 
 
 def write_run(run: Path, method: str, top1: float = 80.0, source: str = "ResNet-101, ImageNet") -> None:
-    """A run of two iterations an epoch, which was tested once."""
+    """Write a run with two iterations per epoch that was tested once."""
     curves = run / "curves" / "plots" / "metrics"
     curves.mkdir(parents=True)
     RunResult(
@@ -130,7 +131,7 @@ def _write_dissection(folder: Path, units: list[tuple[str, str, float]]) -> None
 
 
 def _write_maps(folder: Path) -> None:
-    """The network's and two filters' maps of an image of each of three classes; L2-FE's last one is constant."""
+    """Write the maps of the network and of two filters for one image per class; L2-FE's last map is constant."""
     folder.mkdir(parents=True)
     images = [(f"class {number}", f"{number}/image.jpg") for number in range(3)]
     rows = []
