@@ -275,11 +275,14 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def is_free(lock: Path) -> bool:
-    with lock.open() as file:
-        try:
+    """Whether no process holds the lock, whose file is removed when it is released."""
+    try:
+        with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
     return True
 
 
