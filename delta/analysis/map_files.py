@@ -69,7 +69,7 @@ def read_maps(folder: Path) -> ActivationMaps:
             filters=pd.read_csv(folder / "filters.csv", dtype={"layer": str}),
             maps={method: np.load(folder / f"{method}.npy", allow_pickle=False) for method in METHODS},
         )
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy raises nearly every kind of error for a damaged header
         raise UserError(f"{folder}: no activation maps ({error}): run `dvc repro`") from None
 
 

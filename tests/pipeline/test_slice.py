@@ -23,7 +23,9 @@ def clone(tmp_path_factory) -> Clone:
     # If the committed reports stayed, a bit-equal reproduction would not run the report stages.
     shutil.rmtree(clone.root / "reports")
     ran = clone.stages_run("repro")
-    assert ran == set(clone.run("dvc", "stage", "list", "--name-only").split())
+    # Methods without attention have the same empty table: DVC takes it from its cache after it was made once.
+    from_cache = set(clone.run("dvc", "stage", "list", "--name-only").split()) - ran
+    assert {name.partition("@")[0] for name in from_cache} <= {"normalize_attention"}
     return clone
 
 
