@@ -51,6 +51,7 @@ def test_a_second_repro_runs_nothing(clone):
     assert clone.run("git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slice
 def test_a_comment_in_a_script_runs_only_that_stage(clone):
     script = clone.root / "stages/fetch_weights.py"
     script.write_text(script.read_text() + "# a comment\n")
@@ -100,6 +101,7 @@ def photographs(root: Path) -> dict:
     return {"mine": section}
 
 
+@pytest.mark.slice
 def test_new_photographs_run_the_download_again(clone, tmp_path):
     clone.edit_params(datasets=photographs(tmp_path / "photographs"))
     split = "split@mine-efficientnet_lite0"
@@ -109,6 +111,7 @@ def test_new_photographs_run_the_download_again(clone, tmp_path):
     assert clone.stages_run("repro", split) == {"download@mine", split}
 
 
+@pytest.mark.slice
 def test_bad_photographs_stop_the_pipeline_and_leave_nothing(clone, tmp_path):
     clone.edit_params(datasets=photographs(tmp_path / "photographs"))
     for name in ("cat/bad.jpg", "dog/worse.jpg"):

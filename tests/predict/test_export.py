@@ -28,6 +28,8 @@ from tests.helpers.tiny import SPEC, with_random_statistics
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
+pytestmark = pytest.mark.slice  # building ONNX models takes a quarter of a minute
+
 
 def session(file: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
