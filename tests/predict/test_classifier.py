@@ -128,7 +128,7 @@ def edit(run: Path, **changes) -> None:
     ("damage", "message"),
     [
         (lambda run: shutil.rmtree(run), "copy: not a run's folder, such as runs/"),
-        (lambda run: edit(run, view=None), r"result.json: no result of a run \(view: "),
+        (lambda run: edit(run, view=None), r"result.json: has no `view`, an older version wrote it"),
         (lambda run: (run / "result.json").write_text("{"), "result.json: no result of a run"),
         (lambda run: edit(run, classes=["ant", "bee"]), "copy: 2 class names for a network of 3 classes"),
         (lambda run: (run / "weights.safetensors").unlink(), "copy: no trained network"),
