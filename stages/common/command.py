@@ -46,8 +46,9 @@ def run_stage(main: Callable[..., None]) -> None:
         if params.threads and (torch := sys.modules.get("torch")):  # only stages that compute have imported it
             torch.set_num_threads(params.threads)
         parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
+        values = option_values(params)
         for name in list(inspect.signature(main).parameters)[1:]:
-            if not (choices := option_values(params)[name]):
+            if not (choices := values[name]):
                 raise UserError(f"--{name}: params.yaml lists none")
             parser.add_argument(f"--{name}", required=True, type=type(choices[0]), choices=choices)
         options = vars(parser.parse_args())

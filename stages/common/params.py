@@ -68,7 +68,7 @@ class Params(Experiments):
         return self
 
     @model_validator(mode="after")
-    def _grid_s_method_is_complete(self) -> Params:
+    def _delta_is_complete_for_the_grid(self) -> Params:
         # DVC watches these parameters by name, and stops at one that params.yaml lacks.
         if self.grid.datasets:
             given = self.method("delta").model_fields_set
@@ -191,8 +191,6 @@ def load_params(path: Path) -> Params:
 
 
 _SHOWN = (str, int, float, date, NoneType)  # what fits into a line: an alias can make the others enormous
-
-
 _PLAIN = {
     "missing": "missing",
     "extra_forbidden": "unknown parameter",

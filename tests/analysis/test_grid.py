@@ -10,24 +10,12 @@ import pytest
 import torch
 
 from delta.analysis.grid import cross_validate, learn_channel_weights, stratified_folds
-from delta.analysis.grid_config import Grid
 from delta.analysis.grid_result import best_cell, best_pair, cells, read_grid
 from delta.io.errors import UserError
 from delta.methods.registry import method_class
 from delta.networks.network import build_network
-from tests.helpers.tiny import CPU, RESIZE, TRAINING, recipe
+from tests.helpers.tiny import CPU, GRID, RESIZE, TRAINING, recipe
 
-GRID = Grid(
-    select="best",
-    datasets=[],
-    backbones=[],
-    alpha=[0.01, 0.1],
-    beta=[0.01],
-    folds=[0, 1],
-    iterations=2,
-    estimator="fisher",
-    seed=0,
-)
 DELTA = method_class("delta")(alpha=7.0, beta=7.0, scale="source")
 
 

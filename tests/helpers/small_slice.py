@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import yaml
 
 from tests.helpers.clone import Clone
@@ -74,6 +76,19 @@ STAGES = {
     "page",
 }
 REPORT = {"tables", "figures", "page"}
+
+
+def reproduce(root: Path, params: dict, stages: set[str]) -> Clone:
+    """A clone with these sections of params.yaml, reproduced from an empty cache and committed.
+
+    Args:
+        stages: the stage items that must run.
+    """
+    clone = Clone.of_project(root)
+    clone.edit_params(**params)
+    assert clone.stages_run("repro") == stages
+    clone.commit()
+    return clone
 
 
 def outputs(clone: Clone) -> dict[str, dict[str, str]]:

@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import nn
 
+from delta.analysis.grid_config import Grid
 from delta.data.packed.views import ViewData, input_statistics
 from delta.data.packing import write_packed
 from delta.data.split import assign_splits
@@ -39,6 +40,17 @@ STATISTICS = input_statistics(SPEC, CPU)
 RESIZE, CROP, LEARNING_RATE = 40, 32, 0.01
 TRAINING = Training(
     iterations=3, batch_size=6, momentum=0.9, decay_after=2, decay_factor=0.1, clip_norm=20, precision="fp32"
+)
+GRID = Grid(
+    select="best",
+    datasets=[],
+    backbones=[],
+    alpha=[0.01, 0.1],
+    beta=[0.01],
+    folds=[0, 1],
+    iterations=2,
+    estimator="fisher",
+    seed=0,
 )
 
 

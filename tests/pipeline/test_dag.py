@@ -10,23 +10,13 @@ import pytest
 from PIL import Image
 
 from tests.helpers.clone import Clone
-from tests.helpers.small_slice import ITEM, SMALL, STAGES
+from tests.helpers.small_slice import ITEM, SMALL, STAGES, reproduce
 
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory) -> Clone:
     """A small slice, reproduced from an empty cache and committed."""
-    clone = Clone.of_project(tmp_path_factory.mktemp("pipeline") / "clone")
-    clone.edit_params(**SMALL)
-    assert clone.stages_run("repro") == STAGES
-    clone.commit()
-    return clone
-
-
-@pytest.fixture
-def clone(reproduced) -> Clone:
-    yield reproduced
-    reproduced.restore()
+    return reproduce(tmp_path_factory.mktemp("pipeline") / "clone", SMALL, STAGES)
 
 
 def test_repro_writes_the_report_and_the_runs(clone):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.helpers.clone import ROOT, Clone
-from tests.helpers.small_slice import ITEM, REPORT, SMALL, outputs
+from tests.helpers.small_slice import ITEM, REPORT, SMALL, outputs, reproduce
 from tests.helpers.small_slice import STAGES as OF_TABLE_1
 
 pytestmark = pytest.mark.slice
@@ -72,17 +72,7 @@ class Half(Method):
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory) -> Clone:
     """A small slice with all experiments, reproduced from an empty cache and committed."""
-    clone = Clone.of_project(tmp_path_factory.mktemp("protocol") / "clone")
-    clone.edit_params(**WHOLE)
-    assert clone.stages_run("repro") == STAGES
-    clone.commit()
-    return clone
-
-
-@pytest.fixture
-def clone(reproduced) -> Clone:
-    yield reproduced
-    reproduced.restore()
+    return reproduce(tmp_path_factory.mktemp("protocol") / "clone", WHOLE, STAGES)
 
 
 def test_all_tables_and_figures_are_written(clone):

@@ -26,7 +26,7 @@ from delta.networks.network import build_network
 from delta.training.loop import fine_tune
 from tests.helpers.clone import ROOT, Clone
 from tests.helpers.guides import Block, blocks, commands, merged
-from tests.helpers.small_slice import ITEM, REPORT, SMALL, STAGES
+from tests.helpers.small_slice import ITEM, REPORT, SMALL, STAGES, reproduce
 from tests.helpers.tiny import SPEC, STATISTICS, TRAINING, recipe
 
 GUIDE = ROOT / "docs/extending.md"
@@ -153,17 +153,7 @@ def test_the_analysis_measures_zeros(written, run, packed):
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory) -> Clone:
     """A very small slice, reproduced and committed."""
-    clone = Clone.of_project(tmp_path_factory.mktemp("extending") / "clone")
-    clone.edit_params(**SMALL)
-    clone.run("dvc", "repro")
-    clone.commit()
-    return clone
-
-
-@pytest.fixture
-def clone(reproduced) -> Clone:
-    yield reproduced
-    reproduced.restore()
+    return reproduce(tmp_path_factory.mktemp("extending") / "clone", SMALL, STAGES)
 
 
 def write(clone: Clone, written: list[Block], **changes: dict) -> None:

@@ -30,7 +30,6 @@ from delta.analysis import dissection, grid
 from delta.analysis.concepts import Concepts
 from delta.analysis.dissection import dissect
 from delta.analysis.grid import cross_validate
-from delta.analysis.grid_config import Grid
 from delta.methods.registry import method_class
 from delta.networks.devices import deterministic
 from delta.networks.network import Network, build_network
@@ -46,7 +45,7 @@ from stages.common.command import run_stage
 from tests.helpers import broden
 from tests.helpers.clone import Clone
 from tests.helpers.small_slice import SMALL, outputs
-from tests.helpers.tiny import CPU, CROP, FILTERS, LEARNING_RATE, RESIZE, TRAINING, recipe, same_state
+from tests.helpers.tiny import CPU, CROP, FILTERS, GRID, LEARNING_RATE, RESIZE, TRAINING, recipe, same_state
 
 ROOT = Path(__file__).parents[2]
 ITERATIONS = 7  # with two iterations per epoch
@@ -503,19 +502,6 @@ def test_a_checkpoint_of_a_different_run_is_ignored(changed, part, data, weights
     said = capfd.readouterr().err
     assert (f"checkpoint ignored, as it belongs to other {part}: starting from the beginning" in said) == bool(part)
     assert ("resuming after iteration 4 of 5" in said) == (not part)
-
-
-GRID = Grid(
-    select="best",
-    datasets=[],
-    backbones=[],
-    alpha=[0.01, 0.1],
-    beta=[0.01],
-    folds=[0, 1],
-    iterations=2,
-    estimator="fisher",
-    seed=0,
-)
 
 
 def grid_search(data, weights, checkpoint=None, grid=GRID) -> pd.DataFrame:
