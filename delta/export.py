@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from delta.data.packed.views import input_statistics, normalised
 from delta.io.errors import UserError, exit_on_user_error
 from delta.io.files import atomic_file
+from delta.networks.architectures import timm
 from delta.networks.network import Network
 from delta.predict.classifier import Classifier
 

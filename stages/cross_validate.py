@@ -1,4 +1,4 @@
-"""Train and validate DELTA at every cell of the grid of α and β, for one fold of the training images."""
+"""Train and validate a method at every cell of the grid of α and β, for one fold of the training images."""
 
 from delta.analysis.grid import cross_validate
 from delta.data.packed.views import DefaultViewData
@@ -11,13 +11,13 @@ from stages.common.params import Params
 from stages.common.paths import checkpoint_file, fold_file, packed_folder, weights_file
 
 
-def main(params: Params, dataset: str, backbone: str, fold: int) -> None:
-    config, file = params.backbones[backbone], fold_file(dataset, backbone, fold)
+def main(params: Params, dataset: str, backbone: str, method: str, fold: int) -> None:
+    config, file = params.backbones[backbone], fold_file(dataset, backbone, method, fold)
     checkpoint = Checkpoint(checkpoint_file(file), params.checkpoints.minutes)
     rows = cross_validate(
         DefaultViewData.open(packed_folder(dataset, backbone)),
         fold,
-        Recipe(params.method("delta"), params.training, config.learning_rate, config.crop, params.grid.seed),
+        Recipe(params.method(method), params.training, config.learning_rate, config.crop, params.grid.seed),
         weights=weights_file(dataset, backbone),
         l2_fe=params.method("l2_fe"),
         grid=params.grid,
@@ -26,7 +26,7 @@ def main(params: Params, dataset: str, backbone: str, fold: int) -> None:
         checkpoint=checkpoint,
     )
     with atomic_file(file) as scratch:
-        rows.assign(dataset=dataset, backbone=backbone).to_csv(scratch, index=False)
+        rows.assign(dataset=dataset, backbone=backbone, method=method).to_csv(scratch, index=False)
     checkpoint.remove()
 
 

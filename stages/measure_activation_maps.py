@@ -17,6 +17,7 @@ def main(params: Params, dataset: str, backbone: str) -> None:
         asked.images,
         asked.filters,
         pick_device(params.device),
+        asked.layer,
     )
     with atomic_folder(analysis_output(dataset, backbone, "activation_maps")) as out:
         write_maps(out, shown)

@@ -18,6 +18,7 @@ def main(params: Params, dataset: str, backbone: str, method: str) -> None:
         read_parts(index_folder(dataset)),
         raw_folder(dataset),
         pick_device(params.device),
+        params.part_activation.layer,
     )
     with atomic_file(analysis_output(dataset, backbone, f"part_activation/{method}.csv")) as scratch:
         activation.to_csv(scratch, index=False)

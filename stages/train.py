@@ -2,7 +2,7 @@
 
 from delta.data.packed.views import DefaultViewData, ImprovedViewData, ViewData
 from delta.io.files import atomic_folder
-from delta.methods.selection import with_selection
+from delta.methods.selection import Selection
 from delta.networks.devices import pick_device
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
@@ -22,7 +22,8 @@ from stages.common.paths import (
 
 def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> None:
     config = params.backbones[backbone]
-    chosen = with_selection(params.method(method), selection_file(dataset, backbone, method))
+    selection = Selection.read(selection_file(dataset, backbone, method, seed))
+    chosen = selection.applied_to(params.method(method))
     print(f"{chosen.label}: alpha {chosen.alpha:g}, beta {chosen.beta:g}")
     recipe = Recipe(
         chosen,
@@ -31,7 +32,7 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
         config.crop,
         seed,
         decay_per_epoch=params.learning_curves.decay_per_epoch if setting == "exponential" else None,
-        test_every_epoch=setting != "improved",
+        test_every_epoch=setting == "exponential" or (setting == "default" and selection.test_every_epoch),
     )
     data: ViewData
     if setting == "improved":
@@ -46,7 +47,7 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
             recipe,
             data=data,
             weights=weights_file(dataset, backbone),
-            channel_weights=channel_weights_file(dataset, backbone, method),
+            channel_weights=channel_weights_file(dataset, backbone, method, seed),
             resize=config.resize,
             device=pick_device(params.device),
             checkpoint=checkpoint,

@@ -19,7 +19,7 @@ from delta.networks.network import Network, trained_network
 
 
 def activation_maps(
-    runs: Mapping[str, Path], packed: Path, images: int, filters: int, device: torch.device
+    runs: Mapping[str, Path], packed: Path, images: int, filters: int, device: torch.device, layer: str | None = None
 ) -> ActivationMaps:
     """Activation maps of some test images in one run of each method.
 
@@ -30,9 +30,10 @@ def activation_maps(
             sorted classes.
         filters: the number of filters, see `select_filters`.
         device: where the networks run.
+        layer: the convolution, by its name in the backbone; by default the last feature layer.
 
     Raises:
-        UserError: a run or the data set cannot be read.
+        UserError: a run or the data set cannot be read, or there is no such layer.
     """
     data = DefaultViewData.open(packed)
     tests = data.index.iloc[data.rows("test")].reset_index(drop=True)
@@ -41,8 +42,9 @@ def activation_maps(
     means, maps = {}, {}
     for method, run in tqdm(runs.items(), desc="activation maps", unit="network"):
         network = trained_network(run).to(device)
+        layer = layer or last_convolution(network)
         with deterministic():
-            means[method], maps[method] = mean_activations_and_maps(network, data, shown.index.to_numpy())
+            means[method], maps[method] = mean_activations_and_maps(network, data, shown.index.to_numpy(), layer)
     tuned = torch.stack([mean for method, mean in means.items() if method != SOURCE]).mean(0)
     chosen, considered = select_filters(means[SOURCE], tuned, filters)
     pixels = data.test_view[data.rows("test")[shown.index]]
@@ -57,7 +59,7 @@ def activation_maps(
                 "tuned_mean": tuned[chosen].numpy(),
                 "considered": considered,
                 "filters": len(tuned),
-                "layer": last_convolution(network),
+                "layer": layer,
             }
         ),
         maps={method: _displayed(all_maps, chosen, crop) for method, all_maps in maps.items()},
@@ -65,12 +67,13 @@ def activation_maps(
 
 
 def mean_activations_and_maps(
-    network: Network, data: DefaultViewData, images: np.ndarray, batch_size: int = 64
+    network: Network, data: DefaultViewData, images: np.ndarray, layer: str, batch_size: int = 64
 ) -> tuple[Tensor, Tensor]:
-    """The activations of a network's last convolution.
+    """The activations of one layer of a network.
 
     Args:
         images: the images to return maps of, as indices into the test split.
+        layer: a convolution's name in the backbone.
 
     Returns:
         The mean of each filter's rectified activation over all test images and positions, float64 [C], and the maps of
@@ -81,7 +84,7 @@ def mean_activations_and_maps(
     total: Tensor | int = 0
     kept: dict[int, Tensor] = {}
     start = 0
-    for maps in layer_maps(network, last_convolution(network), batches, rectify=False):
+    for maps in layer_maps(network, layer, batches, rectify=False):
         total = total + maps.relu().mean((2, 3), dtype=torch.float64).sum(0)
         kept |= {image: maps[image - start].cpu() for image in images if start <= image < start + len(maps)}
         start += len(maps)

@@ -57,8 +57,9 @@ def cross_validate(
 ) -> pd.DataFrame:
     """Train and validate a method with every (α, β) of the grid, for one fold.
 
-    L2-FE and the attention are fitted on the fold's training part only: validation and test images are not used
-    before a cell is validated. A cell that diverges is recorded as failed, and the others continue.
+    If the method uses attention, L2-FE and the attention are fitted on the fold's training part only: validation and
+    test images are not used before a cell is validated. A cell that diverges is recorded as failed, and the others
+    continue.
 
     Args:
         fold: the index of the part that is held out.
@@ -97,9 +98,11 @@ def cross_validate(
     with deterministic():
         source = start()
         if learned is None:
-            network = start()
-            fine_tune(network, source, part, replace(recipe, method=l2_fe), {}, checkpoint=run_checkpoint)
-            learned = learn_channel_weights(network, part, grid.estimator, normalization)
+            learned = {}
+            if recipe.method.uses_attention:
+                network = start()
+                fine_tune(network, source, part, replace(recipe, method=l2_fe), {}, checkpoint=run_checkpoint)
+                learned = learn_channel_weights(network, part, grid.estimator, normalization)
             save()
         pairs = [(alpha, beta) for alpha in grid.alpha for beta in grid.beta]
         done = len(rows)

@@ -14,12 +14,11 @@ Weights = Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(distinct
 
 
 class Grid(Section):
-    """The grid search for DELTA (Figure 4).
+    """The grid search (Figure 4).
 
     Attributes:
-        select: the α and β that DELTA is trained with: `fixed` for those of its own section, as in the paper; `best`
-            for the pair with the highest cross-validated accuracy on each data set.
         datasets, backbones: the pairs to run the grid search on; it is off without data sets.
+        methods: the methods to run it for, each on the same cells.
         alpha, beta: the values; every pair of them is a cell.
         folds: 0, 1, …, up to one less than the number of cross-validation folds.
         iterations: of the training runs of the cells, and of each fold's L2-FE run.
@@ -27,9 +26,9 @@ class Grid(Section):
         seed: of the folds, and of the runs' initialisation and order of images.
     """
 
-    select: Literal["fixed", "best"]
     datasets: Names
     backbones: Names
+    methods: Names = Field(min_length=1)
     alpha: Weights
     beta: Weights
     folds: list[StrictInt]

@@ -19,6 +19,7 @@ def read_grid(files: Iterable[Path]) -> pd.DataFrame:
     dtypes = {
         "dataset": str,
         "backbone": str,
+        "method": str,
         "alpha": float,
         "beta": float,
         "fold": int,
@@ -29,8 +30,8 @@ def read_grid(files: Iterable[Path]) -> pd.DataFrame:
     for file in files:
         try:
             table = pd.read_csv(file, dtype=dtypes)[list(dtypes)]
-            if table[["dataset", "backbone", "alpha", "beta"]].isna().any(axis=None):
-                raise ValueError("a cell lacks its data set, backbone, alpha or beta")
+            if table[["dataset", "backbone", "method", "alpha", "beta"]].isna().any(axis=None):
+                raise ValueError("a cell lacks its data set, backbone, method, alpha or beta")
             tables.append(table)
         except (OSError, ValueError, KeyError, OverflowError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or error
@@ -45,10 +46,10 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
         rows: one row per cell and fold, see `read_grid`.
 
     Returns:
-        One row per cell: dataset, backbone, alpha, beta, mean and std of top-1 over the folds (percent), folds (how
-        many) and failed (the folds that diverged); mean and std are NaN if any fold diverged.
+        One row per cell: dataset, backbone, method, alpha, beta, mean and std of top-1 over the folds (percent), folds
+        (how many) and failed (the folds that diverged); mean and std are NaN if any fold diverged.
     """
-    groups = rows.assign(failed=rows["top1"].isna()).groupby(["dataset", "backbone", "alpha", "beta"])
+    groups = rows.assign(failed=rows["top1"].isna()).groupby(["dataset", "backbone", "method", "alpha", "beta"])
     table = groups.agg(mean=("top1", "mean"), std=("top1", "std"), folds=("fold", "size"), failed=("failed", "sum"))
     table.loc[table["failed"] > 0, ["mean", "std"]] = float("nan")
     return table.reset_index()
@@ -58,7 +59,7 @@ def best_cell(table: pd.DataFrame) -> pd.Series | None:
     """The cell with the highest mean, of ties the one with the smallest alpha, then beta; None if every cell failed.
 
     Args:
-        table: the `cells` of one data set and backbone.
+        table: the `cells` of one data set, backbone and method.
     """
     finished = table.dropna(subset="mean").assign(mean=lambda cells: cells["mean"].round(9))
     if finished.empty:
@@ -70,16 +71,16 @@ def best_pair(rows: pd.DataFrame) -> tuple[float, float]:
     """The alpha and beta of the best cell.
 
     Args:
-        rows: the grid of one data set and backbone, see `read_grid`.
+        rows: the grid of one data set, backbone and method, see `read_grid`.
 
     Raises:
         UserError: every cell failed.
     """
     best = best_cell(cells(rows))
     if best is None:
-        dataset, backbone = rows[["dataset", "backbone"]].iloc[0]
+        dataset, backbone, method = rows[["dataset", "backbone", "method"]].iloc[0]
         raise UserError(
-            f"{dataset}, {backbone}: the grid search has no best cell, as every cell diverged: lower "
+            f"{dataset}, {backbone}, {method}: the grid search has no best cell, as every cell diverged: lower "
             f"backbones.{backbone}.learning_rate"
         )
     return float(best["alpha"]), float(best["beta"])

@@ -18,7 +18,7 @@ NETWORK = "network"  # the name of the mean map of all filters
 
 @dataclass(frozen=True)
 class ActivationMaps:
-    """Maps of several networks' last convolution for some images.
+    """Maps of one layer of several networks for some images.
 
     Attributes:
         images: one row per image, with the columns label and path.

@@ -34,7 +34,12 @@ _TRANSFORMS = {
 
 
 def part_activation(
-    runs: Mapping[int, Path], packed: Path, parts: pd.DataFrame, root: Path, device: torch.device
+    runs: Mapping[int, Path],
+    packed: Path,
+    parts: pd.DataFrame,
+    root: Path,
+    device: torch.device,
+    layer: str | None = None,
 ) -> pd.DataFrame:
     """The measure of Table 3 for one method, by seed and part.
 
@@ -44,6 +49,7 @@ def part_activation(
         parts: path, part, x, y and visible, see `delta.data.listing.read_parts`.
         root: the folder that the paths are relative to.
         device: where the networks run.
+        layer: the module whose maps are measured, by its name in the backbone; by default the last feature layer.
 
     Returns:
         seed, part, activation and images (how many). For each seed there is a row `all`, the mean over the annotated
@@ -51,7 +57,8 @@ def part_activation(
         which it is visible (NaN if there are none).
 
     Raises:
-        UserError: a run, the data set or an image cannot be read, or no test image has part annotations.
+        UserError: a run, the data set or an image cannot be read, no test image has part annotations, or there is no
+            such layer.
     """
     data = DefaultViewData.open(packed)
     parts = to_upright_pixels(parts, data.index["path"].iloc[data.rows("test")], root)
@@ -59,7 +66,7 @@ def part_activation(
     for seed, run in runs.items():
         network = trained_network(run).to(device)
         with deterministic():
-            values = activations_at_parts(network, data, parts, progress=f"parts, seed {seed}")
+            values = activations_at_parts(network, data, parts, layer, progress=f"parts, seed {seed}")
         rows.append(summarise_parts(parts, values).assign(seed=seed))
     return pd.concat(rows, ignore_index=True)[["seed", "part", "activation", "images"]]
 
@@ -110,16 +117,22 @@ def _upright(x: int, y: int, width: int, height: int, orientation: int) -> tuple
 
 
 def activations_at_parts(
-    network: Network, data: DefaultViewData, parts: pd.DataFrame, batch_size: int = 64, progress: str | None = None
+    network: Network,
+    data: DefaultViewData,
+    parts: pd.DataFrame,
+    layer: str | None = None,
+    batch_size: int = 64,
+    progress: str | None = None,
 ) -> Tensor:
     """A network's normalised activation at parts of test images.
 
-    The activation map is the mean over the channels of the last convolution's rectified maps, upsampled to the size of
-    the image and scaled to [0, 1] by its minimum and maximum; a constant map becomes 0.
+    The activation map is the mean over the channels of a layer's rectified maps, upsampled to the size of the image and
+    scaled to [0, 1] by its minimum and maximum; a constant map becomes 0.
 
     Args:
         data: all of its test images are used, in the test view.
         parts: path, x, y, width and height, see `to_upright_pixels`.
+        layer: a module's name in the backbone; by default the last feature layer.
         batch_size: images per batch.
         progress: the title of the progress bar; None for no progress bar.
 
@@ -128,7 +141,7 @@ def activations_at_parts(
     """
     device = next(network.parameters()).device
     batches = (images for images, _ in data.test_batches("test", network.spec, batch_size, device))
-    maps = (one for batch in layer_maps(network, last_convolution(network), batches) for one in batch.mean(1))
+    maps = (one for batch in layer_maps(network, layer or last_convolution(network), batches) for one in batch.mean(1))
     paths, rows_by_path = data.index["path"].iloc[data.rows("test")], parts.groupby("path").indices
     values = torch.full((len(parts),), torch.nan, dtype=torch.float64)
     bar = tqdm(paths, desc=progress, unit="image", disable=progress is None)

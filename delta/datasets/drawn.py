@@ -31,6 +31,7 @@ from delta.datasets.layouts import read_categories, read_part_lists
 
 SUPERSAMPLING = 2
 JPEG_QUALITY = 90
+ANNOTATED = 50  # of each class's images, the first so many are annotated for Broden: dissection takes a while
 OBJECT_SIZE = 0.4, 0.5  # range of half an object's extent, as a fraction of the image's shorter side
 OCCLUDED = 0.45  # fraction of the images with something in front of the object
 MIN_VISIBLE_SHARE, MIN_VISIBLE_PIXELS = 0.5, 6  # a part of which less remains unoccluded is not visible
@@ -434,12 +435,13 @@ def draw(root: Path, images_per_class: int, seed: int) -> None:
         stem, path = f"drawn/{c:03d}_{n:04d}", caltech / f"{c:03d}.{category}" / f"{c:03d}_{n:04d}.jpg"
         path.parent.mkdir(exist_ok=True)
         picture.save(path, quality=JPEG_QUALITY)
-        (broden / "images" / f"{stem}.jpg").write_bytes(path.read_bytes())
         paths.append(f"{image_id} {path.relative_to(caltech).as_posix()}")
         for part_id, name in enumerate(PARTS, start=1):
             x, y = visible.get(name, (0, 0))
             locations.append(f"{image_id} {part_id} {x:.1f} {y:.1f} {int(name in visible)}")
-
+        if n > ANNOTATED:
+            continue
+        (broden / "images" / f"{stem}.jpg").write_bytes(path.read_bytes())
         for layer, numbers in maps.items():
             share = np.bincount(numbers.ravel(), minlength=len(NUMBER) + 1) / numbers.size
             frequency, coverage = frequency + (share > 0), coverage + share

@@ -52,6 +52,8 @@ class Method(Section):
         frozen_backbone: only the classifier is trained, and batch-norm keeps its running statistics.
         uses_attention: the penalty reads `channel_weights`.
         compares_maps: the penalty reads `maps` and `source_maps`.
+        select: the α and β that a run takes: `fixed` for those of the section; `grid` for the pair with the highest
+            cross-validated accuracy on each data set, if the method has a penalty.
         alpha, beta: the weights of Ω_shared and of ½‖ω_P‖².
         weight_decay: SGD's own weight decay, of every trained parameter.
     """
@@ -61,9 +63,15 @@ class Method(Section):
     uses_attention: ClassVar[bool] = False
     compares_maps: ClassVar[bool] = False
 
+    select: Literal["fixed", "grid"] = "fixed"
     alpha: float = Field(0.0, ge=0)
     beta: float = Field(0.0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
+
+    @classmethod
+    def has_penalty(cls) -> bool:
+        """Whether there is an Ω_shared, with an α to choose."""
+        return cls.shared_penalty is not Method.shared_penalty
 
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty | None:
         """Ω_shared, a scalar; None for a method without one."""

@@ -1,36 +1,54 @@
-"""The alpha and beta that a grid search chose for a method."""
+"""What was chosen for a run outside its method's section: alpha and beta by a grid search, and when it is tested."""
 
 from __future__ import annotations
 
-import json
-from math import inf
 from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from delta.io.errors import UserError
 from delta.methods.base import Method
 
-
-def write_selection(path: Path, selected: tuple[float, float] | None) -> None:
-    """Write the alpha and beta that replace the method's own as JSON, or {} if nothing does."""
-    names = ("alpha", "beta")
-    content = {} if selected is None else dict(zip(names, selected, strict=True))
-    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+Weight = Annotated[float, Field(ge=0)]
 
 
-def with_selection(method: Method, path: Path) -> Method:
-    """The method with the alpha and beta that `write_selection` wrote, or as it is.
+class Selection(BaseModel):
+    """What was chosen for a run.
 
-    Raises:
-        UserError: the file cannot be read, or holds something else.
+    Attributes:
+        pair: the alpha and beta that replace the method's own; None keeps those.
+        test_every_epoch: a figure shows the run's test accuracy after every epoch.
     """
-    try:
-        selected = json.loads(path.read_text(encoding="utf-8"))
-        if selected != {}:
-            selected = {name: selected[name] for name in ("alpha", "beta")}
-            if not all(0 <= value < inf for value in selected.values()):
-                raise ValueError("a value is negative or infinite")
-    except OSError as error:
-        raise UserError(f"{path}: no selected alpha and beta ({error.strerror}): run `dvc repro`") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: no selected alpha and beta ({error}): run `dvc repro`") from None
-    return method.model_copy(update=selected)
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    pair: tuple[Weight, Weight] | None
+    test_every_epoch: bool
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(self.model_dump_json() + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` wrote.
+
+        Raises:
+            UserError: the file cannot be read, or holds something else.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: no selected alpha and beta ({error.strerror}): run `dvc repro`") from None
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise UserError(f"{path}: no selected alpha and beta ({reason}): run `dvc repro`") from None
+        except ValueError as error:
+            raise UserError(f"{path}: no selected alpha and beta ({error}): run `dvc repro`") from None
+
+    def applied_to(self, method: Method) -> Method:
+        """The method with the selected alpha and beta."""
+        if self.pair is None:
+            return method
+        return method.model_copy(update=dict(zip(("alpha", "beta"), self.pair, strict=True)))

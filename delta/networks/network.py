@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from delta.io.errors import UserError
+from delta.networks.architectures import timm
 from delta.networks.spec import BackboneSpec
 
 _RUN_WEIGHTS = "weights.safetensors"

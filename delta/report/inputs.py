@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from delta.report.differences import run_differences
 from delta.report.names import SOURCE_LABEL
+from delta.report.predictions import Predictions, read_all_predictions
 from delta.report.results import gather, read_results
 
 # The settings that a run is trained in, with the section of params.yaml that asks for them.
@@ -24,7 +26,9 @@ class Paths(Protocol):
 
     def analysis_output(self, dataset: str, backbone: str, name: str) -> Path: ...
 
-    def fold_file(self, dataset: str, backbone: str, fold: int) -> Path: ...
+    def fold_file(self, dataset: str, backbone: str, method: str, fold: int) -> Path: ...
+
+    def packed_folder(self, dataset: str, backbone: str) -> Path: ...
 
 
 class Inputs:
@@ -43,6 +47,24 @@ class Inputs:
         """The runs of Table 1, one per row, see `delta.report.results.read_results`."""
         return self.runs_with("default")
 
+    @cached_property
+    def predictions(self) -> list[Predictions]:
+        """What the runs of Table 1 say of every test image, one for each data set and backbone.
+
+        Raises:
+            UserError: a run's predictions are missing or unreadable.
+        """
+        return list(read_all_predictions(self.runs))
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """Every difference of two methods' top-1, see `delta.report.differences.run_differences`.
+
+        Raises:
+            UserError: a run's predictions are missing or unreadable.
+        """
+        return run_differences(self.predictions, read_all_predictions(self.runs_with("improved")))
+
     def runs_with(self, setting: str, section: str | None = None) -> pd.DataFrame:
         """The runs of one setting, `default`, `improved` or `exponential`, one per row; empty for none.
 
@@ -55,11 +77,14 @@ class Inputs:
         """
         if section := section or SECTIONS.get(setting):
             chosen = getattr(self.params, section)
-            names = (chosen.datasets, chosen.backbones, chosen.methods)
+            names = (chosen.datasets, chosen.backbones, chosen.methods, self.seeds(section))
         else:
-            names = (self.params.datasets, self.params.backbones, ["l2_fe", *self.params.methods])
-        keys = product(*names, self.params.seeds)
-        return read_results((*key, self._paths.run_folder(*key, setting)) for key in keys)
+            names = (self.params.datasets, self.params.backbones, ["l2_fe", *self.params.methods], self.params.seeds)
+        return read_results((*key, self._paths.run_folder(*key, setting)) for key in product(*names))
+
+    def seeds(self, section: str) -> list[int]:
+        """The seeds of a section of params.yaml: its own, or those of all runs if it lists none."""
+        return getattr(getattr(self.params, section), "seeds", self.params.seeds)
 
     def unused_runs(self, root: Path) -> list[Path]:
         """The run folders below `root` that params.yaml does not name."""
@@ -77,10 +102,15 @@ class Inputs:
         return self.runs[["dataset", "backbone", "source_network"]].drop_duplicates(["dataset", "backbone"])
 
     @property
-    def fixed(self) -> tuple[float, float] | None:
-        """DELTA's α and β outside the grid search; None for params.yaml without DELTA, which has no grid either."""
-        delta = self.params.delta
-        return (delta.alpha, delta.beta) if delta else None
+    def fixed(self) -> dict[str, tuple[float, float]]:
+        """α and β in the own section of each method that the grid search is run for; empty without a grid search."""
+        grid = self.params.grid
+        methods = {name: self.params.method(name) for name in (grid.methods if grid.datasets else [])}
+        return {name: (method.alpha, method.beta) for name, method in methods.items()}
+
+    def packed(self, dataset: str, backbone: str) -> Path:
+        """The folder of a data set's images as the networks see them."""
+        return self._paths.packed_folder(dataset, backbone)
 
     def outputs(self, section: str, name: str) -> Iterator[tuple[Any, ...]]:
         """An analysis's outputs: dataset, backbone, then method and seed where `name` has them, then the path.
@@ -88,11 +118,11 @@ class Inputs:
         Args:
             section: the analysis's section of params.yaml, which lists its datasets, backbones and methods.
             name: of the output, below the folder of a data set and backbone; `{method}` and `{seed}` stand for each
-                of the section's methods and of the seeds.
+                of the section's methods and seeds.
         """
         chosen = getattr(self.params, section)
         methods = chosen.methods if "{method}" in name else [None]
-        seeds = self.params.seeds if "{seed}" in name else [None]
+        seeds = self.seeds(section) if "{seed}" in name else [None]
         for dataset, backbone, method, seed in product(chosen.datasets, chosen.backbones, methods, seeds):
             path = self._paths.analysis_output(dataset, backbone, name.format(method=method, seed=seed))
             yield (dataset, backbone, *(key for key in (method, seed) if key is not None), path)
@@ -107,6 +137,7 @@ class Inputs:
         return gather(self.outputs(section, name), keys, columns, section.replace("_", " "))
 
     def fold_files(self) -> list[Path]:
-        """The files of the grid search, one for each data set, backbone and fold."""
+        """The files of the grid search, one for each data set, backbone, method and fold."""
         grid = self.params.grid
-        return [self._paths.fold_file(*key) for key in product(grid.datasets, grid.backbones, grid.folds)]
+        keys = product(grid.datasets, grid.backbones, grid.methods, grid.folds)
+        return [self._paths.fold_file(*key) for key in keys]

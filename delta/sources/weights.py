@@ -10,14 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-import timm
 import torch
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from delta.io.downloads import Downloads, digest
 from delta.io.errors import UserError
 from delta.io.remote_file import RemoteFile
+from delta.networks.architectures import timm
 from delta.networks.spec import BackboneSpec
 from delta.sources.catalogue import NETWORKS, TIMM, Package, PublishedNetwork, SourceNetwork
 from delta.sources.introspection import convolutions_of, find_feature_layers, find_path, find_stages
@@ -156,7 +155,7 @@ def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[s
         UserError: unreadable file, or tensors of another architecture; the message names the first that differ.
     """
     try:
-        found = load_state_dict(str(file), weights_only=True)
+        found = timm.models.load_state_dict(str(file), weights_only=True)
         found = {name.removeprefix("backbone."): tensor for name, tensor in found.items()}
         if sparse := [name for name, tensor in found.items() if tensor.layout != torch.strided]:
             raise ValueError(f"{sparse[0]} is sparse")

@@ -45,7 +45,7 @@ class Recipe:
         seed: decides the order of the images, their crops and what a network itself draws (dropout); the
             initialisation of the head is `build_network`'s.
         decay_per_epoch: the factor of ExponentialLR; None for StepLR (Figure 3).
-        test_every_epoch: test after every epoch as well, not at the end alone.
+        test_every_epoch: test after every epoch as well, not at the end alone. It changes no weight.
     """
 
     method: Method
@@ -54,4 +54,4 @@ class Recipe:
     crop: int
     seed: int
     decay_per_epoch: float | None = None
-    test_every_epoch: bool = True
+    test_every_epoch: bool = False

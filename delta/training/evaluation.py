@@ -1,4 +1,4 @@
-"""Top-1 accuracy."""
+"""Predictions and top-1 accuracy."""
 
 from __future__ import annotations
 
@@ -10,15 +10,27 @@ from delta.networks.hooks import in_eval_mode
 from delta.networks.network import Network
 
 
-def top1(network: Network, data: ViewData, split: str, batch_size: int = 64) -> float:
-    """Share of a split's images whose largest logit is the right class, in percent; test view, eval mode."""
+def split_logits(network: Network, data: ViewData, split: str, batch_size: int = 64) -> Tensor:
+    """Logits of a split's images in order, float [n, n_classes] on the CPU; test view, eval mode."""
     device = next(network.parameters()).device
     with torch.inference_mode(), in_eval_mode(network):
         batches = data.test_batches(split, network.spec, batch_size, device)
-        right = torch.cat(
-            [image_logits(network, crops, len(targets)).argmax(1) == targets for crops, targets in batches]
-        )
-    return 100 * right.double().mean().item()
+        return torch.cat([image_logits(network, crops, len(targets)) for crops, targets in batches]).cpu()
+
+
+def top1(network: Network, data: ViewData, split: str) -> float:
+    """Share of a split's images whose largest logit is the right class, in percent; test view, eval mode."""
+    return accuracy(split_logits(network, data, split), data.targets(split))
+
+
+def accuracy(logits: Tensor, targets: Tensor) -> float:
+    """Share of the images whose largest logit is the right class, in percent.
+
+    Args:
+        logits: [n, n_classes].
+        targets: class indices, int64 [n].
+    """
+    return 100 * (logits.argmax(1) == targets).double().mean().item()
 
 
 def image_logits(network: nn.Module, crops: Tensor, images: int) -> Tensor:

@@ -22,7 +22,7 @@ from delta.networks.hooks import capture_maps
 from delta.networks.network import Network
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
-from delta.training.state import Step, TrainingState, resumable
+from delta.training.state import Objective, Step, TrainingState, resumable
 
 
 def fine_tune(
@@ -74,13 +74,13 @@ def fine_tune(
             with uninterrupted():
                 images = normalised(data.training_crops(rows, recipe.crop, state.crops, device), statistics)
                 labels = to_device(targets[rows], device)
-                loss, error = objective(network, source, images, labels, method, channel_weights, training.precision)
+                terms = objective(network, source, images, labels, method, channel_weights, training.precision)
                 state.optimizer.zero_grad()
-                loss.backward()
+                terms.loss.backward()
                 if training.clip_norm is not None and not method.frozen_backbone:
                     clip_grad_norm_(network.shared_weights().values(), training.clip_norm)
                 state.optimizer.step()
-                state.advance(loss, error)
+                state.advance(terms)
             save_if_due()
             state.end_epoch(test, log)
 
@@ -93,7 +93,7 @@ def objective(
     method: Method,
     channel_weights: Mapping[str, Tensor],
     precision: str = "fp32",
-) -> tuple[Tensor, Tensor]:
+) -> Objective:
     """mean_i CE(z(x_i, ω), y_i) + α · Ω_shared + β · ½‖ω_P‖² of one mini-batch, Equations (6) and (7).
 
     Args:
@@ -103,7 +103,7 @@ def objective(
         precision: `bf16` passes the images through both networks under autocast; losses and penalty stay in float32.
 
     Returns:
-        The objective, and its first term alone; scalars that gradients flow through.
+        Scalars; gradients flow through the loss.
     """
     layers = network.spec.feature_layers if method.compares_maps else ()
     low = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -129,7 +129,10 @@ def objective(
         )
     )
     loss = error + method.beta * private_penalty(network.private_weights())
-    return (loss if penalty is None else loss + method.alpha * penalty), error
+    if penalty is None:
+        return Objective(loss, error, torch.zeros_like(error))
+    weighted = method.alpha * penalty
+    return Objective(loss + weighted, error, torch.as_tensor(weighted, dtype=error.dtype, device=error.device))
 
 
 def iterations_per_epoch(images: int, batch_size: int) -> int:

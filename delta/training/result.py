@@ -37,6 +37,8 @@ class RunResult(BaseModel):
         label: the method's name in tables and figures.
         top1: accuracy on the test images, percent.
         alpha, beta: the weights of Ω_shared and ½‖ω_P‖² that the run took.
+        penalty_share, penalty_share_first_epoch: the share of α · Ω_shared in the objective, in the first iteration and
+            over the first epoch, percent. It tells which α on another network is as strong.
         iterations_per_epoch: iterations that pass over the training images once.
         source_network: its name, such as "ResNet-101, ImageNet".
         device: what computed the run, such as `cpu`.
@@ -49,6 +51,8 @@ class RunResult(BaseModel):
     top1: FiniteFloat
     alpha: FiniteFloat
     beta: FiniteFloat
+    penalty_share: FiniteFloat
+    penalty_share_first_epoch: FiniteFloat
     iterations_per_epoch: PositiveInt
     source_network: str
     device: str

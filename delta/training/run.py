@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from dvclive import Live
 
 from delta.data.packed.views import ViewData
+from delta.io.signals import say
 from delta.methods.channel_weights import read_channel_weights
 from delta.networks.devices import deterministic, device_name
 from delta.networks.network import build_network, save_network
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
-from delta.training.evaluation import top1
+from delta.training.evaluation import accuracy, split_logits
 from delta.training.loop import as_tensors, fine_tune, iterations_per_epoch
+from delta.training.predictions import predictions, write_predictions
 from delta.training.result import RunResult, TestView
 from delta.training.state import Step
 
@@ -32,8 +35,9 @@ def write_run(
     """Fine-tune one network, test the last iterate, and write the run into the folder `out`.
 
     Written are the network (see `delta.networks.network.save_network`), its learning curves as DVCLive writes them
-    (`curves`: loss, cross_entropy and learning_rate by iteration, test_top1 after every epoch and at the end) and
-    `result.json` (`delta.training.result.RunResult`). The curves grow epoch by epoch; nothing is selected by them.
+    (`curves`: loss, cross_entropy, penalty and learning_rate by iteration, test_top1 at the end and, if the recipe says
+    so, after every epoch), its predictions on the test images (`delta.training.predictions`) and `result.json`
+    (`delta.training.result.RunResult`). The curves grow epoch by epoch; nothing is selected by them.
 
     Args:
         weights: the backbone's source weights.
@@ -47,28 +51,48 @@ def write_run(
     """
     network, source = (build_network(weights, len(data.classes), recipe.seed).to(device) for _ in range(2))
     multipliers = as_tensors(read_channel_weights(channel_weights)) if channel_weights else {}
+    targets, logits, curve = data.targets("test"), torch.empty(0), []
     with deterministic(), Live(str(out / "curves"), save_dvc_exp=False, dvcyaml=None) as live:
 
         def log(step: Step) -> None:
             live.step = step.iteration
-            for name in ("loss", "cross_entropy", "learning_rate", "test_top1"):
+            for name in ("loss", "cross_entropy", "penalty", "learning_rate", "test_top1"):
                 if (value := getattr(step, name)) is not None:
                     live.log_metric(name, value)
+            curve.append(step)
 
         def test() -> float:
-            return top1(network, data, "test")
+            nonlocal logits
+            logits = split_logits(network, data, "test")
+            return accuracy(logits, targets)
 
         fine_tune(network, source, data, recipe, multipliers, log, test, checkpoint)
+        if not len(logits):  # resumed after the last test
+            test()
+        epoch = iterations_per_epoch(len(data.targets("train")), recipe.training.batch_size)
         result = RunResult(
             label=recipe.method.label,
-            top1=live.summary["test_top1"],
+            top1=accuracy(logits, targets),
             alpha=recipe.method.alpha,
             beta=recipe.method.beta,
-            iterations_per_epoch=iterations_per_epoch(len(data.targets("train")), recipe.training.batch_size),
+            penalty_share=penalty_share(curve[:1]),
+            penalty_share_first_epoch=penalty_share(curve[:epoch]),
+            iterations_per_epoch=epoch,
             source_network=network.spec.name,
             device=device_name(device),
             classes=data.classes,
             view=TestView(resize=resize, crop=recipe.crop, crops=data.crops),
         )
     save_network(network, out)
+    paths = data.index["path"].iloc[data.rows("test")]
+    write_predictions(out, predictions(list(paths), logits, targets, data.classes))
     result.write(out)
+    say(
+        f"{result.label}: top-1 {result.top1:.1f} %; αΩ is {result.penalty_share:.3g} % of the objective in the first "
+        f"iteration, {result.penalty_share_first_epoch:.3g} % over the first epoch"
+    )
+
+
+def penalty_share(steps: Sequence[Step]) -> float:
+    """The share of α · Ω_shared in the objective, both summed over the steps, in percent."""
+    return 100 * sum(step.penalty for step in steps) / sum(step.loss for step in steps)

@@ -18,19 +18,29 @@ from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
 
 
+class Objective(NamedTuple):
+    """A mini-batch's objective, Equations (6) and (7), with two of its terms: scalars on the training device."""
+
+    loss: Tensor
+    cross_entropy: Tensor
+    penalty: Tensor  # α · Ω_shared
+
+
 class Step(NamedTuple):
-    """One iteration (from 1): its losses, whether it ends a pass over the training images, and a test after it."""
+    """One iteration (from 1): the terms of its objective before the update, whether it ends a pass over the training
+    images, and a test after it."""
 
     iteration: int
     ends_epoch: bool
     loss: float
     cross_entropy: float
+    penalty: float
     learning_rate: float
     test_top1: float | None = None
 
 
 class _PendingStep(NamedTuple):
-    """A step whose losses, [loss, cross_entropy], are still on the device."""
+    """A step whose `Objective` is still on the device, as a tensor [3]."""
 
     iteration: int
     ends_epoch: bool
@@ -73,13 +83,13 @@ class TrainingState:
         """How many iterations are done."""
         return len(self.curve) + len(self._pending)
 
-    def advance(self, loss: Tensor, cross_entropy: Tensor) -> None:
+    def advance(self, terms: Objective) -> None:
         """Count an iteration whose optimizer step is done, and move the learning rate on."""
         iteration, learning_rate = self.iteration + 1, float(self.schedule.get_last_lr()[0])
         ends_epoch = iteration % self.iterations_per_epoch == 0
         if self.recipe.decay_per_epoch is None or ends_epoch:
             self.schedule.step()
-        losses = torch.stack([loss.detach(), cross_entropy.detach()])
+        losses = torch.stack([term.detach() for term in terms])
         self._pending.append(_PendingStep(iteration, ends_epoch, losses, learning_rate))
 
     def end_epoch(self, test: Callable[[], float] | None, log: Callable[[Step], None]) -> None:
@@ -138,8 +148,8 @@ class TrainingState:
             return []
         losses = torch.stack([step.losses for step in self._pending]).tolist()
         return [
-            Step(step.iteration, step.ends_epoch, loss, error, step.learning_rate)
-            for step, (loss, error) in zip(self._pending, losses, strict=True)
+            Step(step.iteration, step.ends_epoch, loss, error, penalty, step.learning_rate)
+            for step, (loss, error, penalty) in zip(self._pending, losses, strict=True)
         ]
 
     def _check_finite(self, steps: list[Step], weights: bool) -> None:

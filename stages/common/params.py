@@ -61,19 +61,19 @@ class Params(Experiments):
         return methods
 
     @model_validator(mode="after")
-    def _methods_have_sections(self) -> Params:
-        for name in ["l2_fe", *self.methods, *(["delta"] if self.grid.datasets else [])]:
-            if getattr(self, name, None) is None:
-                raise ValueError(f"{name}: missing: a method that is used needs a section of its own")
+    def _grid_searches_penalties(self) -> Params:
+        for name in self.grid.methods:
+            if name not in KEYS:
+                raise ValueError(f"grid.methods: {name!r} is no method; there are {', '.join(KEYS)}")
+            if not method_class(name).has_penalty():
+                raise ValueError(f"grid.methods: {name} has no penalty, and so no alpha to search: leave it out")
         return self
 
     @model_validator(mode="after")
-    def _delta_is_complete_for_the_grid(self) -> Params:
-        # DVC watches these parameters by name, and stops at one that params.yaml lacks.
-        if self.grid.datasets:
-            given = self.method("delta").model_fields_set
-            if missing := [name for name in ("weight_decay", "scale", "rectify") if name not in given]:
-                raise ValueError(f"delta: {', '.join(missing)}: missing: the grid search needs them in params.yaml")
+    def _methods_have_sections(self) -> Params:
+        for name in ["l2_fe", *self.methods, *self.grid.methods]:
+            if getattr(self, name, None) is None:
+                raise ValueError(f"{name}: missing: a method that is used needs a section of its own")
         return self
 
     @field_validator("device")
@@ -85,9 +85,12 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _seeds_are_trained(self) -> Params:
-        for name in ("attention", "activation_maps"):
-            if (seed := getattr(self, name).seed) not in self.seeds:
-                raise ValueError(f"{name}.seed ({seed}) is none of seeds ({self.seeds})")
+        chosen = {f"{name}.seed": [getattr(self, name).seed] for name in ("attention", "activation_maps")}
+        chosen |= {f"{name}.seeds": each.seeds for name, each in self.experiments.items() if hasattr(each, "seeds")}
+        for name, seeds in chosen.items():
+            for seed in seeds:
+                if seed not in (*self.seeds, "own"):
+                    raise ValueError(f"{name} ({seed}) is none of seeds ({self.seeds})")
         return self
 
     @model_validator(mode="after")
@@ -113,8 +116,9 @@ class Params(Experiments):
                     f"{name} ({section.shown_as}) asks for {', '.join(missing)}, which is not trained: add it to "
                     f"methods, or empty {name}.datasets"
                 )
-        if "l2_fe" in self.improved_view.methods:
-            raise ValueError("improved_view.methods: 'l2_fe' is no method to fine-tune with")
+        for name in ("improved_view", "learning_curves"):
+            if "l2_fe" in getattr(self, name).methods:
+                raise ValueError(f"{name}.methods: 'l2_fe' is no method to fine-tune with")
         return self
 
     @model_validator(mode="after")
@@ -139,10 +143,16 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _grid_covers_what_it_selects_for(self) -> Params:
-        for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
-            missing = [name for name in known if name not in getattr(self.grid, what)]
-            if self.grid.select == "best" and missing:
-                raise ValueError(f"grid.select: best needs a grid of {', '.join(missing)}: add it to grid.{what}")
+        for method in ["l2_fe", *self.methods]:
+            if self.method(method).select != "grid":
+                continue
+            if not self.method(method).has_penalty():
+                raise ValueError(f"{method}.select: {method} has no penalty, and so no alpha to select: leave it out")
+            for what, known in (("datasets", self.datasets), ("backbones", self.backbones), ("methods", [method])):
+                if missing := [name for name in known if name not in getattr(self.grid, what)]:
+                    raise ValueError(
+                        f"{method}.select: grid needs a grid of {', '.join(missing)}: add it to grid.{what}"
+                    )
         return self
 
     def method(self, name: str) -> Method:

@@ -45,26 +45,35 @@ def weights_file(dataset: str, backbone: str) -> Path:
     return DATA / "weights" / dataset / f"{backbone}.safetensors"
 
 
-def importance_file(dataset: str, backbone: str) -> Path:
-    return DATA / "importance" / dataset / f"{backbone}.csv"
+def importance_file(dataset: str, backbone: str, seed: int) -> Path:
+    return DATA / "importance" / dataset / backbone / f"{seed}.csv"
 
 
-def channel_weights_file(dataset: str, backbone: str, method: str) -> Path:
-    return DATA / "channel_weights" / dataset / backbone / f"{method}.csv"
+def channel_weights_folder(dataset: str, backbone: str, method: str) -> Path:
+    return DATA / "channel_weights" / dataset / backbone / method
 
 
-def fold_file(dataset: str, backbone: str, fold: int) -> Path:
+def channel_weights_file(dataset: str, backbone: str, method: str, seed: int) -> Path:
+    return channel_weights_folder(dataset, backbone, method) / f"{seed}.csv"
+
+
+def grid_settings_file(dataset: str, backbone: str, method: str) -> Path:
+    """What the grid search needs of a method's section."""
+    return CROSS_VALIDATION / dataset / backbone / method / "settings.json"
+
+
+def fold_file(dataset: str, backbone: str, method: str, fold: int) -> Path:
     """The grid search's cells on one fold."""
-    return CROSS_VALIDATION / "best" / dataset / backbone / f"{fold}.csv"
+    return CROSS_VALIDATION / dataset / backbone / method / f"{fold}.csv"
 
 
-def selection_folder(dataset: str, backbone: str) -> Path:
-    return DATA / "selected" / dataset / backbone
+def selection_folder(dataset: str, backbone: str, method: str) -> Path:
+    return DATA / "selected" / dataset / backbone / method
 
 
-def selection_file(dataset: str, backbone: str, method: str) -> Path:
-    """The alpha and beta that a method takes."""
-    return selection_folder(dataset, backbone) / f"{method}.json"
+def selection_file(dataset: str, backbone: str, method: str, seed: int) -> Path:
+    """What was chosen for a run, see `delta.methods.selection`."""
+    return selection_folder(dataset, backbone, method) / f"{seed}.json"
 
 
 def run_folder(dataset: str, backbone: str, method: str, seed: int, setting: str = "default") -> Path:

@@ -15,6 +15,8 @@ from delta.training.config import Count
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]  # 1.0 would name other stage items than 1
+Seeds = Annotated[list[Seed], AfterValidator(distinct), Field(min_length=1)]
+Layer = Annotated[str, Field(min_length=1)]  # a module's name in the backbone
 
 
 class Downloads(Section):
@@ -96,12 +98,13 @@ class Attention(Section):
     """Supervised attention.
 
     Attributes:
-        seed: the seed, one of `seeds`, whose L2-FE network filter importance is estimated with.
+        seed: `own` learns each run's attention from the L2-FE network of its own seed; a number, one of `seeds`, shares
+            that seed's.
         estimator: `exact` removes every filter from every image; `fisher` estimates it in four passes.
         normalization: of filter importance, see `delta.attention.normalization.attention`.
     """
 
-    seed: Seed
+    seed: Seed | Literal["own"]
     estimator: Estimator
     normalization: Literal["standardized", "literal"]
 
@@ -134,13 +137,23 @@ class MethodExperiment(Experiment):
         return self.methods
 
 
-class ImprovedView(MethodExperiment):
+class SeedExperiment(MethodExperiment):
+    """An experiment on methods and seeds of one's choice.
+
+    Attributes:
+        seeds: some of the runs' `seeds`.
+    """
+
+    seeds: Seeds
+
+
+class ImprovedView(SeedExperiment):
     """Table 2: what is trained in the improved view as well."""
 
     shown_as = "Table 2"
 
 
-class LearningCurves(MethodExperiment):
+class LearningCurves(SeedExperiment):
     """Figure 3: what is trained under ExponentialLR as well.
 
     Attributes:
@@ -163,12 +176,17 @@ class FilterDistances(Experiment):
 
 class PartActivation(MethodExperiment):
     """Table 3: where the activation at annotated parts is measured. `l2_fe`, whose features are the source network's,
-    is the row SRC."""
+    is the row SRC.
+
+    Attributes:
+        layer: the module whose maps are measured, by its name in the backbone; null for the last feature layer.
+    """
 
     shown_as = "Table 3"
+    layer: Layer | None
 
 
-class Dissection(MethodExperiment):
+class Dissection(SeedExperiment):
     """Table 4: network dissection.
 
     Attributes:
@@ -180,7 +198,7 @@ class Dissection(MethodExperiment):
     shown_as = "Table 4"
     concepts: str = Field(min_length=1)
     published: Annotated[list[Literal["broden1_224"]], AfterValidator(distinct)]
-    layer: Annotated[str, Field(min_length=1)] | None
+    layer: Layer | None
 
 
 class ActivationMaps(Experiment):
@@ -190,12 +208,14 @@ class ActivationMaps(Experiment):
         seed: of the runs whose networks are shown, one of `seeds`.
         images: how many test images, each of another class.
         filters: how many filters that the source network activates little.
+        layer: the convolution whose maps are drawn, by its name in the backbone; null for the last feature layer.
     """
 
     shown_as = "Figures 1, 6 and 7"
     seed: Seed
     images: Count
     filters: Count
+    layer: Layer | None
 
     @property
     def needs(self) -> list[str]:

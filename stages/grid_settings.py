@@ -1,0 +1,19 @@
+"""Write down what the grid search needs of a method's section: all but its own alpha, beta and select.
+
+The grid search depends on this file instead of the section, so that another alpha does not repeat it.
+"""
+
+from delta.io.files import atomic_file
+from stages.common.command import run_stage
+from stages.common.params import Params
+from stages.common.paths import grid_settings_file
+
+
+def main(params: Params, dataset: str, backbone: str, method: str) -> None:
+    with atomic_file(grid_settings_file(dataset, backbone, method)) as scratch:
+        settings = params.method(method).model_dump_json(exclude={"alpha", "beta", "select"})
+        scratch.write_text(settings + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_stage(main)
