@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from delta.networks.network import Network, build_network, trained_network
@@ -26,29 +25,24 @@ def filter_distances(network: Network, source: Network) -> dict[tuple[str, str],
     return distances
 
 
-def mean_distances(weights: Path, runs: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
-    """`filter_distances` of several methods, averaged over each method's runs (its seeds).
+def distances_by_seed(weights: Path, runs: Mapping[str, Mapping[int, Path]]) -> pd.DataFrame:
+    """`filter_distances` of several methods' runs of the same seeds.
 
     Args:
         weights: the file of the backbone's source weights.
-        runs: run folders by method.
+        runs: run folders by method and seed.
 
     Returns:
-        One row per filter, with the columns stage, layer, filter (its index) and one per method.
+        One row per seed and filter, with the columns seed, stage, layer, filter (its index) and one per method.
 
     Raises:
         UserError: a run or the weights cannot be read.
     """
-    source, columns = build_network(weights, n_classes=1), {}
-    for method, folders in runs.items():
-        distances = [filter_distances(trained_network(folder), source) for folder in folders]
-        columns[method] = {key: torch.stack([run[key] for run in distances]).mean(0) for key in distances[0]}
-    layers = next(iter(columns.values()))
-    rows = [
-        pd.DataFrame(
-            {"stage": stage, "layer": layer, "filter": range(len(layers[stage, layer]))}
-            | {method: column[stage, layer].numpy() for method, column in columns.items()}
-        )
-        for stage, layer in layers
-    ]
-    return pd.concat(rows, ignore_index=True)
+    source, tables = build_network(weights, n_classes=1), []
+    for seed in next(iter(runs.values())):
+        columns = {method: filter_distances(trained_network(runs[method][seed]), source) for method in runs}
+        for stage, layer in next(iter(columns.values())):
+            distances = {method: column[stage, layer].numpy() for method, column in columns.items()}
+            table = pd.DataFrame(distances).rename_axis("filter").reset_index()
+            tables.append(table.assign(seed=seed, stage=stage, layer=layer))
+    return pd.concat(tables, ignore_index=True)[["seed", "stage", "layer", "filter", *runs]]

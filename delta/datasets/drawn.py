@@ -16,9 +16,13 @@ image *and* onto the label maps, and later shapes cover earlier ones in both: an
 """
 
 import math
+import os
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -403,6 +407,54 @@ def compose(
     return canvas.render(), maps | {"scene": np.array([[NUMBER[f"{scene}-s"]]])}, visible
 
 
+class Drawn(NamedTuple):
+    """What is known of a drawn image: its path, the location of each visible part, and for an annotated image each
+    layer's share of pixels by label number, and its line of Broden's index."""
+
+    path: str
+    visible: dict[str, tuple[int, int]]
+    shares: dict[str, np.ndarray]
+    lines: list[str]
+
+
+def _in_order(root: Path, seed: int, jobs: list[tuple[int, str, int]]) -> Iterator[Drawn]:
+    """Draw the images in parallel, one process per core and a hundred of them."""
+    draw_one, workers = partial(_draw_image, root, seed), min(os.cpu_count() or 1, len(jobs) // 100)
+    if workers < 2:
+        yield from map(draw_one, jobs)
+        return
+    # Spawned, as a forked process would inherit threads and their locks.
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        try:
+            yield from pool.map(draw_one, jobs, chunksize=10)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _draw_image(root: Path, seed: int, job: tuple[int, str, int]) -> Drawn:
+    """Draw and write one image and, for the first of each class, its annotations in Broden's format."""
+    (c, category, n), broden = job, root / "broden" / "images"
+    picture, maps, visible = compose(category, seed, n)
+    stem, path = f"drawn/{c:03d}_{n:04d}", f"{c:03d}.{category}/{c:03d}_{n:04d}.jpg"
+    file = root / "256_ObjectCategories" / path
+    file.parent.mkdir(exist_ok=True)
+    picture.save(file, quality=JPEG_QUALITY)
+    if n > ANNOTATED:
+        return Drawn(path, visible, {}, [])
+    (broden / f"{stem}.jpg").write_bytes(file.read_bytes())
+    for layer in LAYERS:
+        pixels = np.stack([maps[layer] % 256, maps[layer] // 256, 0 * maps[layer]], axis=-1).astype(np.uint8)
+        Image.fromarray(pixels).save(broden / f"{stem}_{layer}.png")
+    w, h = picture.size
+    color, thing, part, texture = (f"{stem}_{layer}.png" for layer in ("color", "object", "part", "texture"))
+    split, scene = "train" if n % 2 else "val", maps["scene"].item()
+    shares = {
+        layer: np.bincount(numbers.ravel(), minlength=len(NUMBER) + 1) / numbers.size for layer, numbers in maps.items()
+    }
+    line = f"{stem}.jpg,{split},{h},{w},{h},{w},{color},{thing},{part},,{scene},{texture}"
+    return Drawn(path, visible, shares, [line])
+
+
 def read(root: Path) -> pd.DataFrame:
     """Every image, see `delta.datasets.layouts.read_categories`."""
     return read_categories(root, len(CATEGORIES))
@@ -426,33 +478,19 @@ def draw(root: Path, images_per_class: int, seed: int) -> None:
     caltech, broden = root / "256_ObjectCategories", root / "broden"
     for folder in (caltech, root / "parts", broden / "images" / "drawn"):
         folder.mkdir(parents=True)
+    jobs = [(c, category, n) for c, category in enumerate(CATEGORIES, 1) for n in range(1, images_per_class + 1)]
     paths, locations, index = [], [], ["image,split,ih,iw,sh,sw,color,object,part,material,scene,texture"]
     frequency, coverage = np.zeros(len(NUMBER) + 1, int), np.zeros(len(NUMBER) + 1)
     annotated: Counter[str] = Counter()
-    jobs = [(c, category, n) for c, category in enumerate(CATEGORIES, 1) for n in range(1, images_per_class + 1)]
-    for image_id, (c, category, n) in enumerate(tqdm(jobs, desc="drawing", unit="image"), start=1):
-        picture, maps, visible = compose(category, seed, n)
-        stem, path = f"drawn/{c:03d}_{n:04d}", caltech / f"{c:03d}.{category}" / f"{c:03d}_{n:04d}.jpg"
-        path.parent.mkdir(exist_ok=True)
-        picture.save(path, quality=JPEG_QUALITY)
-        paths.append(f"{image_id} {path.relative_to(caltech).as_posix()}")
+    for image_id, drawn in enumerate(tqdm(_in_order(root, seed, jobs), total=len(jobs), desc="drawing"), start=1):
+        paths.append(f"{image_id} {drawn.path}")
         for part_id, name in enumerate(PARTS, start=1):
-            x, y = visible.get(name, (0, 0))
-            locations.append(f"{image_id} {part_id} {x:.1f} {y:.1f} {int(name in visible)}")
-        if n > ANNOTATED:
-            continue
-        (broden / "images" / f"{stem}.jpg").write_bytes(path.read_bytes())
-        for layer, numbers in maps.items():
-            share = np.bincount(numbers.ravel(), minlength=len(NUMBER) + 1) / numbers.size
+            x, y = drawn.visible.get(name, (0, 0))
+            locations.append(f"{image_id} {part_id} {x:.1f} {y:.1f} {int(name in drawn.visible)}")
+        for layer, share in drawn.shares.items():
             frequency, coverage = frequency + (share > 0), coverage + share
-            annotated[layer] += bool(numbers.any())
-        for layer in LAYERS:
-            pixels = np.stack([maps[layer] % 256, maps[layer] // 256, 0 * maps[layer]], axis=-1).astype(np.uint8)
-            Image.fromarray(pixels).save(broden / "images" / f"{stem}_{layer}.png")
-        w, h = picture.size
-        color, thing, part, texture = (f"{stem}_{layer}.png" for layer in ("color", "object", "part", "texture"))
-        split, scene = "train" if n % 2 else "val", maps["scene"].item()
-        index.append(f"{stem}.jpg,{split},{h},{w},{h},{w},{color},{thing},{part},,{scene},{texture}")
+            annotated[layer] += bool(share[1:].any())
+        index += drawn.lines
 
     labels, categories = ["number,name,category,frequency,coverage,syns"], ["name,first,last,count,frequency"]
     for layer, names in LABELS.items():

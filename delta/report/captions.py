@@ -7,10 +7,82 @@ import pandas as pd
 
 from delta.analysis.grid_result import best_cell, cells
 from delta.report import paper
-from delta.report.map_statistics import correlations_with_l2_sp, mean_areas
+from delta.report.differences import difference_mark, find
+from delta.report.map_statistics import image_areas, image_correlations
 from delta.report.names import display, label, network_label
 from delta.report.sources import unusual_sources
-from delta.report.statistics import format_correlation, format_difference
+from delta.report.statistics import LEAST_SEEDS, format_correlation, format_difference, format_interval
+
+
+def headline(differences: pd.DataFrame | None) -> str:
+    """In a sentence, whether DELTA is more accurate than L2-SP in Table 1; empty where the two were not compared.
+
+    Args:
+        differences: `reports/tables/differences.csv`.
+    """
+    blocks = (
+        [] if differences is None else [block for _, block in differences.groupby(["dataset", "backbone"], sort=False)]
+    )
+    rows = [row for block in blocks if (row := find(block, "table1", "delta", "l2_sp")) is not None]
+    if not rows:
+        return ""
+    if len(rows) == 1:
+        return _headline_of_one(rows[0])
+    above, below = (
+        sum(sign * end > 0 for end in (row[name] for row in rows)) for sign, name in ((1, "low"), (-1, "high"))
+    )
+    counts = [("more accurate", above), ("less accurate", below)]
+    (first, most), (second, fewer) = counts if above >= below else counts[::-1]
+    open_ones = len(rows) - most - fewer
+    points = [row["difference"] for row in rows]
+    return (
+        f"DELTA is {first} than L2-SP on {most or 'none'} of {len(rows)} data sets and backbones, {second} on "
+        f"{fewer or 'none'}, and not settled on {open_ones or 'none'} (95 % confidence intervals). The differences are "
+        f"between {format_difference(min(points))} and {format_difference(max(points))} points, "
+        f"{format_difference(sum(points) / len(points))} on average."
+    )
+
+
+def _headline_of_one(row: pd.Series) -> str:
+    where, points = f"On {display(row['dataset'])} with {display(row['backbone'])}", row["difference"]
+    side = f"{abs(points):.1f} points {'above' if points > 0 else 'below'} L2-SP" if points else "level with L2-SP"
+    if pd.isna(row["low"]):
+        seeds = int(row["seeds"])
+        few = {1: "one seed gives", 2: "two seeds give"}.get(seeds, f"{seeds} seeds give")
+        return f"{where} DELTA is {side}; {few} no confidence interval, so which is more accurate is not settled."
+    interval = f"95 % confidence interval {format_interval(points, row['low'], row['high']).partition(' ')[2]}"
+    if row["low"] > 0 or row["high"] < 0:
+        more = "more" if points > 0 else "less"
+        return f"{where} DELTA is {abs(points):.1f} points {more} accurate than L2-SP, {interval}."
+    return f"{where} DELTA is {side}, {interval}: which is more accurate is not settled."
+
+
+def forest(differences: pd.DataFrame) -> str:
+    """The first figure: DELTA minus each other method in Table 1, its numbers where there is one data set and backbone.
+
+    Args:
+        differences: `reports/tables/differences.csv`.
+    """
+    if differences["low"].isna().all():
+        reading = f"Too few seeds for confidence intervals, which take {LEAST_SEEDS}."
+    else:
+        reading = (
+            "95 % confidence intervals over test images and seeds, each for its comparison alone; filled where "
+            "p < 0.05 after Holm's correction."
+        )
+    blocks = [block for _, block in differences.groupby(["dataset", "backbone"], sort=False)]
+    parts = []
+    for other in dict.fromkeys([*differences["other"], *differences["method"]]):
+        rows = [row for block in blocks if (row := find(block, "table1", "delta", other)) is not None]
+        if rows and len(blocks) == 1:
+            parts.append(f"{rows[0]['other_label']} {format_interval(*rows[0][['difference', 'low', 'high']])}")
+        elif rows:
+            signs = [difference_mark(row) for row in rows]
+            counts = f"{signs.count('above')} above, {signs.count('below')} below, {signs.count('')} not significant"
+            parts.append(f"{rows[0]['other_label']} {counts}")
+    if not parts:
+        return reading
+    return f"{reading} DELTA minus {'; '.join(parts)}."
 
 
 def best_methods(table: pd.DataFrame) -> str:
@@ -71,8 +143,8 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> str:
 
 def filter_distances(rows: pd.DataFrame) -> str:
     """Figure 5 of one data set and backbone: the share of filters that DELTA takes farther than L2-SP."""
-    shares = rows.set_index("stage")["share"]
-    count = rows.set_index("stage")["filters"]["all"]
+    shares = rows.groupby("stage", sort=False)["share"].mean()
+    count = rows[rows["stage"] == "all"]["filters"].iloc[0]
     stages = ", ".join(f"{stage} {share:.0f} %" for stage, share in shares.drop("all").items())
     return (
         f"{shares['all']:.1f} % of the {count:,} filters lie farther from their starting point with DELTA than with "
@@ -108,15 +180,15 @@ def filter_maps(maps: pd.DataFrame, filters: pd.DataFrame) -> str:
 
 def _measures(maps: pd.DataFrame) -> str:
     """How concentrated each method's maps are, and how similar DELTA's are to L2-SP's."""
-    areas, left_out = mean_areas(maps)
+    areas, left_out = image_areas(maps)
     images = maps["path"].nunique()
     text = f"Over {images} {'image' if images == 1 else 'images'}"
     if areas.empty:
-        return f"{text} no map has any contrast."
-    shares = _enumerate([f"{network_label(method)} {area:.0f} %" for method, area in areas.items()])
+        return f"{text} no map has contrast for all networks."
+    shares = _enumerate([f"{network_label(method)} {area:.0f} %" for method, area in areas.mean().items()])
     text += f", a map is above half of its range on this share of the image: {shares}{left_out}."
-    if len(correlations := correlations_with_l2_sp(maps)):
-        means = [f"{format_correlation(mean)} for {network_label(method)}" for method, mean in correlations.items()]
+    if len(correlations := image_correlations(maps)):
+        means = [f"{format_correlation(mean)} for {network_label(key)}" for key, mean in correlations.mean().items()]
         text += f" The mean correlation with L2-SP's maps is {_enumerate(means)}."
     return text
 

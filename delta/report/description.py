@@ -23,7 +23,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "
 def describe(
     values: Mapping[str, Any],
     parameters: str,
-    fixed: tuple[float, float] | None,
+    fixed: Mapping[str, tuple[float, float]],
     commit: str,
     wall_times: Path,
     options: Mapping[str, Sequence[Any]],
@@ -46,6 +46,7 @@ def describe(
         methods=list(dict.fromkeys(table1["method_label"])),
         seeds=values["seeds"],
         fixed=fixed,
+        scale=values["delta"]["scale"] if "delta" in values else None,
         parameters=parameters,
         versions={"Python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         machine={

@@ -21,6 +21,7 @@ from delta.analysis.grid_result import best_cell, cells
 from delta.report.figure_style import RC, looks, pair_title, wrapped
 from delta.report.grid_panels import grid_lines, grid_map, grid_marks
 from delta.report.names import display, label
+from delta.report.results import KEYS
 from delta.report.sources import unusual_sources
 
 STEPS = [1, 2, 5, 10]
@@ -146,8 +147,8 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
     The values of α and β are spaced evenly, as in the paper, so that 0 can be among them.
 
     Args:
-        rows: of one data set and backbone, one row per cell and fold; see `delta.analysis.grid_result.cells`.
-        fixed: α and β in params.yaml; they need not be in the grid.
+        rows: of one data set, backbone and method, one row per cell and fold; see `delta.analysis.grid_result.cells`.
+        fixed: the method's α and β in params.yaml; they need not be in the grid.
     """
     table = cells(rows)
     means = table.pivot(index="alpha", columns="beta", values="mean")
@@ -160,7 +161,8 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
     width, height = max(2.9, 0.55 * len(betas) + 0.4), max(1.9, 0.36 * len(alphas))
     figure = Figure(figsize=(2 * width + 1.2, height + 1.9 + 0.08 * len(alphas)))
     left, right = figure.subplots(1, 2)
-    figure.suptitle(pair_title(rows["dataset"].iloc[0], rows["backbone"].iloc[0]))
+    dataset, backbone, method = rows[KEYS].iloc[0]
+    figure.suptitle(f"{pair_title(dataset, backbone)}\n{label(method)}")
     lines = grid_lines(left, means)
     grid_map(right, means)
     for axes in (left, right):

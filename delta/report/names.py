@@ -1,4 +1,4 @@
-"""The printed names of data sets, networks, methods and concepts."""
+"""The printed names of data sets, networks, methods and concepts, and what figures' files are called by them."""
 
 from delta.methods.registry import method_class
 from delta.report import paper
@@ -26,6 +26,11 @@ def label(method: str) -> str:
 def network_label(method: str) -> str:
     """The printed name of a method's network in the experiments that look at features; L2-FE's is SRC."""
     return SOURCE_LABEL if method == "l2_fe" else label(method)
+
+
+def file_suffix(method: str) -> str:
+    """The end of the name of a file that each method has; DELTA's are the paper's figures and have none."""
+    return "" if method == "delta" else f"-{method}"
 
 
 def concept(key: str) -> str:

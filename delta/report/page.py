@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,25 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from delta.report import captions, paper
-from delta.report.claims import Claim, check_claims
+from delta.report.claims import check_claims
+from delta.report.confusion import SHOWN_CLASSES
 from delta.report.gallery import galleries
 from delta.report.inline_pictures import Picture, inline_picture
-from delta.report.names import display
+from delta.report.names import display, file_suffix, label
+from delta.report.photographs import photographs
 from delta.report.results import KEYS, read_table
 from delta.report.sources import name_with_source, unusual_sources
 from delta.report.table import Block, Cell, Column, Row, Table
+from delta.report.tables.confusions import matrix_caption
+from delta.report.tables.differences import difference_table
 from delta.report.tables.registry import page_sections, read_table1, read_tables
+from delta.report.verdicts import MARGIN, Claim, Verdict
 
 # The figures' data that the page needs: the columns by file name.
 PLOTS = {
-    "learning_curves": [*KEYS, "schedule", "seed", "epoch", "top1"],
-    "grid": ["dataset", "backbone", "alpha", "beta", "fold", "top1"],
-    "filter_shares": ["dataset", "backbone", "stage", "filters", "share"],
+    "learning_curves": [*KEYS, "schedule", "seed", "epoch", "top1", "drop_epoch"],
+    "grid": [*KEYS, "alpha", "beta", "fold", "top1"],
+    "filter_shares": ["dataset", "backbone", "stage", "seed", "filters", "share", "reach"],
     "activation_maps": [*KEYS, "label", "path", "map", "area", "correlation"],
     "map_filters": ["dataset", "backbone", "filter", "considered", "filters", "layer"],
     "gallery": [*KEYS, "label", "category", "unit", "iou", "file"],
@@ -41,7 +47,8 @@ class Run:
         datasets, backbones: each one's parameters by key, named and valued as they are printed.
         methods: their printed names, in the order of the tables.
         seeds: those of the training runs.
-        fixed: DELTA's α and β outside the grid search; None for a run without DELTA, which has no grid either.
+        fixed: α and β in the own section of each method of the grid search.
+        scale: of DELTA's penalty; None for a run without DELTA.
         parameters: the text of params.yaml.
         versions: of the packages, by name.
         machine: label and value, such as processor, cores and devices.
@@ -55,7 +62,8 @@ class Run:
     backbones: Mapping[str, Mapping[str, Any]]
     methods: Sequence[str]
     seeds: Sequence[int]
-    fixed: tuple[float, float] | None
+    fixed: Mapping[str, tuple[float, float]]
+    scale: str | None
     parameters: str
     versions: Mapping[str, str]
     machine: Mapping[str, str]
@@ -76,12 +84,13 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         UserError: there is no Table 1, or a table cannot be read.
     """
     tables, table1 = read_tables(reports), read_table1(reports)
+    differences = tables.get("differences")
     plots = {name: read_table(reports / "plots" / f"{name}.csv", columns) for name, columns in PLOTS.items()}
     claims = check_claims(
-        table1=table1,
-        table2=tables.get("table2"),
+        differences=differences,
         curves=plots["learning_curves"],
         grid=plots["grid"],
+        scale=run.scale,
         shares=plots["filter_shares"],
         table3=tables.get("table3"),
         table4=tables.get("table4"),
@@ -98,12 +107,16 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
     environment.filters |= {"display": display, "name_with_source": name_with_source, "no_break": _no_break}
     page = environment.get_template("page.html.j2").render(
         run=run,
-        summary=[captions.best_methods(table1), _summarize(claims)],
+        summary=[captions.headline(differences), _summarize(claims), captions.best_methods(table1)],
+        differences=None if differences is None else difference_table(differences),
+        forest=None if differences is None else _forest(reports / "figures", differences),
         claims=claims,
+        margin=f"{MARGIN:g}",
         sources=sources,
         sections=page_sections(tables),
         overview=_overview(reports / "figures", table1, tables.get("table2")),
-        pictures=_pictures(reports / "figures", plots, run.fixed, sources),
+        photographs=photographs(reports / "figures" / "photographs", tables.get("hard_images")),
+        pictures=_pictures(reports / "figures", plots, tables, run.fixed, sources),
         galleries=galleries(reports / "figures", plots["gallery"], plots["map_classes"]),
         times=_times_table(run.times) if run.times else None,
     )
@@ -111,14 +124,13 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
 
 
 def _summarize(claims: Sequence[Claim]) -> str:
-    checked = [claim for claim in claims if claim.checked]
-    if not checked:
-        return f"This run can judge none of the paper's {len(claims)} claims."
-    holding = sum(claim.holds for claim in checked)
-    verb = "holds" if holding < 2 else "hold"
-    return (
-        f"This run can judge {len(checked)} of the paper's {len(claims)} claims: {holding or 'none'} {verb} throughout."
-    )
+    found = [claim.verdict for claim in claims]
+    counts = [f"{found.count(verdict) or 'none'} {verdict}" for verdict in Verdict]
+    return f"Of the paper's {len(claims)} claims: {', '.join(counts)}, {found.count(None) or 'none'} not judged."
+
+
+def _forest(folder: Path, differences: pd.DataFrame) -> Picture | None:
+    return inline_picture(folder, "forest", "Differences of the methods' top-1", captions.forest(differences))
 
 
 def _overview(folder: Path, table1: pd.DataFrame, table2: pd.DataFrame | None) -> Picture | None:
@@ -128,33 +140,54 @@ def _overview(folder: Path, table1: pd.DataFrame, table2: pd.DataFrame | None) -
 def _pictures(
     folder: Path,
     plots: Mapping[str, pd.DataFrame | None],
-    fixed: tuple[float, float] | None,
+    tables: Mapping[str, pd.DataFrame],
+    fixed: Mapping[str, tuple[float, float]],
     sources: Mapping[tuple[str, str], str],
 ) -> dict[str, list[Picture]]:
-    """The figures of each data set, in the order of the paper's numbers, backbone by backbone."""
-    filters = plots["map_filters"]
+    """The figures of each data set, in the order of the paper's numbers, then its confusion matrices, backbone by
+    backbone."""
+    filters, grid, confusions = plots["map_filters"], plots["grid"], tables.get("confusions")
+
+    def of_pair(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+        return table.merge(rows[["dataset", "backbone"]].drop_duplicates())
 
     def filter_maps(rows: pd.DataFrame) -> str:
-        return captions.filter_maps(rows, filters.merge(rows[["dataset", "backbone"]].drop_duplicates()))
+        return captions.filter_maps(rows, of_pair(filters, rows))
 
-    kinds = [
-        (1, "what the networks look at", plots["activation_maps"], captions.network_maps),
-        (3, "learning curves", plots["learning_curves"], captions.learning_curves),
-        (4, "grid search", plots["grid"], lambda rows: captions.grid_search(rows, fixed)),
-        (5, "distances of the filters from their starting point", plots["filter_shares"], captions.filter_distances),
-        (6, "filters on which the source network activates little", plots["activation_maps"], filter_maps),
+    def matrices(rows: pd.DataFrame) -> str:
+        return matrix_caption(rows, None if confusions is None else of_pair(confusions, rows), SHOWN_CLASSES)
+
+    # Each kind's file name before and behind the data set and the backbone, its content, its data and its caption.
+    kinds: list[tuple[str, str, str, pd.DataFrame | None, Callable[[pd.DataFrame], str]]] = [
+        ("figure1", "", "what the networks look at", plots["activation_maps"], captions.network_maps),
+        ("figure3", "", "learning curves", plots["learning_curves"], captions.learning_curves),
+    ]
+    for method, pair in fixed.items() if grid is not None else ():
+        caption, rows = partial(captions.grid_search, fixed=pair), grid[grid["method"] == method]
+        kinds.append(("figure4", file_suffix(method), f"grid search for {label(method)}", rows, caption))
+    distances, little = "distances of the filters from their starting point", "filters on which the source network"
+    kinds += [
+        ("figure5", "", distances, plots["filter_shares"], captions.filter_distances),
+        ("figure6", "", f"{little} activates little", plots["activation_maps"], filter_maps),
+        ("confusion", "", "which classes are taken for which", tables.get("classes"), matrices),
     ]
     pictures: dict[str, list[Picture]] = {}
-    for number, content, frame, caption in kinds:
+    for prefix, suffix, content, frame, caption in kinds:
         if frame is None:
             continue
         for (dataset, backbone), rows in frame.groupby(["dataset", "backbone"], sort=False):
-            pair = f"{name_with_source(dataset, sources.get((dataset, backbone)))}, {display(backbone)}"
-            figure = paper.FILTER_FIGURES.get(dataset, "Figures 6 and 7") if number == 6 else f"Figure {number}"
-            name, title = f"figure{number}-{dataset}-{backbone}", f"{figure}: {content}, {pair}"
-            if picture := inline_picture(folder, name, title, caption(rows)):
+            where = f"{name_with_source(dataset, sources.get((dataset, backbone)))}, {display(backbone)}"
+            title = f"{_figure(prefix, dataset)}: {content}, {where}"
+            if picture := inline_picture(folder, f"{prefix}-{dataset}-{backbone}{suffix}", title, caption(rows)):
                 pictures.setdefault(dataset, []).append(picture)
     return pictures
+
+
+def _figure(prefix: str, dataset: str) -> str:
+    """What a kind of figure is called."""
+    if prefix == "figure6":
+        return paper.FILTER_FIGURES.get(dataset, "Figures 6 and 7")
+    return "Confusion matrices" if prefix == "confusion" else prefix.replace("figure", "Figure ")
 
 
 def _times_table(times: Sequence[tuple[str, int, float]]) -> Table:

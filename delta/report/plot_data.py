@@ -8,19 +8,18 @@ import numpy as np
 import pandas as pd
 
 from delta.analysis.grid_result import read_grid
-from delta.io.errors import UserError
+from delta.report.confusion import plot_rows
+from delta.report.curves import learning_curves, training_curves
 from delta.report.inputs import Inputs
 from delta.report.map_figures import class_picture
-from delta.report.results import KEYS, reason
+from delta.report.results import KEYS
 from delta.report.tables.parts import read_parts
-from delta.training.result import RunResult
 
-SETTINGS = {"StepLR": "default", "ExponentialLR": "exponential"}  # of the runs under each schedule
 PAIR = ["dataset", "backbone"]
 
 
 def plot_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
-    """Every figure's data by file name.
+    """Every figure's data by file name, in which a `/` is a folder.
 
     Part activation, gallery and maps are left out when empty. The others are written even when empty, because dvc.yaml
     names them.
@@ -33,73 +32,40 @@ def plot_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
         "learning_curves": learning_curves(inputs),
         "training": training_curves(inputs.runs),
         "grid": read_grid(inputs.fold_files()),
-        "filter_distances": sorted_distances(distances),
+        "filter_distances": sorted_distances(mean_distances(distances)),
         "filter_shares": larger_shares(distances),
+        **{f"confusion/{name}": rows for each in inputs.predictions for name, rows in plot_rows(each).items()},
     }
     asked_for = {"part_activation": read_parts(inputs), "gallery": read_gallery(inputs), **read_map_tables(inputs)}
     return tables | {name: table for name, table in asked_for.items() if not table.empty}
 
 
-def curve(run: Path, metric: str) -> pd.DataFrame:
-    """One of a run's learning curves: epoch (passes over the training images so far) and the metric's value.
-
-    Raises:
-        UserError: the run has no such curve.
-    """
-    file = run / "curves" / "plots" / "metrics" / f"{metric}.tsv"
-    try:
-        points = pd.read_csv(file, sep="\t", dtype={"step": float, metric: float})[["step", metric]]
-    except (OSError, ValueError, KeyError, OverflowError) as error:
-        raise UserError(f"{file}: no learning curve ({reason(error)}): run `dvc repro`") from None
-    epoch = points["step"] / RunResult.read(run).iterations_per_epoch
-    return pd.DataFrame({"epoch": epoch, metric: points[metric]})
-
-
-def learning_curves(inputs: Inputs) -> pd.DataFrame:
-    """Figure 3: dataset, backbone, method, schedule, seed, epoch, top1 (test, percent)."""
-    columns = [*KEYS, "schedule", "seed", "epoch", "top1"]
-    tables = [pd.DataFrame(columns=columns)]
-    for schedule, setting in SETTINGS.items():
-        for row in inputs.runs_with(setting, "learning_curves").itertuples():
-            points = curve(row.run, "test_top1").rename(columns={"test_top1": "top1"})
-            keys = {name: getattr(row, name) for name in (*KEYS, "seed")}
-            tables.append(points.assign(schedule=schedule, **keys)[columns])
-    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
-
-
-def training_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """Means over the seeds, epoch by epoch: dataset, backbone, method, epoch, cross_entropy, test_top1 (percent).
-
-    The cross-entropy is the mean over the iterations of the epoch that ends there.
-
-    Args:
-        runs: see `delta.report.results.read_results`.
-    """
-    tables = []
-    for row in runs.itertuples():
-        tests, losses = curve(row.run, "test_top1"), curve(row.run, "cross_entropy")
-        place = np.searchsorted(tests["epoch"], losses["epoch"])
-        means = losses.groupby(place)["cross_entropy"].mean()
-        keys = {name: getattr(row, name) for name in KEYS}
-        tables.append(tests.assign(cross_entropy=means.to_numpy(), **keys))
-    groups = pd.concat(tables).groupby([*KEYS, "epoch"], sort=False)
-    return groups[["cross_entropy", "test_top1"]].mean().reset_index()
-
-
 def read_distances(inputs: Inputs) -> pd.DataFrame:
-    """How far each filter moved: dataset, backbone, stage, layer, filter, l2_sp, delta.
+    """How far each filter moved: dataset, backbone, seed, stage, layer, filter, l2_sp, delta.
 
     Raises:
         UserError: a file cannot be read.
     """
-    return inputs.read("filter_distances", "filter_distances.csv", ["stage", "layer", "filter", "l2_sp", "delta"])
+    columns = ["seed", "stage", "layer", "filter", "l2_sp", "delta"]
+    table = inputs.read("filter_distances", "filter_distances.csv", columns)
+    return table.astype({"l2_sp": float, "delta": float})  # also of no rows
+
+
+def mean_distances(distances: pd.DataFrame) -> pd.DataFrame:
+    """Every filter's distances averaged over the seeds: dataset, backbone, stage, layer, filter, l2_sp, delta.
+
+    Args:
+        distances: see `read_distances`.
+    """
+    filters = distances.groupby([*PAIR, "stage", "layer", "filter"], sort=False)
+    return filters[["l2_sp", "delta"]].mean().reset_index()
 
 
 def sorted_distances(distances: pd.DataFrame, points: int = 101) -> pd.DataFrame:
     """Figure 5 as curves of at most `points` points: dataset, backbone, stage, method, percent, distance.
 
     Args:
-        distances: see `read_distances`.
+        distances: see `mean_distances`.
 
     Returns:
         percent of the stage's filters are farther from their starting point than `distance`, an order statistic.
@@ -114,17 +80,21 @@ def sorted_distances(distances: pd.DataFrame, points: int = 101) -> pd.DataFrame
 
 
 def larger_shares(distances: pd.DataFrame) -> pd.DataFrame:
-    """For how many filters DELTA's distance is larger than L2-SP's, filter by filter, by stage and for `all`.
+    """For how many filters DELTA's distance is larger than L2-SP's, filter by filter, and how far the farthest 1 % of
+    DELTA's filters lie, by seed and by stage and for `all`.
 
     Args:
         distances: see `read_distances`.
 
     Returns:
-        dataset, backbone, stage, filters, share (percent).
+        dataset, backbone, stage, seed, filters, share (percent) and reach, at least how many times as far as the median
+        filter the farthest 1 % lie; NaN where the median filter did not move.
     """
     farther = distances.assign(farther=100.0 * (distances["delta"] > distances["l2_sp"]))
-    both = pd.concat([farther, farther.assign(stage="all")])
-    return both.groupby([*PAIR, "stage"], sort=False)["farther"].agg(filters="size", share="mean").reset_index()
+    groups = pd.concat([farther, farther.assign(stage="all")]).groupby([*PAIR, "stage", "seed"], sort=False)
+    shares = groups["farther"].agg(filters="size", share="mean")
+    medians = groups["delta"].median()
+    return shares.assign(reach=groups["delta"].quantile(0.99) / medians.where(medians > 0)).reset_index()
 
 
 def read_gallery(inputs: Inputs) -> pd.DataFrame:
@@ -151,7 +121,7 @@ def _gallery(inputs: Inputs) -> pd.DataFrame:
 
 
 def _first_dissection(inputs: Inputs) -> str:
-    return f"dissection/{{method}}/{inputs.params.seeds[0]}"
+    return f"dissection/{{method}}/{inputs.seeds('dissection')[0]}"
 
 
 def read_map_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:

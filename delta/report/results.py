@@ -12,14 +12,18 @@ from delta.io.errors import UserError
 from delta.training.result import RunResult
 
 KEYS = ["dataset", "backbone", "method"]
-TEXTS = dict.fromkeys([*KEYS, "method_label", "part", "label", "category", "map", "layer"], str)
-RUN_COLUMNS = [*KEYS, "seed", "method_label", "top1", "source_network", "device", "iterations_per_epoch", "run"]
+NAMES = ["method_label", "other", "other_label", "part", "label", "category", "map", "layer"]
+TEXTS = dict.fromkeys([*KEYS, *NAMES, "class", "target", "predicted", "path"], str)
+SHARES = ["penalty_share", "penalty_share_first_epoch"]
+FIELDS = ["top1", "source_network", "device", "iterations_per_epoch", "alpha", *SHARES]  # of a run's result
+RUN_COLUMNS = [*KEYS, "seed", "method_label", *FIELDS, "run"]
 
 Metrics: TypeAlias = dict[str, Any]  # data set > backbone > method > values
 
 
 def read_results(runs: Iterable[tuple[str, str, str, int, Path]]) -> pd.DataFrame:
-    """One row per run, in the order given, with the columns RUN_COLUMNS: top1 is percent, run the run's folder.
+    """One row per run, in the order given, with the columns RUN_COLUMNS: top1 and the penalty's shares are percent, run
+    is the run's folder.
 
     Args:
         runs: dataset, backbone, method, seed and the run's folder.
@@ -30,8 +34,7 @@ def read_results(runs: Iterable[tuple[str, str, str, int, Path]]) -> pd.DataFram
     rows = []
     for *keys, run in runs:
         result = RunResult.read(run)
-        values = (result.label, result.top1, result.source_network, result.device, result.iterations_per_epoch)
-        rows.append((*keys, *values, run))
+        rows.append((*keys, result.label, *(getattr(result, name) for name in FIELDS), run))
     return pd.DataFrame(rows, columns=RUN_COLUMNS)
 
 

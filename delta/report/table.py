@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "α": r"$\alpha$"}
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def sort_value(value: float) -> float | None:
 
 def escape_latex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    return re.sub(r"[_&%#${}\\~^]", lambda found: _LATEX.get(found[0], f"\\{found[0]}"), text)
+    return re.sub(r"[_&%#${}\\~^α]", lambda found: _LATEX.get(found[0], f"\\{found[0]}"), text)
 
 
 def _printed_columns(block: Block) -> list[tuple[int, Column]]:

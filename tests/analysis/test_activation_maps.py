@@ -28,6 +28,7 @@ from tests.helpers.bilinear import bilinear
 from tests.helpers.tiny import CPU, SPEC, hooks, pack
 
 LAYER = "blocks.6.0.conv_pwl"
+EARLIER = "blocks.4.0.conv_pw"  # not a feature layer; 4 x 4 maps of 480 filters at 64 pixels
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,10 @@ def shown(runs, packed):
     return activation_maps(runs, packed, images=2, filters=3, device=CPU)
 
 
-def raw_maps(run, packed) -> torch.Tensor:
-    """The last convolution's maps of all test images, captured by a hook of this test."""
+def raw_maps(run, packed, layer=LAYER) -> torch.Tensor:
+    """A layer's maps of all test images, captured by a hook of this test."""
     network, kept, data = trained_network(run).eval(), [], DefaultViewData.open(packed)
-    layer = network.backbone.get_submodule(LAYER)
-    layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    network.backbone.get_submodule(layer).register_forward_hook(lambda module, inputs, output: kept.append(output))
     with torch.no_grad():
         for images, _ in data.test_batches("test", SPEC, 64, CPU):
             network.backbone(images)
@@ -130,11 +130,11 @@ def test_equally_active_filters_are_sorted_by_index():
     assert chosen.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 64])
-def test_means_cover_all_test_images_and_maps_only_the_requested_ones(runs, packed, batch_size):
-    network = trained_network(runs["l2"])
-    means, maps = mean_activations_and_maps(network, DefaultViewData.open(packed), np.array([5, 0, 3]), batch_size)
-    expected = raw_maps(runs["l2"], packed)
+@pytest.mark.parametrize(("layer", "batch_size"), [(LAYER, 1), (LAYER, 4), (LAYER, 64), (EARLIER, 4)])
+def test_means_cover_all_test_images_and_maps_only_the_requested_ones(runs, packed, layer, batch_size):
+    network, data = trained_network(runs["l2"]), DefaultViewData.open(packed)
+    means, maps = mean_activations_and_maps(network, data, np.array([5, 0, 3]), layer, batch_size)
+    expected = raw_maps(runs["l2"], packed, layer)
     torch.testing.assert_close(means, expected.clamp(min=0).mean((0, 2, 3)), rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(maps.double(), expected[[5, 0, 3]], rtol=1e-4, atol=1e-5)
     assert hooks(network) == 0
@@ -181,6 +181,41 @@ def test_the_maps_are_upsampled_and_normalised(shown, runs, packed):
                     contrasts += 1
                 np.testing.assert_allclose(shown.maps[method][image, number], expected, atol=1e-3)
     assert contrasts == 40
+
+
+def test_the_maps_are_of_the_layer_that_is_asked_for(runs, packed):
+    """Its filters are chosen, and its maps, finer than the last layer's, are upsampled."""
+    found = activation_maps(runs, packed, images=2, filters=2, device=CPU, layer=EARLIER)
+    raw = {method: raw_maps(run, packed, EARLIER).numpy() for method, run in runs.items()}
+    assert raw["delta"].shape[1:] == (480, 4, 4)
+    means = {method: maps.clip(0).mean((0, 2, 3)) for method, maps in raw.items()}
+    low = sorted(range(480), key=lambda j: means["l2_fe"][j])[:48]
+    best = sorted(low, key=lambda j: -sum(means[method][j] for method in METHODS[1:]))[:2]
+    assert found.filters["filter"].tolist() == best
+    assert found.filters[["considered", "filters", "layer"]].drop_duplicates().values.tolist() == [[48, 480, EARLIER]]
+    tests = DefaultViewData.open(packed).index.query("split == 'test'")["path"].tolist()
+    for method in METHODS:
+        for image, path in enumerate(found.images["path"]):
+            small = raw[method][tests.index(path)]
+            for number, one in enumerate([small.clip(0).mean(0), *small[best]]):
+                whole = bilinear(one, 64, 64)
+                whole = (whole - whole.min()) / (whole.max() - whole.min())
+                np.testing.assert_allclose(found.maps[method][image, number], whole, atol=1e-3)
+
+
+def test_by_default_the_layer_is_the_last_feature_layer(shown, runs, packed):
+    same = activation_maps(runs, packed, images=2, filters=3, device=CPU, layer=LAYER)
+    pd.testing.assert_frame_equal(same.filters, shown.filters, check_exact=True)
+    assert all(np.array_equal(same.maps[method], shown.maps[method]) for method in METHODS)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"), [("layer4", "has no such module"), ("global_pool", "does not output maps")]
+)
+def test_a_wrong_layer_is_reported(layer, message, runs, packed):
+    with pytest.raises(UserError, match=f"layer '{layer}'.*{message}") as error:
+        activation_maps(runs, packed, images=2, filters=2, device=CPU, layer=layer)
+    assert "\n" not in str(error.value)
 
 
 def test_maps_of_one_pixel_have_no_contrast(runs, photographs, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from delta.analysis.filter_distances import filter_distances, mean_distances
+from delta.analysis.filter_distances import distances_by_seed, filter_distances
 from delta.io.errors import UserError
 from delta.networks.network import build_network, save_network
 from tests.helpers.tiny import SPEC
@@ -38,20 +38,22 @@ def test_every_convolution_after_the_stem_is_in_one_stage(weights):
         assert [name for each, name in distances if each == stage][-1] == layer
 
 
-def test_distances_are_averaged_over_seeds(weights, tmp_path):
+def test_every_seed_has_a_row_per_filter(weights, tmp_path):
     for seed, distance in enumerate((1.0, 2.0, 6.0)):
         network = build_network(weights, 3, seed)
         with torch.no_grad():
             network.backbone.get_submodule(FEATURE_LAYERS["conv5_x"]).weight[7, 2] += distance
         (tmp_path / str(seed)).mkdir()
         save_network(network, tmp_path / str(seed))
-    runs = {"l2_sp": [tmp_path / "0", tmp_path / "1", tmp_path / "2"], "delta": [tmp_path / "2"]}
-    table = mean_distances(weights, runs)
-    row = table[(table["layer"] == FEATURE_LAYERS["conv5_x"]) & (table["filter"] == 7)].iloc[0]
-    assert (row["stage"], row["l2_sp"], row["delta"]) == ("conv5_x", pytest.approx(3), pytest.approx(6))
-    assert table["l2_sp"].sum() == pytest.approx(3)
+    runs = {"l2_sp": {3: tmp_path / "0", 5: tmp_path / "1"}, "delta": {3: tmp_path / "2", 5: tmp_path / "2"}}
+    table = distances_by_seed(weights, runs)
+    rows = table[(table["layer"] == FEATURE_LAYERS["conv5_x"]) & (table["filter"] == 7)]
+    assert rows[["seed", "stage"]].to_numpy().tolist() == [[3, "conv5_x"], [5, "conv5_x"]]
+    assert rows["l2_sp"].tolist() == pytest.approx([1, 2])
+    assert rows["delta"].tolist() == pytest.approx([6, 6])
+    assert table[["l2_sp", "delta"]].sum().tolist() == pytest.approx([3, 12])
 
 
 def test_a_missing_run_is_reported(weights, tmp_path):
     with pytest.raises(UserError, match="no trained network"):
-        mean_distances(weights, {"l2_sp": [tmp_path]})
+        distances_by_seed(weights, {"l2_sp": {0: tmp_path}})

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
+from delta.analysis import grid as grid_module
 from delta.analysis.grid import cross_validate, learn_channel_weights, stratified_folds
 from delta.analysis.grid_result import best_cell, best_pair, cells, read_grid
 from delta.io.errors import UserError
 from delta.methods.registry import method_class
 from delta.networks.network import build_network
-from tests.helpers.tiny import CPU, GRID, RESIZE, TRAINING, recipe
+from tests.helpers.tiny import CPU, GRID, LAYERS, RESIZE, TRAINING, recipe
 
 DELTA = method_class("delta")(alpha=7.0, beta=7.0, scale="source")
 
@@ -24,11 +25,11 @@ def network(weights):
     return build_network(weights, 3, 0)
 
 
-def search(data, weights, fold=0, grid=GRID, training=TRAINING):
+def search(data, weights, fold=0, grid=GRID, training=TRAINING, method=DELTA):
     return cross_validate(
         data,
         fold,
-        recipe(DELTA, training=training),
+        recipe(method, training=training),
         weights=weights,
         l2_fe=method_class("l2_fe")(weight_decay=1e-4),
         grid=grid,
@@ -118,9 +119,7 @@ def test_no_validation_label_reaches_the_training_of_a_cell(data, weights):
 
 def test_a_diverging_cell_does_not_affect_the_others(data, weights, capsys):
     # The penalty of the rectified maps overflows only for this large α; the other cell trains.
-    grid = GRID.model_copy(update={"alpha": [0.01, 1e38]})
-    training = TRAINING.model_copy(update={"clip_norm": None})
-    rows = search(data, weights, grid=grid, training=training)
+    rows = search(data, weights, grid=GRID.model_copy(update={"alpha": [0.01, 1e38]}))
     assert rows["top1"].isna().tolist() == [False, True]
     assert "diverged at iteration" in rows["problem"][1]
     assert "failed cell: DELTA" in capsys.readouterr().out
@@ -132,7 +131,8 @@ def grid_of(*cells_of_folds) -> pd.DataFrame:
         for alpha, beta, values in cells_of_folds
         for fold, top1 in enumerate(values)
     ]
-    return pd.DataFrame(rows, columns=["dataset", "backbone", "alpha", "beta", "fold", "top1", "problem"])
+    table = pd.DataFrame(rows, columns=["dataset", "backbone", "alpha", "beta", "fold", "top1", "problem"])
+    return table.assign(method="delta")
 
 
 NAN = float("nan")
@@ -166,11 +166,63 @@ def test_a_cell_has_the_mean_of_its_folds_and_their_failures():
 def test_a_grid_without_a_winner():
     rows = grid_of((0.1, 0.2, [NAN]))
     assert best_cell(cells(rows)) is None
-    with pytest.raises(UserError, match=r"^d, b: .* every cell diverged: lower backbones\.b\.learning_rate$"):
+    with pytest.raises(UserError, match=r"^d, b, delta: .* every cell diverged: lower backbones\.b\.learning_rate$"):
         best_pair(rows)
+
+
+def test_the_cells_of_two_methods_are_apart():
+    rows = pd.concat(
+        [
+            grid_of((0.1, 0.2, [50, 60]), (0.01, 0.2, [40, 40])),
+            grid_of((0.1, 0.2, [10, 20]), (0.01, 0.2, [30, NAN])).assign(method="l2_sp"),
+        ]
+    )
+    table = cells(rows).set_index(["method", "alpha"])
+    assert table["mean"].dropna().to_dict() == {("delta", 0.01): 40, ("delta", 0.1): 55, ("l2_sp", 0.1): 15}
+    assert table["folds"].tolist() == [2, 2, 2, 2]
+    for method, best in (("delta", (0.1, 0.2)), ("l2_sp", (0.1, 0.2))):
+        assert best_pair(rows[rows["method"] == method]) == best
+
+
+@pytest.mark.parametrize(("key", "attention"), [("delta", 1), ("l2_sp", 0), ("delta_wo_att", 0)])
+def test_only_a_method_with_attention_trains_l2_fe_in_its_folds(key, attention, data, weights, monkeypatch):
+    """Each cell's run has the method's own section but for α and β, and no channel weights without attention."""
+    runs, original = [], grid_module.fine_tune
+
+    def watched(network, source, part, recipe, channel_weights, **options):
+        runs.append((recipe.method, set(channel_weights)))
+        original(network, source, part, recipe, channel_weights, **options)
+
+    monkeypatch.setattr(grid_module, "fine_tune", watched)
+    method = method_class(key)(alpha=7.0, beta=7.0, weight_decay=0.25)
+    rows = search(data, weights, method=method)
+    assert [each.label for each, _ in runs] == ["L2-FE"] * attention + [method.label] * 2
+    trained = [each for each in runs if each[0].label != "L2-FE"]
+    pairs = [(0.01, 0.01), (0.1, 0.01)]
+    assert [each for each, _ in trained] == [
+        method.model_copy(update={"alpha": alpha, "beta": beta}) for alpha, beta in pairs
+    ]
+    assert all(layers == (set(LAYERS) if attention else set()) for _, layers in trained)
+    assert list(zip(rows["alpha"], rows["beta"], strict=True)) == pairs  # the same cells for every method
 
 
 def test_a_missing_fold_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"0.csv: not a result of the grid search"):
         read_grid([tmp_path / "0.csv"])
     assert read_grid([]).empty
+
+
+@pytest.mark.parametrize("column", ["dataset", "backbone", "method", "alpha", "beta"])
+def test_a_cell_that_is_not_named_is_reported(column, tmp_path):
+    rows = grid_of((0.1, 0.2, [50, 60]))
+    rows.to_csv(tmp_path / "0.csv", index=False)
+    names = ["dataset", "backbone", "method", "alpha", "beta", "fold", "top1"]
+    assert read_grid([tmp_path / "0.csv"])[names].values.tolist() == rows[names].values.tolist()
+    rows.assign(**{column: None}).to_csv(tmp_path / "0.csv", index=False)
+    with pytest.raises(
+        UserError, match="0.csv: not a result of the grid search .*lacks its data set, backbone, method"
+    ):
+        read_grid([tmp_path / "0.csv"])
+    rows.drop(columns=column).to_csv(tmp_path / "0.csv", index=False)  # as before a grid had methods
+    with pytest.raises(UserError, match=rf"0.csv: not a result of the grid search .*{column}.*: run `dvc repro`$"):
+        read_grid([tmp_path / "0.csv"])

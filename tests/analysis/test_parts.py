@@ -86,8 +86,20 @@ def test_activation_is_measured_at_the_size_of_the_image(pixels, batch_size):
             expected.append(np.nan if image == 1 else whole[y, x])
     order = noise.permutation(len(rows))
     data = packed_by_hand(pixels, ["test", "train", "test", "test"])
-    values = activations_at_parts(RedAndGreen(), data, parts_of([rows[i] for i in order]), batch_size)
+    values = activations_at_parts(RedAndGreen(), data, parts_of([rows[i] for i in order]), batch_size=batch_size)
     np.testing.assert_allclose(values.numpy(), np.array(expected)[order], atol=1e-5)
+
+
+def test_the_activation_is_that_of_the_layer_that_is_asked_for():
+    """The layer `first` passes on the pixels themselves, so its map is the mean of red, green and blue."""
+    pixels = np.random.default_rng(7).integers(0, 256, (1, CROP, CROP, 3), dtype=np.uint8)
+    places = [(7, 2), (4, 9), (0, 0), (11, 11)]
+    parts = parts_of([("0.png", "part", True, x, y, CROP, CROP) for x, y in places])
+    data = packed_by_hand(pixels, ["test"])
+    for layer, grey in (("first", pixels[0].astype(float).mean(2)), ("conv", map_by_hand(pixels[0]))):
+        expected = [(grey[y, x] - grey.min()) / (grey.max() - grey.min()) for x, y in places]
+        values = activations_at_parts(RedAndGreen(), data, parts, layer)
+        np.testing.assert_allclose(values.numpy(), expected, atol=1e-5)
 
 
 def test_a_map_without_contrast_is_zero_everywhere():
@@ -208,6 +220,28 @@ def test_test_images_without_annotated_parts_are_refused(birds, runs, photograph
     training = parts[parts["path"].isin(index.loc[index["split"] == "train", "path"])]
     with pytest.raises(UserError, match="no test image has annotated parts") as error:
         part_activation(runs, packed, training, photographs, torch.device("cpu"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_layer_is_measured_in_every_run(birds, runs, photographs):
+    """The runs differ in the last layer alone: an earlier one has the same activation in both, and not the last's."""
+    packed, parts = birds
+    cpu, last, earlier = torch.device("cpu"), "blocks.6.0.conv_pwl", "blocks.3.0.conv_pw"
+    by_default, same, other = (
+        part_activation(runs, packed, parts, photographs, cpu, layer) for layer in (None, last, earlier)
+    )
+    pd.testing.assert_frame_equal(same, by_default, check_exact=True)
+    two, five = (other[other["seed"] == seed]["activation"].tolist() for seed in (2, 5))
+    assert two == five
+    assert by_default["activation"].tolist() != other["activation"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"), [("layer4", "has no such module"), ("global_pool", "does not output maps")]
+)
+def test_a_wrong_layer_is_reported(layer, message, birds, runs, photographs):
+    with pytest.raises(UserError, match=f"layer '{layer}'.*{message}") as error:
+        part_activation(runs, *birds, photographs, torch.device("cpu"), layer)
     assert "\n" not in str(error.value)
 
 

@@ -16,11 +16,14 @@ import stages.tables
 from delta.analysis.map_files import METHODS, NETWORK
 from delta.methods.registry import method_class
 from delta.report.inputs import Inputs
+from delta.training.predictions import write_predictions
 from delta.training.result import RunResult, TestView
 from stages.common import paths
 from stages.common.params import load_params
 
 ROOT = Path(__file__).parents[2]
+# The test images of every data set.
+IMAGES = [(f"{label}/{number}.jpg", label) for number in range(5) for label in ("a", "b")]
 DATASETS = ["cub_200_2011", "ants"]
 # By part, in how many images it is visible, and its activation.
 PARTS = {"wing": (40, 0.5), "tail": (25, 0.25), "antenna": (0, None)}
@@ -56,6 +59,8 @@ def write_project(root: Path, datasets: list[str] = DATASETS, with_analyses: boo
     values["datasets"] = {key: published if key == "cub_200_2011" else drawn for key in datasets}
     values["backbones"] = {"resnet101": {"network": "resnet101", "resize": 256, "crop": 224, "learning_rate": 0.01}}
     values["seeds"] = [0, 1]
+    for name in ("improved_view", "learning_curves", "dissection"):
+        values[name]["seeds"] = [0, 1]
     for name in ("improved_view", "learning_curves", "filter_distances", "grid"):
         values[name] |= {"datasets": [], "backbones": []}
     for name in ("part_activation", "dissection", "activation_maps"):
@@ -63,6 +68,7 @@ def write_project(root: Path, datasets: list[str] = DATASETS, with_analyses: boo
     root.mkdir(parents=True)
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     for dataset in datasets:
+        _write_packed(root / "data" / "packed" / dataset / "resnet101")
         folder = root / "runs" / dataset / "resnet101"
         for method in ("l2_fe", *values["methods"]):
             for seed in (0, 1):
@@ -91,7 +97,10 @@ def report(root: Path) -> Path:
 
 
 def write_run(run: Path, method: str, top1: float = 80.0, source: str = "ResNet-101, ImageNet") -> None:
-    """Write a run with two iterations per epoch that was tested once."""
+    """Write a run with two iterations per epoch that was tested once.
+
+    It is right on the first of IMAGES, as many as `top1` says.
+    """
     curves = run / "curves" / "plots" / "metrics"
     curves.mkdir(parents=True)
     RunResult(
@@ -99,14 +108,36 @@ def write_run(run: Path, method: str, top1: float = 80.0, source: str = "ResNet-
         top1=top1,
         alpha=0.01,
         beta=0.01,
+        penalty_share=20.0,
+        penalty_share_first_epoch=10.0,
         iterations_per_epoch=2,
         source_network=source,
         device="cpu",
         classes=["a", "b"],
         view=TestView(resize=256, crop=224, crops=1),
     ).write(run)
-    for name in ("test_top1", "cross_entropy"):
+    write_predictions(run, predicted(round(top1 * len(IMAGES) / 100)))
+    for name in ("test_top1", "cross_entropy", "penalty"):
         (curves / f"{name}.tsv").write_text(f"step\t{name}\n2\t50.0\n")
+
+
+def predicted(right: int) -> pd.DataFrame:
+    """Predictions that are right on the first of IMAGES, so many, with a probability of 0.75 each."""
+    rows = []
+    for place, (path, label) in enumerate(IMAGES):
+        said = (label, 0.75, 0.75) if place < right else ("b" if label == "a" else "a", 0.75, 0.25)
+        rows.append((path, label, *said))
+    return pd.DataFrame(rows, columns=["path", "target", "predicted", "probability", "target_probability"])
+
+
+def _write_packed(folder: Path) -> None:
+    """Write a training image and IMAGES, of which number n is of the grey 20 n."""
+    folder.mkdir(parents=True)
+    index = pd.DataFrame([("a/train.jpg", "a"), *IMAGES], columns=["path", "label"])
+    index = index.assign(target=(index["label"] == "b").astype(int), split=["train"] + ["test"] * len(IMAGES))
+    index.to_csv(folder / "index.csv", index=False)
+    greys = np.array([255, *(20 * number for number in range(len(IMAGES)))], np.uint8)
+    np.save(folder / "test_view.npy", np.broadcast_to(greys[:, None, None, None], (len(index), 8, 8, 3)))
 
 
 def _write_parts(file: Path, method: str) -> None:

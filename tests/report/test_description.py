@@ -107,10 +107,10 @@ def test_every_deviation_is_listed():
 
 def test_a_run_is_described_by_its_parameters_and_this_machine(times):
     text = (ROOT / "params.yaml").read_text()
-    run = describe(paper(), text, (0.01, 0.02), "abc", times, OPTIONS, TABLE1)
+    run = describe(paper(), text, {"delta": (0.01, 0.02)}, "abc", times, OPTIONS, TABLE1)
     assert run.profile == "embedded slice"
     assert run.methods == ["L2-FE", "L2", "DELTA"]
-    assert (run.parameters, run.fixed, run.commit) == (text, (0.01, 0.02), "abc")
+    assert (run.parameters, run.fixed, run.commit) == (text, {"delta": (0.01, 0.02)}, "abc")
     assert run.versions["torch"] == metadata.version("torch")
     assert run.machine["Cores"] == str(os.cpu_count())
     assert run.machine["Runs computed on"] == "cpu, NVIDIA A100"
@@ -133,7 +133,7 @@ def test_parameters_are_formatted_for_the_page(times):
         },
     }
     values["backbones"]["tiny"] = {"network": "timm:resnet18", "crop": 64, "mean": [0.5, 0.5, 0.4], "checkpoint": None}
-    run = describe(values, "", (0.01, 0.02), "abc", times, OPTIONS, TABLE1)
+    run = describe(values, "", {}, "abc", times, OPTIONS, TABLE1)
     assert run.datasets == {
         "stanford_dogs_120": {"format": "stanford_dogs", "source": "dogs.py", "classes": 3},
         "mit_indoors_67": {

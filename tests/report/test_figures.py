@@ -21,8 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from delta.report.differences import published_differences
 from delta.report.figure_style import LOOKS, looks, wrapped
 from delta.report.figures import accuracy, filter_distances, grid_search, learning_curves, save
+from delta.report.forest import forest
 from delta.report.names import display
 from tests.helpers.clone import ROOT, Clone
 
@@ -62,8 +64,9 @@ def grid(means: dict[tuple[float, float], float], folds: int = 5, dataset: str =
         for fold in range(folds):
             failed = np.isnan(mean) and fold == folds - 1
             top1 = np.nan if failed else np.nan_to_num(mean, nan=99.0) + fold - (folds - 1) / 2
-            rows.append((dataset, "resnet101", alpha, beta, fold, top1, "diverged" if failed else None))
-    return pd.DataFrame(rows, columns=["dataset", "backbone", "alpha", "beta", "fold", "top1", "problem"])
+            rows.append((dataset, "resnet101", "delta", alpha, beta, fold, top1, "diverged" if failed else None))
+    columns = ["dataset", "backbone", "method", "alpha", "beta", "fold", "top1", "problem"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def full_grid() -> pd.DataFrame:
@@ -79,7 +82,20 @@ def filters(count: int, stages: int, dataset: str = "stanford_dogs_120") -> pd.D
     return pd.DataFrame({"dataset": dataset, "backbone": "resnet101", "stage": stage, "l2_sp": l2_sp, "delta": delta})
 
 
+def compared(datasets: list[str], backbones: list[str]) -> pd.DataFrame:
+    """The paper's differences, as those of data sets and backbones of other names."""
+    rows = published_differences()
+    rows = rows[(rows["dataset"] == "food_101") & (rows["backbone"] == "resnet101")]
+    return pd.concat([rows.assign(dataset=key, backbone=network) for key, network in product(datasets, backbones)])
+
+
 FIGURES = {
+    "forest, full size": lambda: forest(published_differences()),
+    "forest, one": lambda: forest(compared(["my_birds"], ["resnet101"])),
+    "forest, long names": lambda: forest(compared([LONG, LONG[::-1]], [LONG])),
+    "forest, one without the other": lambda: forest(
+        pd.concat([compared(DATASETS[:2], BACKBONES[:1]), compared(DATASETS[:1], BACKBONES[1:])])
+    ),
     "accuracy, full size": lambda: accuracy(
         table(DATASETS, BACKBONES, METHODS), table(DATASETS, BACKBONES, METHODS[1:4] + METHODS[5:])
     ),
@@ -160,7 +176,9 @@ def test_overlapping_texts_are_detected(monkeypatch):
     assert a.overlaps(b)
 
 
-@pytest.mark.parametrize("name", ["accuracy, fewer in Table 2", "grid, full size", "distances, three stages"])
+@pytest.mark.parametrize(
+    "name", ["forest, one", "accuracy, fewer in Table 2", "grid, full size", "distances, three stages"]
+)
 def test_files_are_reproducible(name, tmp_path):
     figure = FIGURES[name]()
     for folder, drawn in {"one": figure, "again": figure, "anew": FIGURES[name]()}.items():
@@ -282,6 +300,8 @@ def test_grid_draws_means_and_marks_winner_and_fixed_pair():
     assert right.images[0].get_array().tolist() == [[60, 70], [80, 75]]
     assert [text.get_text() for text in right.texts] == ["60.0", "70.0", "80.0", "75.0"]
     assert grid_texts(figure) == ["winner, α = 0.5, β = 0.1: 80.0 %", "fixed pair, α = 0.5, β = 1: 75.0 %"]
+    assert figure.get_suptitle() == "Caltech 256-60, ResNet-101\nDELTA"
+    assert grid_search(grid(means).assign(method="l2_sp"), (0.5, 1)).get_suptitle().endswith("\nL2-SP")
     assert frames(figure) == {(-0.5, 0.5), (0.5, 0.5)}
     (star,) = [line for line in left.lines if line.get_marker() == "*"]
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (0, 80)
@@ -360,7 +380,7 @@ def test_figures_do_not_import_torch():
     [
         ("curves", "epoch", "top1", ["method", "schedule"]),
         ("curves", "percent", "distance", ["method", "stage"]),
-        ("grid", "beta", "top1", ["alpha"]),
+        ("grid", "beta", "top1", ["method", "alpha"]),
     ],
 )
 def test_dvc_plots_overlay_two_revisions(template, x, y, columns, tmp_path):

@@ -72,6 +72,11 @@ def test_the_text_of_table_3(reports):
             "std": NAN,
             "seeds": 1,
             "paper_mean": 5.298,
+            # DELTA's 2.5 and 3.0 minus the one source network's 1.5
+            "difference": 1.25,
+            "low": NAN,
+            "high": NAN,
+            "pairs": 2,
         },
         nan_ok=True,
     )
@@ -125,6 +130,8 @@ def test_the_text_of_table_4(reports):
     table = table.set_index(["dataset", "method", "metric"]).sort_index()
     assert table.loc[("ants", "l2_sp", "materials")]["mean"] == 0.5
     assert table.loc[("cub_200_2011", "delta", "scenes")]["paper_mean"] == 51
+    # DELTA's 4 and 3 minus L2-SP's 4 and 2
+    assert list(table.loc[("ants", "l2_sp", "sum")][["difference", "pairs"]]) == [0.5, 2]
 
 
 def units(*rows: tuple) -> pd.DataFrame:
@@ -208,10 +215,12 @@ def test_the_tables_list_pictures_with_unique_names(project, reports):
 
 def test_experiments_without_data_sets_write_nothing(tmp_path):
     reports = report(write_project(tmp_path / "project", ["ants"], with_analyses=False))
-    assert {file.stem for file in (reports / "tables").iterdir()} == {"table1"}
-    assert {file.name for file in (reports / "figures").iterdir()} == {"accuracy.png", "accuracy.svg"}
+    of_table1 = {"table1", "differences", "penalties", "classes", "confusions", "hard_images"}
+    assert {file.stem for file in (reports / "tables").iterdir()} == of_table1
+    figures = {"forest", "accuracy", "confusion-ants-resnet101", "photographs"}
+    assert {file.stem for file in (reports / "figures").iterdir()} == figures
     plots = {"learning_curves", "training", "grid", "filter_distances", "filter_shares"}
-    assert {file.stem for file in (reports / "plots").iterdir()} == plots
+    assert {file.stem for file in (reports / "plots").iterdir()} == plots | {"confusion"}
     for name in ("metrics_parts", "metrics_dissection"):
         assert (reports / f"{name}.json").read_text() == "{}\n"
     page = (reports / "index.html").read_text(encoding="utf-8")
@@ -313,9 +322,9 @@ def test_captions_of_the_maps_are_computed(reports):
     assert captions.filter_maps(rows, filters) == (
         "Filters 7 and 300: of the 204 of 2,048 filters of layer4.2.conv3 that the source network activates least, "
         "the 2 that the four fine-tuned networks together activate most. Over 3 images, a map is above half of its "
-        "range on this share of the image: SRC 20 %, L2 15 %, L2-SP 10 %, DELTA(w/o ATT) 10 % and DELTA 5 %; without "
-        "contrast and left out: 3 of SRC's 6. The mean correlation with L2-SP's maps is 0.75 for DELTA(w/o ATT) and "
-        "0.50 for DELTA."
+        "range on this share of the image: SRC 20 %, L2 15 %, L2-SP 10 %, DELTA(w/o ATT) 10 % and DELTA 5 %; 3 of 6 "
+        "maps have no contrast for some network and are left out. The mean correlation with L2-SP's maps is "
+        "0.75 for DELTA(w/o ATT) and 0.50 for DELTA."
     )
     assert captions.network_maps(rows) == (
         "Where the last convolution is active, averaged over its filters. Over 3 images, a map is above half of its "
@@ -325,7 +334,8 @@ def test_captions_of_the_maps_are_computed(reports):
     one = captions.filter_maps(maps({"delta": 0.0}, {}), filters.head(1))
     assert one.startswith("Filter 7: of the 204 of 2,048 filters")
     assert one.endswith(
-        "the one that the four fine-tuned networks together activate most. Over 1 image no map has any contrast."
+        "the one that the four fine-tuned networks together activate most. Over 1 image no map has contrast for all "
+        "networks."
     )
 
 

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from selenium.webdriver.common.keys import Keys
 
 from delta.io.errors import UserError
 from delta.report import captions
+from delta.report.differences import COLUMNS as DIFFERENCES
 from delta.report.inline_pictures import LARGEST_SVG
 from delta.report.page import Run, write_page
 from tests.helpers.report_project import report, write_project
@@ -53,14 +55,17 @@ TABLE = [
     "difference",
     "low",
     "high",
+    "p",
+    "p_holm",
 ]
-CURVES = ["dataset", "backbone", "method", "schedule", "seed", "epoch", "top1"]
-GRID = ["dataset", "backbone", "alpha", "beta", "fold", "top1", "problem"]
-SHARES = ["dataset", "backbone", "stage", "filters", "share"]
+CURVES = ["dataset", "backbone", "method", "schedule", "seed", "epoch", "top1", "drop_epoch"]
+GRID = ["dataset", "backbone", "method", "alpha", "beta", "fold", "top1", "problem"]
+SHARES = ["dataset", "backbone", "stage", "seed", "filters", "share", "reach"]
+TABLES = "section:not(#differences) table"
 ATTACK = "<script>alert(1)</script> & </pre><img src='https://example.org/x'>"
 NAN = float("nan")
 
-# Top-1 of the small page, and the difference to L2-SP with its interval.
+# Top-1 of the small page, and the difference to L2-SP with its interval; only of L2-SP(ATT) and DELTA it excludes 0.
 SMALL = {
     "l2_fe": (72.3333, 2.0207, -3.6667, -8.5, 1.2),
     "l2": (77.8333, 1.893, 1.8333, -2.9, 6.5),
@@ -78,7 +83,8 @@ def a_run(datasets: list[str], backbones: list[str], seeds: int) -> Run:
         backbones={key: {"resize": 256, "crop": 224} for key in backbones},
         methods=list(LABELS.values()),
         seeds=range(seeds),
-        fixed=(0.01, 0.01),
+        fixed={"delta": (0.01, 0.01)},
+        scale="sum",
         parameters=f"seeds: [0]  # {ATTACK}\n",
         versions={"torch": "2.14.1"},
         machine={"Processor": "a made-up one", "Cores": "2"},
@@ -90,14 +96,15 @@ def a_run(datasets: list[str], backbones: list[str], seeds: int) -> Run:
 
 def write_plots(reports: Path, pairs: list[tuple[str, str]]) -> None:
     """Write Figures 3 to 5 of every pair with their data; the pictures have a size but no content."""
-    curves, grid, shares, figures = [], [], [], ["accuracy"]
+    curves, grid, shares, figures = [], [], [], ["forest", "accuracy"]
     for pair in pairs:
-        for seed in (0, 1):
-            for method, first in (("l2_sp", 63.5), ("delta", 69.7)):
-                curves += [(*pair, method, "StepLR", seed, epoch, first + epoch - 1 + seed) for epoch in (1, 2.5)]
+        for seed in (0, 1, 2):
+            for method, first in (("l2_sp", 63.5 + seed), ("delta", 69.7 + 1.1 * seed)):
+                curves += [(*pair, method, "StepLR", seed, epoch, first + epoch - 1, 1.5) for epoch in (1, 2.5)]
+            for stage, filters, share in (("conv2_x", 400, 84.0), ("conv5_x", 3600, 92.0), ("all", 4000, 91.2)):
+                shares.append((*pair, stage, seed, filters, share + seed, 4 + 0.1 * seed))
         for alpha, top1 in ((0.01, [88.0, 89.0]), (0.1, [88.9, 88.9]), (0.2, [99.0, NAN])):
-            grid += [(*pair, alpha, 0.01, fold, value, NAN) for fold, value in enumerate(top1)]
-        shares += [(*pair, "conv2_x", 400, 85.0), (*pair, "conv5_x", 3600, 93.0), (*pair, "all", 4000, 92.2)]
+            grid += [(*pair, "delta", alpha, 0.01, fold, value, NAN) for fold, value in enumerate(top1)]
         figures += [f"figure{number}-{pair[0]}-{pair[1]}" for number in (3, 4, 5)]
     for name, rows, columns in (
         ("learning_curves", curves, CURVES),
@@ -117,15 +124,31 @@ def folders(reports: Path) -> Path:
     return reports
 
 
+def differences(table: pd.DataFrame, comparison: str, width: float, seeds: int) -> pd.DataFrame:
+    """The differences of all means of a table, each ± the width; p is 0.01 where that excludes 0."""
+    rows = []
+    for pair, block in table.groupby(["dataset", "backbone"], sort=False):
+        means = block.set_index("method")["mean"]
+        for other, method in combinations(means.index, 2):
+            points = means[method] - means[other]
+            interval = (points - width, points + width) if seeds > 2 else (NAN, NAN)
+            p = NAN if seeds < 3 else 0.01 if abs(points) > width else 0.3
+            keys = (*pair, comparison, method, other, LABELS[method], LABELS[other])
+            rows.append((*keys, points, *interval, p, p, seeds, 200))
+    return pd.DataFrame(rows, columns=DIFFERENCES)
+
+
 def write_small(reports: Path, seeds: int = 3) -> Path:
     """Write a report of one data set that is not in the paper: Table 1 and the figures."""
     rows = []
     for method, (mean, std, difference, low, high) in SMALL.items():
-        interval = (low, high) if seeds > 2 else (NAN, NAN)
+        significant = method in ("l2_sp_att", "delta")
+        interval = (low, high, *[0.01 if significant else 0.3] * 2) if seeds > 2 else [NAN] * 4
         keys = ("drawn_30", "efficientnet_lite0", method, LABELS[method], "EfficientNet-Lite0, ImageNet")
         rows.append((*keys, mean, std, seeds, NAN, NAN, difference, *interval))
     table = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
     table.to_csv(folders(reports) / "tables" / "table1.csv", index=False)
+    differences(table, "table1", 2, seeds).to_csv(reports / "tables" / "differences.csv", index=False)
     write_plots(reports, [("drawn_30", "efficientnet_lite0")])
     write_page(reports / "report.html", reports, a_run(["drawn_30"], ["efficientnet_lite0"], seeds))
     return reports / "report.html"
@@ -134,20 +157,23 @@ def write_small(reports: Path, seeds: int = 3) -> Path:
 def write_full(reports: Path) -> Path:
     """Write a report of six data sets, including one of the user's own, and two backbones, with Tables 1 and 2."""
     number = random.Random(0)
-    datasets, backbones = list(NAMES)[:6], list(NAMES)[6:]
+    datasets, backbones, compared = list(NAMES)[:6], list(NAMES)[6:], []
     for table in (1, 2):
         rows = []
         for dataset in datasets:
             for backbone in backbones:
                 for method in METHODS if table == 1 else ["l2", "l2_sp", "l2_sp_att", "delta"]:
                     mean, difference = round(number.uniform(60, 95), 4), round(number.uniform(-3, 3), 4)
-                    change = [NAN] * 3 if method == "l2_sp" else [difference, difference - 1, difference + 1]
+                    p = [0.01 if abs(difference) > 1 else 0.3] * 2
+                    change = [NAN] * 5 if method == "l2_sp" else [difference, difference - 1, difference + 1, *p]
                     paper = [NAN, NAN] if dataset == "my_birds" else [round(number.uniform(60, 95), 1), 0.2]
                     source = OF_MIT[backbone] if dataset == "mit_indoors_67" else f"{NAMES[backbone]}, ImageNet"
                     rows.append((dataset, backbone, method, LABELS[method], source, mean, 0.3, 5, *paper, *change))
         (reports if table == 2 else folders(reports)).joinpath("tables").mkdir(exist_ok=True)
         frame = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
         frame.to_csv(reports / "tables" / f"table{table}.csv", index=False)
+        compared.append(differences(frame, f"table{table}", 1, 5))
+    pd.concat(compared).to_csv(reports / "tables" / "differences.csv", index=False)
     write_plots(reports, [(dataset, backbone) for dataset in datasets for backbone in backbones])
     write_page(reports / "report.html", reports, a_run(datasets, backbones, 5))
     return reports / "report.html"
@@ -230,16 +256,16 @@ def decode_all(browser: webdriver.Chrome) -> list[int]:
 
 
 def cells(browser: webdriver.Chrome, table: int) -> list[list[str]]:
-    """The texts of a table's body, including those for screen readers."""
+    """The texts of a table's body, including those for screen readers; the table of all differences does not count."""
     return browser.execute_script(
-        "return [...document.querySelectorAll('table')[arguments[0]].tBodies[0].rows]"
+        f"return [...document.querySelectorAll('{TABLES}')[arguments[0]].tBodies[0].rows]"
         ".map((row) => [...row.cells].map((cell) => cell.textContent.trim()))",
         table,
     )
 
 
 def heading(browser: webdriver.Chrome, table: int, column: int) -> tuple[object, object]:
-    header = browser.find_elements(By.TAG_NAME, "table")[table].find_elements(By.CSS_SELECTOR, "thead th")[column]
+    header = browser.find_elements(By.CSS_SELECTOR, TABLES)[table].find_elements(By.CSS_SELECTOR, "thead th")[column]
     return header, header.find_element(By.TAG_NAME, "button")
 
 
@@ -270,21 +296,22 @@ def test_the_values_of_a_synthetic_result(small):
         ["drawn_30", "L2-FE", "72.3 ± 2.0", "−3.7 [−8.5, +1.2]"],
         ["drawn_30", "L2", "77.8 ± 1.9", "+1.8 [−2.9, +6.5]"],
         ["drawn_30", "L2-SP", "76.0 ± 0.0", "–none"],
-        ["drawn_30", "L2-SP(ATT)", "74.7 ± 0.5", "−1.3 [−2.6, −0.04]▼ below, excludes 0"],
+        ["drawn_30", "L2-SP(ATT)", "74.7 ± 0.5", "−1.3 [−2.6, −0.04]▼ below 0, significant"],
         ["drawn_30", "DELTA(w/o ATT)", "78.7 ± 2.9", "+2.7 [−4.5, +9.8]"],
-        ["drawn_30", "DELTA", "79.2 ± 0.3 (best)", "+3.2 [+1.9, +4.5]▲ above, excludes 0"],
+        ["drawn_30", "DELTA", "79.2 ± 0.3 (best)", "+3.2 [+1.9, +4.5]▲ above 0, significant"],
     ]
     text = small.find_element(By.TAG_NAME, "body").text.replace("\N{NO-BREAK SPACE}", " ")
     for line in (
+        "On drawn_30 with EfficientNet-Lite0 DELTA is 3.2 points more accurate than L2-SP, 95 % confidence interval "
+        "[+1.2, +5.2].",
+        "Of the paper's 31 claims: 5 supported, 1 contradicted, 9 not settled, 16 not judged.",
         "The highest mean top-1 accuracy is that of DELTA on drawn_30 (79.2 %).",
-        # Of the 18 claims, those on Table 2 (two), ExponentialLR, smoothness and activation maps (six) are not judged.
-        # L2-SP is below L2, and another cell of the grid is the best.
-        "This run can judge 8 of the paper's 18 claims: 6 hold throughout.",
-        "79.2 against 76.0, +3.2 [+1.9, +4.5], excludes 0",
-        "no data set of this run asks for the improved view",
+        "DELTA minus L2-SP +3.2 [+1.2, +5.2]\nThe paper: 10 of 12 supported, 1 contradicted",
+        "DELTA minus L2-FE +6.8 [+4.8, +8.8]; L2 +1.3 [−0.7, +3.3]; L2-SP +3.2 [+1.2, +5.2]; ",
+        "no data set here has the improved view",
         "Accuracy of every method. DELTA is highest with 79.2 %, L2-FE lowest with 72.3 %.",
-        # Seeds 0 and 1 start at 63.5 and 64.5, and gain 1.5 until epoch 2.5.
-        "Test top-1 under StepLR: L2-SP 64.0 % and DELTA 70.2 % after one epoch, L2-SP 65.5 % and DELTA 71.7 % after "
+        # The seeds start at 63.5, 64.5 and 65.5, DELTA's at 69.7, 70.8 and 71.9; all gain 1.5 until epoch 2.5.
+        "Test top-1 under StepLR: L2-SP 64.5 % and DELTA 70.8 % after one epoch, L2-SP 66.0 % and DELTA 72.3 % after "
         "2.5 epochs.",
         "The best cell, α = 0.1, β = 0.01, has 88.9 %; the fixed pair α = 0.01, β = 0.01 has 88.5 %, −0.4; "
         "1 of 3 cells diverged.",
@@ -302,21 +329,56 @@ def test_the_values_of_a_synthetic_result(small):
 
 
 def test_the_verdicts_of_a_claim_can_be_opened(small):
-    badges = [badge.text for badge in small.find_elements(By.CSS_SELECTOR, ".claims summary .badge")]
-    assert badges == (
-        ["✓ Holds"] * 3
-        + ["✗ Does not hold", "✓ Holds"]
-        + ["○ Not judged"] * 2
-        + ["✓ Holds"]
-        + ["○ Not judged"] * 2
-        + ["✗ Does not hold", "✓ Holds"]
-        + ["○ Not judged"] * 6
-    )
+    badges = [badge.text[0] for badge in small.find_elements(By.CSS_SELECTOR, ".claims summary .badge")]
+    # Tables 1 and 2, Figures 3, 4 and 5, Tables 3 and 4, the maps and what is never judged.
+    assert "".join(badges) == "✓?????✗?✓?" + "○○" + "✓○○?" + "○?○" + "✓✓" + "○○○○" + "○○○" + "○○○"
+    texts = {badge.text for badge in small.find_elements(By.CSS_SELECTOR, ".claims summary .badge")}
+    assert texts == {"✓ Supported", "✗ Contradicted", "? Not settled", "○ Not judged"}
     verdict = small.find_element(By.CSS_SELECTOR, ".verdicts li")
     assert not verdict.is_displayed()
     small.find_element(By.CSS_SELECTOR, ".claims summary").send_keys(Keys.ENTER)
     assert verdict.is_displayed()
-    assert verdict.text.startswith("✓ holds\ndrawn_30, EfficientNet-Lite0\n79.2 against 76.0")
+    assert verdict.text == "✓ Supported\ndrawn_30, EfficientNet-Lite0\nDELTA minus L2-SP +3.2 [+1.2, +5.2]"
+    why = small.find_element(By.CSS_SELECTOR, ".why").text
+    assert why.startswith(
+        "Abstract, Table 1. Supported where the 95 % confidence interval of the difference, paired by"
+    )
+    assert "The same rule on the paper's own tables: 10 of 12 supported, 1 contradicted." in why
+
+
+def test_the_first_figure_is_the_forest_right_after_the_claims(small):
+    first = small.find_element(By.CSS_SELECTOR, "figure")
+    assert first.text.startswith("Differences of the methods' top-1.")
+    sections = small.find_elements(By.CSS_SELECTOR, "main > section")
+    assert [section.get_attribute("id") for section in sections[:3]] == ["claims", "differences", "table1"]
+    table = small.find_element(By.CSS_SELECTOR, "#differences table")
+    assert not table.is_displayed()
+    small.find_element(By.CSS_SELECTOR, "#differences summary").send_keys(Keys.ENTER)
+    rows = [row.text for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")]
+    assert len(rows) == 15
+    assert any(row.startswith("Table 1 DELTA L2-SP +3.2 [+1.2, +5.2]▲") for row in rows)
+
+
+def test_a_loss_is_said_plainly(tmp_path):
+    write_small(tmp_path / "reports")
+    file = tmp_path / "reports/tables/differences.csv"
+    table = pd.read_csv(file)
+    table.loc[table["method"] == "delta", ["difference", "low", "high"]] = [-4.0, -5.5, -2.5]
+    table.to_csv(file, index=False)
+    write_page(tmp_path / "page.html", tmp_path / "reports", a_run(["drawn_30"], ["efficientnet_lite0"], 3))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert "DELTA is 4.0 points less accurate than L2-SP, 95 % confidence interval [−5.5, −2.5]." in page
+    assert page.count("✗</span> Contradicted") > 4
+
+
+def test_several_data_sets_are_counted_beside_the_paper(full):
+    open_all(full)
+    claim = full.find_element(By.CSS_SELECTOR, ".claims > li")
+    assert re.search(
+        r"\n\d+ of 12 supported, \d+ contradicted\nThe paper: 10 of 12 supported, 1 contradicted\n", claim.text
+    )
+    assert "Over several data sets and backbones it is supported where" in claim.text
+    assert len(claim.find_elements(By.CSS_SELECTOR, ".verdicts li")) == 12
 
 
 def test_html_in_parameters_is_escaped(small):
@@ -324,7 +386,7 @@ def test_html_in_parameters_is_escaped(small):
     open_all(small)
     assert ATTACK in small.find_element(By.TAG_NAME, "pre").text
     assert len(small.find_elements(By.TAG_NAME, "script")) == 1
-    assert len(small.find_elements(By.TAG_NAME, "img")) == 4
+    assert len(small.find_elements(By.TAG_NAME, "img")) == 5
 
 
 @pytest.mark.parametrize(
@@ -361,7 +423,7 @@ def test_equal_texts_keep_their_order(full):
 
 
 def test_an_unusual_source_network_is_named_everywhere(small, pages):
-    assert "source network" not in small.find_element(By.TAG_NAME, "body").text
+    assert "source network" not in small.find_element(By.ID, "table1").text
     full = opened(small, pages["full"])
     assert "followed by its source network" in full.find_element(By.ID, "table1").text
     for table, network in enumerate([*OF_MIT.values()] * 2):
@@ -383,7 +445,7 @@ def test_every_figure_has_a_description_and_decodes(either):
     open_all(either)
     pairs = 1 if "small" in either.current_url else 12
     # The PNG's 1200 pixels are 8 inches, as the SVG's 576 points; the picture is 768 CSS pixels wide.
-    assert decode_all(either) == [768] * (1 + 3 * pairs)
+    assert decode_all(either) == [768] * (2 + 3 * pairs)
     images = either.find_elements(By.TAG_NAME, "img")
     assert [image.get_attribute("width") for image in images] == ["768"] * len(images)
     for image in images:
@@ -462,7 +524,7 @@ def test_the_page_is_accessible(every, pages):
     assert either.find_elements(By.CSS_SELECTOR, "tbody tr:not(:has(th[scope=row]))") == []
     targets = [link.get_attribute("hash") for link in either.find_elements(By.CSS_SELECTOR, "nav a")]
     name = next(name for name, page in pages.items() if page.as_uri() == either.current_url)
-    assert len(targets) == {"small": 4, "full": 5, "interpretability": 7}[name]
+    assert len(targets) == {"small": 5, "full": 6, "interpretability": 12}[name]
     assert all(either.find_elements(By.CSS_SELECTOR, target) for target in targets)
 
 
@@ -494,8 +556,8 @@ def test_the_text_of_tables_3_and_4(interpretability):
         ["L2-SP", "dog", "object", "1", "0.250", "2"],
     ]
     text = interpretability.find_element(By.TAG_NAME, "body").text.replace("\N{NO-BREAK SPACE}", " ")
-    # There are five claims on Table 1, and six on Tables 3 and 4 and the maps.
-    assert "This run can judge 11 of the paper's 18 claims" in text
+    # Ten claims on Table 1, four on Tables 3 and 4 and three on the maps: two seeds and equal images settle none.
+    assert "Of the paper's 31 claims: none supported, none contradicted, 17 not settled, 14 not judged." in text
     assert "Networks are dissected on the annotated images in data/raw/drawn_30/broden instead of Broden's." in text
 
 
@@ -515,12 +577,15 @@ def test_figures_of_maps_are_in_the_papers_order(interpretability):
     open_all(interpretability)
     titles = [title.text for title in interpretability.find_elements(By.CSS_SELECTOR, "#figures figcaption strong")]
     look, little = "what the networks look at", "filters on which the source network activates little"
+    matrices = "Confusion matrices: which classes are taken for which"
     assert titles == [
         "Accuracy of every method.",
         f"Figure 1: {look}, CUB-200-2011, ResNet-101.",
         f"Figure 7: {little}, CUB-200-2011, ResNet-101.",
+        f"{matrices}, CUB-200-2011, ResNet-101.",
         f"Figure 1: {look}, ants, ResNet-101.",
         f"Figures 6 and 7: {little}, ants, ResNet-101.",
+        f"{matrices}, ants, ResNet-101.",
     ]
     captions = [caption.text for caption in interpretability.find_elements(By.CSS_SELECTOR, "#figures figcaption")]
     assert "Filters 7 and 300: of the 204 of 2,048 filters of layer4.2.conv3 that the source" in captions[2]
@@ -602,14 +667,14 @@ def test_captions_count_every_pair_and_name_all_ties():
     ],
 )
 def test_the_caption_of_the_grid_ranks_the_fixed_pair(fixed, top1, caption):
-    rows = [("a", "net", alpha, 0.0, 0, value, NAN) for alpha, value in zip((0.01, 0.1), top1, strict=True)]
+    rows = [("a", "net", "delta", alpha, 0.0, 0, value, NAN) for alpha, value in zip((0.01, 0.1), top1, strict=True)]
     text = captions.grid_search(pd.DataFrame(rows, columns=GRID), (fixed, 0.0))
     assert text.removeprefix("The best cell, α = 0.01, β = 0, ") == caption
 
 
 def test_two_seeds_have_no_interval_on_the_page(tmp_path):
     page = write_small(tmp_path / "reports", seeds=2).read_text(encoding="utf-8")
-    assert "The difference to L2-SP is paired by seed; two seeds give no interval." in page
+    assert "The difference to L2-SP is paired by test image and seed; two seeds give no interval." in page
     assert "▲" not in page.partition('id="table1"')[2].partition("</table>")[0]
 
 
@@ -631,7 +696,7 @@ def test_missing_figures_and_tables_are_omitted(tmp_path):
     page = (reports / "report.html").read_text(encoding="utf-8")
     assert "<img" not in page
     assert 'id="figures"' not in page
-    assert "no grid search in this run" in page
+    assert "no grid search for DELTA in this run" in page
 
 
 def test_a_missing_table_1_is_one_error_line(tmp_path):

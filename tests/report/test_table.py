@@ -95,7 +95,7 @@ def test_html():
     assert "<h3>A &amp; B</h3>" in text
     first, missing, marked = re.findall(r'<td class="number.*?</td>', text, re.DOTALL)
     assert first.startswith('<td class="number best" data-value="80.0">80.0 ± 1.0')
-    assert re.sub("<.*?>", "", first) == "80.0 ± 1.0 (79.5) (best)−3.0▼ below, excludes 0"
+    assert re.sub("<.*?>", "", first) == "80.0 ± 1.0 (79.5) (best)−3.0▼ below 0, significant"
     assert missing.startswith('<td class="number" data-value="">')
     assert marked.count("▲") == 1
     assert re.findall(r"width: ([\d.]+)%", text) == ["12.3", "100"]

@@ -8,6 +8,7 @@ import statistics
 from contextlib import chdir
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -15,11 +16,16 @@ import yaml
 from delta.analysis.map_files import METHODS as MAPPED_METHODS
 from delta.io.errors import UserError
 from delta.report import paper
+from delta.report.differences import COLUMNS as DIFFERENCES
 from delta.report.figure_files import write_figures
 from delta.report.results import read_results
+from delta.report.statistics import two_way_interval
 from delta.report.tables.accuracy import accuracy_frame, accuracy_metrics, paper_layout
-from tests.helpers.report_project import inputs, report, write_project, write_run
+from delta.report.tables.registry import write_tables
+from delta.training.predictions import write_predictions
+from tests.helpers.report_project import inputs, predicted, report, write_project, write_run
 
+NAN = float("nan")
 LABELS = {"l2": "L2", "l2_sp": "L2-SP", "delta": "DELTA"}
 TOP1 = {
     ("cub_200_2011", "resnet101", "l2"): [78.0, 79.0, 77.0],
@@ -27,7 +33,6 @@ TOP1 = {
     ("my_birds", "resnet101", "l2"): [50.0, 50.0, 50.0],
     ("my_birds", "resnet101", "delta"): [60.0, 61.0, 62.0],
 }
-# DELTA's values are L2-SP's plus (2, 3, 4). t(0.975, 2) = 4.3027, so the interval is 3 ± 4.3027 · 1 / √3 = 3 ± 2.484.
 IMPROVED = {"l2_sp": [60.0, 62.0, 61.0], "l2": [60.0, 60.0, 63.0], "delta": [62.0, 65.0, 65.0]}
 
 
@@ -41,9 +46,19 @@ def improved(seeds: int) -> pd.DataFrame:
     return runs({("cub_200_2011", "resnet101", method): values[:seeds] for method, values in IMPROVED.items()})
 
 
-def printed(number: int, results: pd.DataFrame) -> tuple[list[str], list[str], pd.DataFrame]:
+def differences(*rows: tuple, table: str = "table2") -> pd.DataFrame:
+    """Differences on CUB-200-2011: method, other, difference, low, high, p."""
+    frame = pd.DataFrame(rows, columns=["method", "other", "difference", "low", "high", "p"])
+    frame = frame.assign(dataset="cub_200_2011", backbone="resnet101", comparison=table, p_holm=frame["p"] * 2)
+    return frame.assign(method_label="", other_label="", seeds=3, images=10)[DIFFERENCES]
+
+
+def printed(
+    number: int, results: pd.DataFrame, compared: pd.DataFrame | None = None
+) -> tuple[list[str], list[str], pd.DataFrame]:
     """The lines of the Markdown and LaTeX files, and the CSV file as a frame."""
-    table = paper_layout(f"table{number}", accuracy_frame(number, results))
+    compared = differences() if compared is None else compared
+    table = paper_layout(f"table{number}", accuracy_frame(f"table{number}", results, compared))
     return table.markdown().splitlines(), table.latex().splitlines(), pd.read_csv(io.StringIO(table.csv()))
 
 
@@ -74,7 +89,7 @@ def test_the_text_of_table_1():
         r"\end{tabular}",
     ]
     columns = ["dataset", "backbone", "method", "method_label", "source_network", "mean", "std", "seeds"]
-    assert list(rows) == [*columns, "paper_mean", "paper_std", "difference", "low", "high", "device"]
+    assert list(rows) == [*columns, "paper_mean", "paper_std", "difference", "low", "high", "p", "p_holm", "device"]
     delta = rows.set_index(["dataset", "method"]).loc["cub_200_2011", "delta"]
     assert delta["mean"] == pytest.approx(statistics.mean([80.0, 81.0, 81.5]), abs=1e-4)
     assert delta["std"] == pytest.approx(statistics.stdev([80.0, 81.0, 81.5]), abs=1e-4)
@@ -84,26 +99,43 @@ def test_the_text_of_table_1():
 
 def test_the_text_of_table_2():
     # Paper, Table 2, CUB-200-2011, ResNet-101: L2 81.7 ± 0.2, L2-SP 82.3 ± 0.2, DELTA 82.6 ± 0.2.
-    markdown, latex, rows = printed(2, improved(3))
+    # Of Table 1's differences and of those to other methods there is none here. L2-SP minus L2 is turned round.
+    compared = differences(
+        ("l2_sp", "l2", -0.25, -5.0, 4.5, 0.6),
+        ("delta", "l2_sp", 3.0, 0.5, 5.5, 0.02),
+        ("delta", "l2", 9.0, 8.0, 10.0, 0),
+    )
+    compared = pd.concat([compared, differences(("delta", "l2_sp", 7.0, 6.0, 8.0, 0.0), table="table1")])
+    markdown, latex, rows = printed(2, improved(3), compared)
     assert markdown == [
         "# Table 2: top-1 accuracy (%) with the improved view",
         "",
         "Mean ± sample standard deviation over 3 seeds. In brackets the paper's value, where it has one. "
-        "Below: the mean difference to L2-SP, paired by seed, and its 95 % confidence interval, with * where that "
-        "excludes 0.",
+        "Below: the difference to L2-SP, paired by test image and seed, and its 95 % confidence interval over images "
+        "and seeds, for this comparison alone, with * where p < 0.05 after Holm's correction over all differences of "
+        "this table on the data set and backbone.",
         "",
         "| ResNet-101 | L2-SP | L2 | DELTA |",
         "| --- | ---: | ---: | ---: |",
-        "| CUB-200-2011 | 61.0 ± 1.0 (82.3 ± 0.2) | 61.0 ± 1.7 (81.7 ± 0.2)<br>0.0 [−5.0, +5.0] "
+        "| CUB-200-2011 | 61.0 ± 1.0 (82.3 ± 0.2) | 61.0 ± 1.7 (81.7 ± 0.2)<br>+0.2 [−4.5, +5.0] "
         "| 64.0 ± 1.7 (82.6 ± 0.2)<br>+3.0 [+0.5, +5.5] * |",
     ]
-    assert latex[6] == r"\quad minus L2-SP &  & $0.0 [-5.0, +5.0]$ & $+3.0 [+0.5, +5.5]^{*}$ \\"
+    assert latex[6] == r"\quad minus L2-SP &  & $+0.2 [-4.5, +5.0]$ & $+3.0 [+0.5, +5.5]^{*}$ \\"
     row = rows.set_index("method").loc["delta"]
-    assert [row["difference"], row["low"], row["high"]] == pytest.approx([3, 0.5159, 5.4841], abs=1e-4)
+    assert row[["difference", "low", "high", "p", "p_holm"]].tolist() == [3, 0.5, 5.5, 0.02, 0.04]
+
+
+def test_the_mark_needs_the_corrected_p():
+    """An interval that excludes 0 is for one comparison alone."""
+    compared = differences(("delta", "l2_sp", 3.0, 0.5, 5.5, 0.03), ("l2", "l2_sp", -3.0, -5.5, -0.5, 0.01))
+    text = "\n".join(printed(2, improved(3), compared)[0])
+    assert "<br>+3.0 [+0.5, +5.5] |" in text
+    assert "<br>−3.0 [−5.5, −0.5] *" in text
 
 
 def test_two_seeds_give_no_interval_and_a_note():
-    text = "\n".join(printed(2, improved(2))[0])
+    compared = differences(("delta", "l2_sp", 2.5, NAN, NAN, NAN))
+    text = "\n".join(printed(2, improved(2), compared)[0])
     assert "a confidence interval takes at least 3 seeds" in text
     assert "<br>+2.5 |" in text
     assert "[" not in text
@@ -220,12 +252,44 @@ def test_labels_come_from_the_runs(tmp_path):
     assert "| L2-SP(ATT) | DELTA(w/o ATT) | DELTA, renamed |" in (report(root) / "tables/table1.md").read_text()
 
 
+def test_differences_come_from_the_predictions_of_the_runs(tmp_path):
+    root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    (root / "params.yaml").write_text(yaml.safe_dump(values | {"seeds": [0, 1, 2]}))
+    for method in ("l2_fe", *values["methods"]):
+        write_run(root / "runs/ants/resnet101" / method / "2", method)
+    for seed, right in enumerate((9, 10, 9)):  # of 10 images; all others have 8
+        write_predictions(root / "runs/ants/resnet101/delta" / str(seed), predicted(right))
+    reports = report(root)
+    hits = np.array([[0] * 8 + [1, 0], [0] * 8 + [1, 1], [0] * 8 + [1, 0]])
+    expected = two_way_interval(hits)
+    table = pd.read_csv(reports / "tables/table1.csv").set_index("method")
+    numbers = ["difference", "low", "high", "p"]
+    assert table.loc["delta", numbers].tolist() == pytest.approx(
+        [getattr(expected, name) for name in numbers], abs=1e-4
+    )
+    assert expected.difference == pytest.approx(100 * 4 / 30)
+    rows = pd.read_csv(reports / "tables/differences.csv")
+    delta = rows.query("method == 'delta' and other == 'l2_sp' and comparison == 'table1'").iloc[0]
+    assert delta["p_holm"] == pytest.approx(min(1, 15 * expected.p), abs=1e-4)  # the smallest of 15
+    page = (reports / "index.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert "DELTA is 13.3 points above L2-SP, 95 % confidence interval [" in page
+
+
+def test_a_run_that_was_tested_on_other_images_is_named(tmp_path):
+    root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
+    run = Path("runs/ants/resnet101/delta/1")
+    write_predictions(root / run, predicted(8)[:9])
+    with chdir(root), pytest.raises(UserError, match=rf"{run}: was tested on other images than .*: run `dvc repro`$"):
+        write_tables(Path("reports"), inputs(root))
+
+
 def test_numbers_without_a_point_are_numbers_on_the_page(tmp_path):
     """YAML 1.2, which the stages read, has them; YAML 1.1 takes them for text."""
     root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
     text = (root / "params.yaml").read_text(encoding="utf-8")
-    assert "clip_norm: 20\n" in text
-    (root / "params.yaml").write_text(text.replace("clip_norm: 20\n", "clip_norm: 2e1\n"), encoding="utf-8")
+    assert "clip_norm: null\n" in text
+    (root / "params.yaml").write_text(text.replace("clip_norm: null\n", "clip_norm: 2e1\n"), encoding="utf-8")
     page = (report(root) / "index.html").read_text(encoding="utf-8")
     assert "clipped to a norm of 20." in page
     assert "clip_norm: 2e1\n" in page
@@ -241,6 +305,7 @@ def test_a_report_without_delta(tmp_path):
     root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
     values = yaml.safe_load((root / "params.yaml").read_text())
     del values["delta"], values["l2_sp"]
+    values["grid"]["methods"] = ["l2_sp_att"]
     (root / "params.yaml").write_text(yaml.safe_dump(values | {"methods": ["l2"]}))
     reports = report(root)
     assert "| ants | 80.0 ± 0.0 | 80.0 ± 0.0 |" in (reports / "tables/table1.md").read_text()

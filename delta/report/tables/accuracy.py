@@ -9,6 +9,7 @@ import pandas as pd
 
 from delta.analysis.map_files import REFERENCE
 from delta.report import paper
+from delta.report.differences import NUMBERS, difference_mark, find
 from delta.report.inputs import Inputs
 from delta.report.layouts import page_blocks, paper_blocks
 from delta.report.names import label
@@ -18,8 +19,6 @@ from delta.report.statistics import (
     LEAST_SEEDS,
     format_interval,
     format_mean,
-    is_significant,
-    paired_differences,
 )
 from delta.report.table import Cell, Column, Table, sort_value
 from delta.report.tables.base import Collected, Section, Shown
@@ -33,7 +32,9 @@ TITLES = {
     "table2": "Table 2: top-1 accuracy (%) with the improved view",
 }
 MEANS = ["method_label", "source_network", "mean", "std", "seeds", "paper_mean", "paper_std"]
-COLUMNS = dict.fromkeys(SETTINGS, [*KEYS, *MEANS, "difference", "low", "high", "device"])
+COLUMNS = dict.fromkeys(SETTINGS, [*KEYS, *MEANS, *NUMBERS, "device"])
+INTERVAL = "95 % confidence interval over images and seeds, for this comparison alone"
+HOLM = "p < 0.05 after Holm's correction over all differences of this table on the data set and backbone"
 IMPROVED_VIEW = "Images keep their aspect ratio, and the logits of ten crops of a test image are averaged. "
 
 
@@ -41,7 +42,7 @@ def collect(inputs: Inputs) -> Collected:
     """The accuracies of all runs, and the metrics `metrics` and `metrics_improved`."""
     runs = {name: inputs.runs if name == "table1" else inputs.runs_with(SETTINGS[name]) for name in SETTINGS}
     return Collected(
-        frames={name: accuracy_frame(int(name[-1]), rows) for name, rows in runs.items() if not rows.empty},
+        frames={name: accuracy_frame(name, rows, inputs.differences) for name, rows in runs.items() if not rows.empty},
         metrics={METRICS[name]: accuracy_metrics(rows) for name, rows in runs.items()},
     )
 
@@ -65,24 +66,35 @@ def accuracy_metrics(runs: pd.DataFrame) -> Metrics:
     return nested_metrics(runs, entry)
 
 
-def accuracy_frame(number: int, runs: pd.DataFrame) -> pd.DataFrame:
+def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
     """One row per data set, backbone and method: method_label, source_network, mean, std, seeds, the paper's
-    paper_mean and paper_std, the difference to L2-SP with its confidence interval low and high, and device.
+    paper_mean and paper_std, the difference to L2-SP with its confidence interval low and high, p and p_holm, and
+    device.
 
-    The difference is paired by seed, see `delta.report.statistics.paired_differences`. What does not exist is NaN, such
-    as the deviation of one seed or the paper's value for a user's own data set.
+    What does not exist is NaN, such as the deviation of one seed or the paper's value for a user's own data set.
 
     Args:
-        number: of the paper's table to compare with, 1 or 2.
+        name: `table1` or `table2`.
         runs: see `delta.report.results.read_results`.
+        differences: see `delta.report.differences.run_differences`.
     """
     groups = runs.groupby([*KEYS, "method_label", "source_network"], sort=False)["top1"]
     summary = groups.agg(mean="mean", std="std", seeds="size").reset_index()
-    numbers = paper.numbers(number).drop(columns="metric")
+    numbers = paper.numbers(int(name[-1])).drop(columns="metric")
     summary = summary.merge(numbers.rename(columns={"mean": "paper_mean", "std": "paper_std"}), how="left", on=KEYS)
-    summary = summary.merge(paired_differences(runs), how="left", on=KEYS)
+    summary = summary.merge(_minus_reference(name, differences), how="left", on=KEYS)
     devices = runs.groupby(KEYS, sort=False)["device"].agg(lambda each: ", ".join(each.unique()))
-    return summary.merge(devices.reset_index(), on=KEYS)[COLUMNS["table1"]]
+    return summary.merge(devices.reset_index(), on=KEYS)[COLUMNS[name]]
+
+
+def _minus_reference(name: str, differences: pd.DataFrame) -> pd.DataFrame:
+    """Each other method's difference to L2-SP in one table."""
+    rows = []
+    for pair, block in differences.groupby(KEYS[:2], sort=False):
+        for method in dict.fromkeys([*block["other"], *block["method"]]):
+            if (row := find(block, name, method, REFERENCE)) is not None:
+                rows.append((*pair, method, *row[NUMBERS]))
+    return pd.DataFrame(rows, columns=[*KEYS, *NUMBERS])
 
 
 def paper_layout(name: str, frame: pd.DataFrame) -> Table:
@@ -123,8 +135,8 @@ def _accuracy(row: Any) -> Cell:
 
 def _difference(row: Any) -> Cell:
     """The difference to L2-SP with its interval; empty for L2-SP itself."""
-    mark = ("above" if row.low > 0 else "below") if is_significant(row.low, row.high) else ""
-    return Cell(format_interval(row.difference, row.low, row.high), sort_value(row.difference), mark=mark)
+    text = format_interval(row.difference, row.low, row.high)
+    return Cell(text, sort_value(row.difference), mark=difference_mark(row))
 
 
 def _paper_layout_legend(frame: pd.DataFrame) -> str:
@@ -132,9 +144,9 @@ def _paper_layout_legend(frame: pd.DataFrame) -> str:
     text = "Top-1 of one seed." if seeds == 1 else f"Mean ± sample standard deviation over {seeds} seeds."
     text += " In brackets the paper's value, where it has one." if frame["paper_mean"].notna().any() else ""
     if frame["difference"].notna().any():
-        text += f" Below: the mean difference to {label(REFERENCE)}, paired by seed"
+        text += f" Below: the difference to {label(REFERENCE)}, paired by test image and seed"
         if frame["low"].notna().any():
-            text += ", and its 95 % confidence interval, with * where that excludes 0."
+            text += f", and its {INTERVAL}, with * where {HOLM}."
         else:
             text += f"; a confidence interval takes at least {LEAST_SEEDS} seeds."
     return text
@@ -145,7 +157,7 @@ def _page_legend(frame: pd.DataFrame) -> str:
     text = "Top-1 of one seed." if seeds == 1 else f"Mean top-1 ± sample standard deviation over {seeds} seeds."
     if frame["difference"].isna().all():
         return f"{text} There is nothing to compare with {label(REFERENCE)}."
-    text += f" The difference to {label(REFERENCE)} is paired by seed"
+    text += f" The difference to {label(REFERENCE)} is paired by test image and seed"
     if frame["low"].isna().all():
         return f"{text}; {'one seed gives' if seeds == 1 else 'two seeds give'} no interval."
-    return f"{text}, with its 95 % confidence interval, marked ▲ or ▼ where that excludes 0."
+    return f"{text}, with its {INTERVAL}, marked ▲ or ▼ where {HOLM}."

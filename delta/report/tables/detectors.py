@@ -11,6 +11,7 @@ from delta.report import paper
 from delta.report.inputs import Inputs
 from delta.report.names import concept, display
 from delta.report.results import KEYS, Metrics, mean_and_std, nested_metrics, per_seed
+from delta.report.seed_differences import DIFFERENCE, delta_minus_others
 from delta.report.sources import source_note, unusual_sources
 from delta.report.statistics import format_count
 from delta.report.table import Block, Cell, Column, Row, Table, number_cell
@@ -21,8 +22,9 @@ ORDER = 4
 COUNTED = {"object": "objects", "scene": "scenes", "part": "parts", "texture": "textures", "color": "colors"}
 PRINTED = [*COUNTED.values(), "sum", "detecting_units"]  # the paper has no materials, so they are in the CSV alone
 METRICS = [*COUNTED.values(), "materials", "sum", "detecting_units"]
+MEANS = ["mean", "std", "seeds"]
 COLUMNS = {
-    "table4": [*KEYS, "method_label", "source_network", "metric", "mean", "std", "seeds", "paper_mean"],
+    "table4": [*KEYS, "method_label", "source_network", "metric", *MEANS, "paper_mean", *DIFFERENCE],
     "table4_concepts": [*KEYS, "method_label", "label", "category", "unit", "iou", "units"],
 }
 SHOWN_CONCEPTS = 10
@@ -99,7 +101,8 @@ def detector_metrics(counts: pd.DataFrame) -> Metrics:
 
 def detector_frame(counts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     """One row per data set, backbone, method and metric, one of METRICS: method_label, source_network, mean, std (NaN
-    for one seed), seeds and paper_mean (NaN where the paper has none).
+    for one seed), seeds, paper_mean (NaN where the paper has none), and DELTA's difference to it, see
+    `delta_minus_others`.
 
     Args:
         counts: see `detectors`.
@@ -113,6 +116,8 @@ def detector_frame(counts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     numbers = paper.numbers(4)[[*KEYS, "metric", "mean"]].rename(columns={"mean": "paper_mean"})
     numbers["metric"] = numbers["metric"].str.removeprefix("unique_detectors_")
     summary = summary.astype({"metric": str}).merge(numbers, how="left", on=[*KEYS, "metric"])
+    differences = delta_minus_others(long.astype({"metric": str}), by=["metric"])
+    summary = summary.merge(differences, how="left", on=[*KEYS, "metric"])
     summary = summary.merge(inputs.sources, how="left", on=KEYS[:2])
     summary["method_label"] = summary["method"].map(inputs.network_labels)
     return summary[COLUMNS["table4"]]

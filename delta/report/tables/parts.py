@@ -12,6 +12,7 @@ from delta.report.inputs import Inputs
 from delta.report.layouts import page_blocks, paper_blocks
 from delta.report.names import display
 from delta.report.results import KEYS, Metrics, mean_and_std, nested_metrics, per_seed
+from delta.report.seed_differences import DIFFERENCE, delta_minus_others
 from delta.report.sources import source_note
 from delta.report.statistics import format_mean
 from delta.report.table import Block, Cell, Column, Row, Table, number_cell
@@ -23,7 +24,7 @@ TITLE = "Table 3: mean part activation"
 PART_KEYS = ["dataset", "backbone", "part", "images", "method", "method_label"]
 MEANS = ["mean", "std", "seeds"]
 COLUMNS = {
-    "table3": [*KEYS, "method_label", "source_network", *MEANS, "paper_mean"],
+    "table3": [*KEYS, "method_label", "source_network", *MEANS, "paper_mean", *DIFFERENCE],
     "table3_parts": [*PART_KEYS, *MEANS],
 }
 DEFINITION = (
@@ -78,16 +79,18 @@ def part_metrics(parts: pd.DataFrame) -> Metrics:
 
 
 def part_frame(parts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
-    """One row per data set, backbone and method: method_label, source_network, mean, std (NaN for one seed), seeds and
-    paper_mean (NaN where the paper has none).
+    """One row per data set, backbone and method: method_label, source_network, mean, std (NaN for one seed), seeds,
+    paper_mean (NaN where the paper has none), and DELTA's difference to it, see `delta_minus_others`.
 
     Args:
         parts: see `read_parts`.
     """
-    groups = parts[parts["part"] == "all"].groupby(KEYS, sort=False)["activation"]
+    sums = parts[parts["part"] == "all"]
+    groups = sums.groupby(KEYS, sort=False)["activation"]
     summary = groups.agg(mean="mean", std="std", seeds="size").reset_index()
     numbers = paper.numbers(3)[[*KEYS, "mean"]].rename(columns={"mean": "paper_mean"})
     summary = summary.merge(numbers, how="left", on=KEYS).merge(inputs.sources, how="left", on=KEYS[:2])
+    summary = summary.merge(delta_minus_others(sums.rename(columns={"activation": "value"})), how="left", on=KEYS)
     summary["method_label"] = summary["method"].map(inputs.network_labels)
     return summary[COLUMNS["table3"]]
 
