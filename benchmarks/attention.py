@@ -29,7 +29,7 @@ from delta.attention.normalization import attention
 from delta.attention.removal import FilterRemoval, fold_batch_norms, step_inputs
 from delta.data.packed.views import DefaultViewData
 from delta.methods.registry import method_class
-from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
+from delta.networks.devices import deterministic, device_name, full_float32, keep_freed_memory, pick_device
 from delta.networks.network import Network, trained_network
 from delta.sources.catalogue import SourceNetwork
 from delta.sources.weights import describe, published_network
@@ -191,7 +191,7 @@ def main() -> None:
         "| | filters | brute force | `exact` | times as fast | once | largest difference | `fisher` | of brute force |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    with deterministic():
+    with deterministic(), full_float32():
         for row in SPEED:
             print(speed(*row, device), flush=True)
         keep_freed_memory()
@@ -206,7 +206,7 @@ def main() -> None:
             name = f"{network.spec.name}, {packed.parent.name}, {len(data.rows('train'))} images"
             print("\n".join(quality(name, network, data)), flush=True)
         data = DefaultViewData.open(SLICE[1])
-        network = with_trained_head(data, data.test_view.shape[1], device)
+        network = with_trained_head(data, len(data.test_view[0]), device)
         count = len(data.rows("train"))
         subset = data.hold_out(np.setdiff1d(np.arange(count), np.arange(0, count, count // FEW)))
         print("\n".join(quality(f"ResNet-50, random weights, {FEW} images of the slice", network, subset)), flush=True)

@@ -9,8 +9,8 @@
 `overhead` is the time from the end of a stage's command to the start of the next one's, in a chain of stages with 20
 dependencies each. `busy` is the utilisation of 64 CPUs by stages that only sleep, so that 64 of them fit on a machine:
 their total sleep, divided by the time between the start of the first and the end of the last. `paper` simulates the
-schedule of profiles/paper.yaml on GPUs: a stage takes its FLOPs divided by a rate (see benchmarks/cost.py), and stages
-that do not compute take no time. For the speed of the embedded slice on a cluster, see benchmarks/slice.py.
+schedule of profiles/paper.yaml on GPUs: a stage takes its FLOPs divided by assumed rates (see benchmarks/cost.py), and
+stages that do not compute take no time. For the speed of the embedded slice on a cluster, see benchmarks/slice.py.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.cost import SUSTAINED, Costs, spec_of
+from benchmarks.cost import SUSTAINED, Costs, Run, Work
 from cluster.project import open_project
 from stages.common.params import load_params
 
@@ -131,23 +131,24 @@ def busy(work: Path, groups: int = 100, nodes: int = 8, cpus: int = 8, seconds: 
     print(f"| the whole call | {whole:.0f} | {slept / whole:.1%} |")
 
 
-def stage_hours(costs: Costs, names: list[str], rate: float) -> dict[str, float]:
-    """GPU-hours of each stage at a rate in TFLOP/s; 0 for stages that compute little or nothing."""
-    flops = dict.fromkeys(names, 0.0)
+def stage_hours(costs: Costs, names: Iterable[str], precision: str) -> dict[str, float]:
+    """GPU-hours of each stage; 0 for stages that compute little or nothing."""
+    hours = {}
     for name in names:
         stage, _, item = name.partition("@")
+        work, shared = Work(), costs.params.attention.seed
         match stage, item.split("-"):
-            case "train" | "train_exponential", [dataset, backbone, method, _]:
-                flops[name] = costs.training(dataset, backbone, method)
-            case "train_improved", [dataset, backbone, method, _]:
-                flops[name] = costs.training(dataset, backbone, method, crops=10)
-            case "train_l2_fe", [dataset, backbone, _]:
-                flops[name] = costs.training(dataset, backbone, "l2_fe")
-            case "estimate_attention", [dataset, backbone]:
-                flops[name] = costs.attention(dataset, backbone)
-            case "cross_validate", [dataset, backbone, _]:
-                flops[name] = costs.fold(dataset, backbone)
-    return {name: number / rate / 1e12 / 3600 for name, number in flops.items()}
+            case "train" | "train_improved" | "train_exponential", [dataset, backbone, method, seed]:
+                setting = stage.partition("_")[2] or "default"
+                work = costs.training(Run(dataset, backbone, method, int(seed), setting))
+            case "train_l2_fe", [dataset, backbone, seed]:
+                work = costs.training(Run(dataset, backbone, "l2_fe", int(seed), "default"))
+            case "estimate_attention", [dataset, backbone, seed] if shared in ("own", int(seed)):
+                work = costs.attention(dataset, backbone)
+            case "cross_validate", [dataset, backbone, method, _]:
+                work = costs.fold(dataset, backbone, method)
+        hours[name] = work.hours(precision)
+    return hours
 
 
 def schedule(plan: dict[str, list[str]], hours: dict[str, float], gpus: float) -> dict[str, float]:
@@ -203,15 +204,14 @@ def paper(work: Path) -> None:
         run(folder, *command.split())
     with contextlib.chdir(folder), open_project(folder) as project:
         plan = project.plan([])
-    params = load_params(PAPER)
-    costs = Costs(params, {name: spec_of(view) for name, view in params.backbones.items()})
+    costs = Costs(load_params(PAPER))
     print("\n## The paper's profile\n\nHours of wall time by GPUs, and the longest chain of stages.\n")
     print(f"| | {' | '.join(f'{gpus} GPU{chr(115) * (gpus > 1)}' for gpus in GPUS)} | any number |")
     print(f"| --- |{' ---: |' * (len(GPUS) + 1)}")
     for precision, rate in SUSTAINED.items():
-        hours = stage_hours(costs, list(plan), rate)
+        hours = stage_hours(costs, plan, precision)
         cells = [f"{max(schedule(plan, hours, gpus).values()):,.1f}" for gpus in (*GPUS, float("inf"))]
-        print(f"| {precision} at {rate} TFLOP/s | {' | '.join(cells)} |")
+        print(f"| {precision}, training at {rate} TFLOP/s | {' | '.join(cells)} |")
     chain = longest_chain(plan, hours, schedule(plan, hours, float("inf")))
     print(f"\nThe longest chain, in {precision}: {', '.join(chain)}.")
 

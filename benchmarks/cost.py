@@ -9,22 +9,25 @@ the profile's crop with random weights, in a separate process; the faster of two
 from __future__ import annotations
 
 import argparse
-import math
 import multiprocessing
 import resource
 import time
+from collections.abc import Iterable
+from functools import cache
 from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import timm
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from delta.attention.removal import FilterRemoval, fold_batch_norms, step_inputs
-from delta.datasets import is_split_by_publisher
+from delta.datasets import drawn, is_split_by_publisher
+from delta.io.errors import UserError, exit_on_user_error
 from delta.methods.base import Method
 from delta.methods.registry import method_class
 from delta.networks.devices import deterministic, device_name, pick_device
@@ -32,11 +35,90 @@ from delta.networks.network import Network
 from delta.networks.spec import BackboneSpec
 from delta.sources.catalogue import SourceNetwork
 from delta.sources.weights import describe, published_network
-from delta.training.loop import objective
+from delta.training.loop import iterations_per_epoch, objective
 from stages.common.params import Params, load_params
+from stages.common.sections import Dataset
 
-SUSTAINED = {"fp32": 20, "bf16": 55}  # TFLOP/s that training a ResNet achieves on an A100, approximately
-CALTECH_CLASSES = 256
+HEAD = 100  # outputs of the networks whose operations are counted
+
+
+# TFLOP/s that an A100 sustains. These are assumptions, not measurements: `python -m benchmarks.gpu` measures a card.
+# NVIDIA trains ResNet-50 (24.5 GFLOP per image) on one with 938 images a second in TF32 and 2,470 in mixed precision,
+# which is 23 and 61 TFLOP/s, and on a V100 with 367 in float32, 57 % of its peak (README.md of DeepLearningExamples,
+# PyTorch/Classification/ConvNets/resnet50v1.5). We assume less in bf16, as batches have 64 images instead of 256,
+# algorithms are deterministic, and operations are not fused.
+SUSTAINED = {"fp32": 20, "bf16": 35}  # training, by precision; in fp32, convolutions use TF32
+SUSTAINED_TESTS = SUSTAINED["fp32"]  # in either precision
+SUSTAINED_ATTENTION = 11  # float32 without TF32, in either precision: 57 % of 19.5 TFLOP/s
+
+
+class Work(NamedTuple):
+    """FLOPs of training, of tests and of attention, which a GPU does at different rates."""
+
+    training: float = 0
+    tests: float = 0
+    attention: float = 0
+
+    @classmethod
+    def total(cls, works: Iterable[Work]) -> Work:
+        return cls(*map(sum, zip(*works, strict=True)))
+
+    def hours(self, precision: str) -> float:
+        """GPU-hours at the assumed rates."""
+        rates = (SUSTAINED[precision], SUSTAINED_TESTS, SUSTAINED_ATTENTION)
+        return sum(flops / rate for flops, rate in zip(self, rates, strict=True)) / 1e12 / 3600
+
+
+class Run(NamedTuple):
+    """A training run; `setting` as in `stages.train`."""
+
+    dataset: str
+    backbone: str
+    method: str
+    seed: int
+    setting: str
+
+
+def training_runs(params: Params) -> dict[str, list[Run]]:
+    """The runs of each experiment that trains."""
+    improved, curves = params.improved_view, params.learning_curves
+    everything = (params.datasets, params.backbones, ["l2_fe", *params.methods], params.seeds, ["default"])
+    return {
+        "Table 1": [Run(*each) for each in product(*everything)],
+        "Table 2": [
+            Run(*each)
+            for each in product(improved.datasets, improved.backbones, improved.methods, improved.seeds, ["improved"])
+        ],
+        "Figure 3, ExponentialLR": [
+            Run(*each)
+            for each in product(curves.datasets, curves.backbones, curves.methods, curves.seeds, ["exponential"])
+        ],
+    }
+
+
+def attention_estimates(params: Params) -> list[tuple[str, str, int]]:
+    """The data sets, backbones and seeds whose filter importance is estimated."""
+    seeds = params.seeds if params.attention.seed == "own" else [params.attention.seed]
+    return list(product(params.datasets, params.backbones, seeds))
+
+
+def grid_folds(params: Params) -> list[tuple[str, str, str, int]]:
+    """The data sets, backbones, methods and folds of the grid search."""
+    return list(product(params.grid.datasets, params.grid.backbones, params.grid.methods, params.grid.folds))
+
+
+def fold_runs(params: Params, method: str) -> int:
+    """The training runs of a method's fold: one per cell, and L2-FE where attention is learned from it."""
+    return len(params.grid.alpha) * len(params.grid.beta) + method_class(method).uses_attention
+
+
+def tests(params: Params, run: Run, train_images: int) -> int:
+    """How often a run is tested: after every epoch if Figure 3 shows it, else at its end alone."""
+    curves = params.learning_curves
+    shown = (run.dataset, run.backbone, run.method) in product(curves.datasets, curves.backbones, curves.methods)
+    if run.setting == "exponential" or (run.setting == "default" and shown and run.seed in curves.seeds):
+        return -(-params.training.iterations // iterations_per_epoch(train_images, params.training.batch_size))
+    return 1
 
 
 def spec_of(source: SourceNetwork) -> BackboneSpec:
@@ -46,12 +128,21 @@ def spec_of(source: SourceNetwork) -> BackboneSpec:
     return describe(backbone, published, source, published.name)
 
 
-def random_pair(spec: BackboneSpec, device: torch.device, method: Method) -> tuple[Network, Network]:
-    network, source = (Network(spec, 100).to(memory_format=torch.channels_last).to(device) for _ in range(2))
+def random_pair(spec: BackboneSpec, method: Method) -> tuple[Network, Network]:
+    """A network to train by a method and its source network, with random weights."""
+    network, source = (Network(spec, HEAD) for _ in range(2))
     network.train()
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
     source.eval().requires_grad_(False)
     return network, source
+
+
+@cache
+def network_bytes(architecture: str) -> int:
+    """The size of a network's state."""
+    with FakeTensorMode():
+        backbone = timm.create_model(architecture, num_classes=0)
+    return sum(tensor.nbytes for tensor in backbone.state_dict().values())
 
 
 def batch_of(size: int, crop: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,16 +162,17 @@ def ones(network: Network) -> dict[str, torch.Tensor]:
 def iteration_flops(spec: BackboneSpec, crop: int, key: str) -> float:
     """FLOPs per image of a training iteration: the forward and backward passes of both networks."""
     method = method_class(key)()
-    network, source = random_pair(spec, torch.device("cpu"), method)
-    with FlopCounterMode(display=False) as counter:
-        loss, _ = objective(network, source, *batch_of(2, crop, torch.device("cpu")), method, ones(network))
-        loss.backward()
+    with FakeTensorMode():  # nothing is computed
+        network, source = random_pair(spec, method)
+        with FlopCounterMode(display=False) as counter:
+            images, targets = batch_of(2, crop, torch.device("cpu"))
+            objective(network, source, images, targets, method, ones(network)).loss.backward()
     return counter.get_total_flops() / 2
 
 
 def attention_flops(spec: BackboneSpec, crop: int) -> float:
     """FLOPs per image of the exact importance of all filters, extrapolated from one and two filters per layer."""
-    network, total = Network(spec, 100).eval(), 0.0
+    network, total = Network(spec, HEAD).eval(), 0.0
     x, y = batch_of(1, crop, torch.device("cpu"))
     with torch.no_grad():
         inputs, _ = step_inputs(network, x)
@@ -100,14 +192,15 @@ def _flops(removal: FilterRemoval, inputs: dict[int, torch.Tensor], y: torch.Ten
 
 def _measure(spec: BackboneSpec, crop: int, size: int, key: str, precision: str, results) -> None:
     device, method = pick_device("auto"), method_class(key)()
-    network, source = random_pair(spec, device, method)
+    pair = random_pair(spec, method)
+    network, source = (each.to(memory_format=torch.channels_last).to(device) for each in pair)
     images, targets = batch_of(size, crop, device)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 1e-4, 0.9)
-    seconds = []
+    seconds, weights = [], ones(network)
     with deterministic():
         for _ in range(3):
             started = time.perf_counter()
-            loss, _ = objective(network, source, images, targets, method, ones(network), precision)
+            loss = objective(network, source, images, targets, method, weights, precision).loss
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -129,75 +222,115 @@ def measured(*arguments) -> tuple[float, int]:
     return answer
 
 
-def image_counts(params: Params) -> dict[str, tuple[int, int]]:
-    """Training and test images of each data set."""
-    counts = {}
-    for name, dataset in params.datasets.items():
+def image_counts(name: str, dataset: Dataset) -> tuple[int, int]:
+    """Training and test images of a data set.
+
+    Raises:
+        UserError: they are not known before its images are there.
+    """
+    if dataset.format == "drawn":
+        classes = len(drawn.CATEGORIES)
+    elif dataset.format == "folder" or dataset.train_per_class == "rest":
+        raise UserError(f"datasets.{name}: how many images it has is only known when they are there")
+    else:
+        published = import_module(f"delta.datasets.{dataset.format}").PUBLISHED
         if is_split_by_publisher(dataset.format):
-            published = import_module(f"delta.datasets.{dataset.format}").PUBLISHED
-            counts[name] = published.train, published.test
-        else:
-            classes = len(dataset.classes or range(CALTECH_CLASSES))
-            train, test = cast(int, dataset.train_per_class), cast(int, dataset.test_per_class)
-            counts[name] = classes * train, classes * test
-    return counts
+            return published.train, published.test
+        classes = published.classes
+    if dataset.classes:
+        classes = len(dataset.classes)
+    train, test, _ = dataset.split_by_seed()
+    return classes * cast(int, train), classes * test
 
 
 class Costs:
     """FLOPs of a profile's stages."""
 
-    def __init__(self, params: Params, specs: dict[str, BackboneSpec]):
-        self.params, self.counts = params, image_counts(params)
-        crops = {name: view.crop for name, view in params.backbones.items()}
-        keys = ["l2_fe", *params.methods]
-        self.iteration = {(b, key): iteration_flops(specs[b], crops[b], key) for b, key in product(specs, keys)}
-        self._importance = {
-            "exact": {b: attention_flops(spec, crops[b]) for b, spec in specs.items()},
-            "fisher": {b: 7 * self.iteration[b, "l2_fe"] for b in specs},  # one forward pass and three backward passes
-        }
+    def __init__(self, params: Params):
+        self.params = params
+        self.counts = {name: image_counts(name, dataset) for name, dataset in params.datasets.items()}
+        # Several data sets share a network, whose operations are counted once.
+        self._spec = cache(lambda source: spec_of(SourceNetwork.model_validate_json(source)))
+        self._iteration = cache(lambda source, crop, method: iteration_flops(self._spec(source), crop, method))
+        self._exact = cache(lambda source, crop: attention_flops(self._spec(source), crop))
 
-    def training(self, dataset: str, backbone: str, key: str, crops: int = 1) -> float:
-        """FLOPs of a run with its tests: after every epoch, but with ten crops per image only at the end."""
-        (train, test), images = self.counts[dataset], self.params.training.iterations * self.params.training.batch_size
-        tests = math.ceil(images / train) if crops == 1 else 1
-        return self.iteration[backbone, key] * images + self.iteration[backbone, "l2_fe"] * tests * crops * test
+    def network(self, dataset: str, backbone: str) -> tuple[str, int]:
+        """The source network of a backbone on a data set, as JSON, and its crop in pixels."""
+        config = self.params.backbones[backbone]
+        source = self.params.datasets[dataset].networks.get(backbone, config)
+        return source.model_dump_json(include=set(SourceNetwork.model_fields)), config.crop
 
-    def attention(self, dataset: str, backbone: str) -> float:
-        return self._importance[self.params.attention.estimator][backbone] * self.counts[dataset][0]
+    def spec(self, dataset: str, backbone: str) -> BackboneSpec:
+        return self._spec(self.network(dataset, backbone)[0])
 
-    def fold(self, dataset: str, backbone: str) -> float:
-        """FLOPs of one fold of the grid search: a run per cell, and L2-FE and attention on the fold's training part."""
-        grid = self.params.grid
-        cells, share = len(grid.alpha) * len(grid.beta), 1 - 1 / len(grid.folds)
-        flops_per_image = cells * self.iteration[backbone, "delta"] + self.iteration[backbone, "l2_fe"]
-        runs = flops_per_image * grid.iterations * self.params.training.batch_size
-        return runs + share * self.counts[dataset][0] * self._importance[grid.estimator][backbone]
+    def iteration(self, dataset: str, backbone: str, method: str) -> float:
+        """FLOPs per image of a training iteration; L2-FE's are those of a forward pass."""
+        return self._iteration(*self.network(dataset, backbone), method)
+
+    def _importance(self, dataset: str, backbone: str, estimator: str) -> float:
+        """FLOPs per image of the importance of all filters."""
+        if estimator == "exact":
+            return self._exact(*self.network(dataset, backbone))
+        return 7 * self.iteration(dataset, backbone, "l2_fe")  # one forward pass and three backward passes
+
+    def training(self, run: Run) -> Work:
+        """A run with its tests; a test image has ten crops in the improved view."""
+        train, test = self.counts[run.dataset]
+        images = self.params.training.iterations * self.params.training.batch_size
+        crops = tests(self.params, run, train) * test * (10 if run.setting == "improved" else 1)
+        step, forward = (self.iteration(run.dataset, run.backbone, method) for method in (run.method, "l2_fe"))
+        return Work(step * images, forward * crops)
+
+    def attention(self, dataset: str, backbone: str) -> Work:
+        """One estimate of filter importance on all training images."""
+        per_image = self._importance(dataset, backbone, self.params.attention.estimator)
+        return Work(attention=per_image * self.counts[dataset][0])
+
+    def fold(self, dataset: str, backbone: str, method: str) -> Work:
+        """One fold of the grid search: a run and a test for each cell, and what the method's attention takes."""
+        grid, (train, _) = self.params.grid, self.counts[dataset]
+        images, held_out = grid.iterations * self.params.training.batch_size, train / len(grid.folds)
+        cells, forward = len(grid.alpha) * len(grid.beta), self.iteration(dataset, backbone, "l2_fe")
+        training, importance = cells * self.iteration(dataset, backbone, method) * images, 0.0
+        if method_class(method).uses_attention:
+            training += forward * images
+            importance = (train - held_out) * self._importance(dataset, backbone, grid.estimator)
+        return Work(training, cells * forward * held_out, importance)
 
 
-def estimate(costs: Costs, specs: dict[str, BackboneSpec]) -> None:
+def experiments(costs: Costs) -> dict[str, tuple[int, Work]]:
+    """The number of runs, or of estimates of attention, and the FLOPs of each experiment."""
+    params = costs.params
+    found = {
+        name: (len(runs), Work.total(costs.training(run) for run in runs))
+        for name, runs in training_runs(params).items()
+        if runs
+    }
+    estimates, folds = attention_estimates(params), grid_folds(params)
+    found["Attention"] = len(estimates), Work.total(costs.attention(d, b) for d, b, _ in estimates)
+    if folds:
+        number = sum(fold_runs(params, method) for _, _, method, _ in folds)
+        found["Figure 4, grid search"] = number, Work.total(costs.fold(d, b, m) for d, b, m, _ in folds)
+    return found
+
+
+def estimate(costs: Costs) -> None:
     """Print runs, FLOPs and GPU-hours by experiment, and the disk space of results and packed images."""
-    params, counts, seeds = costs.params, costs.counts, len(costs.params.seeds)
-    rows: dict[str, tuple[int, float]] = {}
-    for name, methods, section, crops in (
-        ("Table 1", ["l2_fe", *params.methods], params, 1),
-        ("Table 2", params.improved_view.methods, params.improved_view, 10),
-        ("Figure 3, ExponentialLR", params.learning_curves.methods, params.learning_curves, 1),
-    ):
-        runs = [*product(section.datasets, section.backbones, methods)]
-        rows[name] = seeds * len(runs), seeds * sum(costs.training(d, b, m, crops) for d, b, m in runs)
-    pairs = [*product(params.datasets, params.backbones)]
-    rows["Attention"] = len(pairs), sum(costs.attention(d, b) for d, b in pairs)
-    grid = params.grid
-    if grid.datasets:
-        folds = [*product(grid.datasets, grid.backbones, grid.folds)]
-        cells = len(grid.alpha) * len(grid.beta)
-        rows["Figure 4, grid search"] = len(folds) * (cells + 1), sum(costs.fold(d, b) for d, b, _ in folds)
-    rows["All"] = cast(tuple[int, float], tuple(map(sum, zip(*rows.values(), strict=True))))
-    print(f"\n| | runs | PFLOP | {' | '.join(f'GPU-hours, {p} at {t} TFLOP/s' for p, t in SUSTAINED.items())} |")
-    print("| --- | ---: | ---: | ---: | ---: |")
-    for name, (number, total) in rows.items():
-        hours = " | ".join(f"{total / rate / 1e12 / 3600:,.0f}" for rate in SUSTAINED.values())
-        print(f"| {name} | {number:,} | {total / 1e15:,.0f} | {hours} |")
+    params, counts = costs.params, costs.counts
+    rows = experiments(costs)
+    rows["All"] = sum(number for number, _ in rows.values()), Work.total(work for _, work in rows.values())
+    print(f"\n| | runs | PFLOP | {' | '.join(f'GPU-hours, {precision}' for precision in SUSTAINED)} |")
+    print(f"| --- | ---: | ---: |{' ---: |' * len(SUSTAINED)}")
+    for name, (number, work) in rows.items():
+        hours = " | ".join(f"{work.hours(precision):,.0f}" for precision in SUSTAINED)
+        print(f"| {name} | {number:,} | {sum(work) / 1e15:,.0f} | {hours} |")
+    training = " and ".join(f"{rate} TFLOP/s in {precision}" for precision, rate in SUSTAINED.items())
+    print(
+        "\nThe hours are FLOPs divided by rates that an A100 sustains. These are assumed, not measured "
+        f"(`python -m benchmarks.gpu` measures a card): training {training}, tests {SUSTAINED_TESTS} TFLOP/s and "
+        f"attention {SUSTAINED_ATTENTION} TFLOP/s, as tests and attention are float32 in either precision, and "
+        "attention does not use TF32."
+    )
 
     packed = sum(
         3 * (counts[d][0] * view.resize**2 + sum(counts[d]) * view.crop**2)
@@ -207,14 +340,39 @@ def estimate(costs: Costs, specs: dict[str, BackboneSpec]) -> None:
         4 * sum(counts[d]) * params.backbones[b].resize ** 2  # 3 bytes per pixel, the longer edge a third longer
         for d, b in product(params.improved_view.datasets, params.improved_view.backbones)
     )
-    trained = rows["All"][0] - rows["Attention"][0] - rows.get("Figure 4, grid search", (0,))[0]
-    size = sum(4 * sum(p.numel() for p in Network(s, 100).parameters()) for s in specs.values()) / len(specs)
+    trained = sum(
+        network_bytes(costs.spec(run.dataset, run.backbone).architecture)
+        for runs in training_runs(params).values()
+        for run in runs
+    )
     print(
         f"\nDisk: {packed / 1e9:.0f} GB of images packed for the default view, about {whole / 1e9:.0f} GB for the "
-        f"improved one, {trained * size / 1e9:.0f} GB of trained networks, plus the archives and their contents. DVC's "
+        f"improved one, {trained / 1e9:.0f} GB of trained networks, plus the archives and their contents. DVC's "
         "cache has another copy of everything but the archives, which takes no additional space on a file system with "
         "reflinks (or with `dvc config cache.type hardlink,symlink`)."
     )
+
+
+def steps(costs: Costs, batch: int) -> None:
+    """Print FLOPs, the seconds that the assumed rates imply, and measured seconds and memory by network and method."""
+    params, device = costs.params, pick_device("auto")
+    precision, size = params.training.precision, params.training.batch_size
+    where = f"{device_name(device)}, {torch.get_num_threads()} threads" if device.type == "cpu" else device_name(device)
+    print(
+        f"\nOne iteration. Implied: the seconds of a batch of {size} at the assumed rates. Measured: a batch of "
+        f"{batch} in {precision} on {where}.\n"
+    )
+    implied = " | ".join(f"implied, {each} (s)" for each in SUSTAINED)
+    print(f"| | method | GFLOP per image | {implied} | measured (s) | peak memory (GB) |")
+    print(f"| --- | --- | ---: |{' ---: |' * len(SUSTAINED)} ---: | ---: |")
+    networks = {costs.network(*pair): pair for pair in product(params.datasets, params.backbones)}
+    for pair, key in product(networks.values(), ["l2_fe", *params.methods]):
+        spec, crop, flops = costs.spec(*pair), params.backbones[pair[1]].crop, costs.iteration(*pair, key)
+        seconds, peak = measured(spec, crop, batch, key, precision)
+        cells = [f"{spec.name}, {crop} pixels", method_class(key).label, f"{flops / 1e9:.1f}"]
+        cells += [f"{size * flops / rate / 1e12:.3f}" for rate in SUSTAINED.values()]
+        cells += [f"{seconds:.1f}", f"{peak / 1e9:.1f}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -222,24 +380,13 @@ def main() -> None:
     parser.add_argument("profile", type=Path)
     parser.add_argument("--batch", type=int, required=True, help="batch size of the measured iteration")
     arguments = parser.parse_args()
-    params = load_params(arguments.profile)
-    keys = ["l2_fe", *params.methods]
-    specs = {name: spec_of(view) for name, view in params.backbones.items()}
-    crops = {name: view.crop for name, view in params.backbones.items()}
-    costs = Costs(params, specs)
-    size, precision = arguments.batch, params.training.precision
-    print(f"# Cost of {arguments.profile}\n\n`python -m benchmarks.cost {arguments.profile} --batch {arguments.batch}`")
-    estimate(costs, specs)
-    device = pick_device("auto")
-    where = f"{device_name(device)}, {torch.get_num_threads()} threads" if device.type == "cpu" else device_name(device)
-    print(f"\nOne iteration: a batch of {size}, {precision}; measured on {where}.\n")
-    print("| | method | GFLOP per image | seconds | peak memory (GB) |\n| --- | --- | ---: | ---: | ---: |")
-    for b, key in product(specs, keys):
-        name = f"{specs[b].name}, {crops[b]} pixels"
-        seconds, peak = measured(specs[b], crops[b], size, key, precision)
-        flops = costs.iteration[b, key]
-        cells = (name, method_class(key).label, f"{flops / 1e9:.1f}", f"{seconds:.1f}", f"{peak / 1e9:.1f}")
-        print(f"| {' | '.join(cells)} |", flush=True)
+    with exit_on_user_error():
+        params = load_params(arguments.profile)
+        costs = Costs(params)
+    command = f"python -m benchmarks.cost {arguments.profile} --batch {arguments.batch}"
+    print(f"# What {arguments.profile} costs\n\n`{command}`")
+    estimate(costs)
+    steps(costs, arguments.batch)
 
 
 if __name__ == "__main__":

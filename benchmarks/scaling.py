@@ -1,6 +1,9 @@
 """Growth of time and memory with images, classes, filters and the size of maps, and the cost of large data sets.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.scaling > benchmarks/scaling.md        (about 10 minutes on one core)
+    OMP_NUM_THREADS=1 python -m benchmarks.scaling --photographs FOLDER ... > benchmarks/scaling.md
+
+takes about 10 minutes on one core. The packing of photographs is measured on some of those in each folder; without a
+folder, on drawn ones, which JPEG compresses far better. `--photographs-alone` measures nothing else.
 
 One quantity is doubled and quadrupled at a time (filters: by MobileNetV2's widths); each measurement is the minimum of
 two in a separate process. An exponent is the slope of log time over log size. Memory is the process's peak increase,
@@ -9,6 +12,7 @@ without pages of memory-mapped files, which the system can reclaim.
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import threading
@@ -19,22 +23,25 @@ from dataclasses import dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import mean
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 
-from benchmarks.cost import SUSTAINED, attention_flops, iteration_flops, ones, spec_of
+from benchmarks.cost import SUSTAINED, SUSTAINED_ATTENTION, attention_flops, iteration_flops, ones, spec_of
 from delta.analysis.activation_maps import activation_maps
 from delta.analysis.concepts import Concepts
 from delta.analysis.dissection import dissect
-from delta.analysis.filter_distances import mean_distances
+from delta.analysis.filter_distances import distances_by_seed
 from delta.analysis.parts import part_activation
 from delta.attention.importance import filter_importance
-from delta.data.packed.views import DefaultViewData
-from delta.data.packing import write_packed
+from delta.data.packed.ahead import read_ahead
+from delta.data.packed.views import DefaultViewData, ImprovedViewData, ViewData
+from delta.data.packing import Packing, write_packed, write_packed_whole
 from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
 from delta.methods.registry import KEYS, method_class
@@ -148,9 +155,9 @@ def saved_run(size: Size, folder: Path, name: str) -> Path:
 
 
 def distances(size: Size, folder: Path) -> Callable:
-    network, runs = size.random_network(), {name: [saved_run(size, folder, name)] for name in ("l2_sp", "delta")}
+    network, runs = size.random_network(), {name: {0: saved_run(size, folder, name)} for name in ("l2_sp", "delta")}
     save_weights(network.spec, network.backbone.state_dict(), folder / "source.safetensors")
-    return lambda: mean_distances(folder / "source.safetensors", runs)
+    return lambda: distances_by_seed(folder / "source.safetensors", runs)
 
 
 def parts(size: Size, folder: Path) -> Callable:
@@ -181,6 +188,8 @@ def gathering(size: Size, folder: Path) -> Callable:
         top1=50.0,
         alpha=0.01,
         beta=0.01,
+        penalty_share=1.0,
+        penalty_share_first_epoch=1.0,
         iterations_per_epoch=9,
         source_network="ResNet",
         device="cpu",
@@ -261,14 +270,84 @@ def row(place: int, grows: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def large(rate: float) -> None:
+PHOTOGRAPHS = 120  # of each folder
+VIEWS = (("default", 256), ("default", 320), ("default", 224), ("default", 299), ("improved", 256), ("improved", 320))
+
+
+class Packed(NamedTuple):
+    """Photographs packed for a view: bytes of an image, and how many are read in a second of one core's time."""
+
+    bytes: float
+    rate: float
+    images: list[np.ndarray]
+
+
+def packed(root: Path, paths: Sequence[str], view: str, size: int, packing: Packing) -> Packed:
+    index = pd.DataFrame({"path": paths, "label": "all", "target": 0, "split": "train"})
+    data: ViewData
+    with TemporaryDirectory() as name:
+        out = Path(name)
+        if view == "improved":
+            write_packed_whole(root, index, size, out, packing)
+            data = ImprovedViewData.open(out, size)
+        else:
+            write_packed(root, index, size, 32, out, packing)
+            data = DefaultViewData.open(out)
+        files = [*out.glob("train_view.*"), *out.glob("images.*")]
+        batches, started = torch.arange(len(paths)).split(64), time.process_time()
+        images = [image for _, batch in read_ahead(data.training_images, batches) for image in batch]
+        seconds = time.process_time() - started
+        return Packed(sum(file.stat().st_size for file in files) / len(paths), len(paths) / seconds, images)
+
+
+def photographs(root: Path) -> float:
+    """Print what packing the photographs in a folder takes; the bytes of a JPEG by pixel, over all views."""
+    found = sorted(str(path.relative_to(root)) for path in root.rglob("*.jpg"))
+    paths, shares = found[:: math.ceil(len(found) / PHOTOGRAPHS)], []
+    for view, size in VIEWS:
+        raw, jpeg = packed(root, paths, view, size, "raw"), packed(root, paths, view, size, "jpeg")
+        pairs = zip(raw.images, jpeg.images, strict=True)
+        error = mean(float(np.abs(one.astype(int) - other).mean()) for one, other in pairs)
+        shares.append(3 * jpeg.bytes / raw.bytes)
+        edge = "shorter edge " if view == "improved" else ""
+        cells = [f"{root.name}, {len(paths)} of {len(found):,}", f"{edge}{size}"]
+        cells += [f"{raw.bytes / 1e3:.0f}", f"{jpeg.bytes / 1e3:.1f}", f"{raw.bytes / jpeg.bytes:.1f}", f"{error:.1f}"]
+        print(f"| {' | '.join(cells)} | {raw.rate:,.0f} | {jpeg.rate:,.0f} |", flush=True)
+    return mean(shares)
+
+
+def on_the_way(folders: Sequence[Path]) -> float:
+    """Print how photographs are stored and read, and what a GPU asks for; the bytes of a JPEG by pixel."""
+    print(
+        "\n## Images on disk, and on their way to the GPU\n\n`packing: raw` stores pixels, `jpeg` JPEGs of quality 95 "
+        "without chroma subsampling. The error is the mean absolute difference of a colour value (0 to 255). The "
+        "rates are training images that `read_ahead` reads in a second of one core's time, decoding included; it "
+        "takes up to four cores.\n"
+    )
+    print("| photographs | pixels | raw, kB | JPEG, kB | ratio | error | raw, a second | JPEG, a second |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    share = mean([photographs(folder) for folder in folders])
+    spec = spec_of(SourceNetwork(network="resnet101"))
+    asked = ", ".join(
+        f"{SUSTAINED['bf16'] * 1e12 / iteration_flops(spec, 224, key):,.0f} of {method_class(key).label}"
+        for key in ("delta", "l2", "l2_fe")
+    )
+    print(
+        f"\nA JPEG takes {share:.2f} bytes a pixel on average, pixels take 3. At {SUSTAINED['bf16']} TFLOP/s, about an "
+        f"A100 in bf16, ResNet-101 takes this many images a second at 224 pixels: {asked}."
+    )
+    return share
+
+
+def large(rate: float, share: float) -> None:
     """Print the cost of ResNet-101 at 224 pixels on large data sets.
 
     Args:
         rate: images that a core packs per second.
+        share: bytes of a JPEG by pixel.
     """
     spec = spec_of(SourceNetwork(network="resnet101"))
-    speed = SUSTAINED["fp32"] * 1e12 * 3600
+    speed, attention_speed = SUSTAINED["fp32"] * 1e12 * 3600, SUSTAINED_ATTENTION * 1e12 * 3600
     passing = iteration_flops(spec, 224, "l2_fe")
     step, exact = iteration_flops(spec, 224, "delta"), attention_flops(spec, 224)
     print("| | " + " | ".join(name for name, *_ in (FOOD_101, MILLION)) + " |\n| --- | ---: | ---: |")
@@ -278,22 +357,21 @@ def large(rate: float) -> None:
         rows.setdefault(name, []).append(text)
 
     for _, train, test, classes in (FOOD_101, MILLION):
-        epochs = math.ceil(9000 * 64 / train)
+        epochs, pixels = math.ceil(9000 * 64 / train), train * 256**2 + (train + test) * 224**2
         add("images, classes", f"{train:,} + {test:,}, {classes:,}")
         add("packing, hours of one core at 256 pixels", f"{(train + test) / rate / 3600:.2f}")
-        add("packed on disk, GB", f"{3 * (train * 256**2 + (train + test) * 224**2) / 1e9:,.0f}")
+        add("packed on disk as pixels, GB", f"{3 * pixels / 1e9:,.0f}")
+        add("packed on disk as JPEGs, GB", f"{share * pixels / 1e9:,.0f}")
         add("a DELTA run of 9,000 × 64 images, GPU-hours", f"{9000 * 64 * step / speed:.1f}")
         add("its tests, one an epoch, GPU-hours", f"{epochs * test * passing / speed:.1f}")
-        add("attention, exact, GPU-hours", f"{train * exact / speed:,.0f}")
-        add("attention, fisher, GPU-hours", f"{train * 7 * passing / speed:.1f}")
+        add("attention, exact, GPU-hours", f"{train * exact / attention_speed:,.0f}")
+        add("attention, fisher, GPU-hours", f"{train * 7 * passing / attention_speed:.1f}")
     for name, cells in rows.items():
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def main() -> None:
-    command = f"OMP_NUM_THREADS={torch.get_num_threads()} python -m benchmarks.scaling"
-    print("# How the stages scale\n")
-    print(f"`{command}`, on {device_name(pick_device('cpu'))}, {os.cpu_count()} cores, PyTorch {torch.__version__}.\n")
+def growth() -> float:
+    """Print how each stage grows; the images that a core packs per second at 256 pixels."""
     print(
         f"MobileNetV2 with random weights ({BASE.network}), {BASE.images} training and as many test images of random "
         f"pixels, {BASE.classes} classes, {BASE.side} pixels a side, unless it is that which grows; images are passed "
@@ -309,12 +387,33 @@ def main() -> None:
         seconds, _ = process.submit(measured, 0, replace(BASE, images=256, side=256)).result()
     print(
         "\nWhat is decoded goes to disk image by image, and maps are used up batch by batch, so memory does not "
-        "grow with the number of images.\n\n## What that makes of large data sets\n\n"
-        f"ResNet-101 at 224 pixels, counted operations at {SUSTAINED['fp32']} TFLOP/s, which is what training reaches "
-        "in fp32 on an A100, about; packing as measured here. The paper's number of iterations does not depend on the "
-        "data set's size. Fine-tuning learns from 576,000 images, so a million get attention best by `fisher`.\n"
+        "grow with the number of images."
     )
-    large(2 * 256 / seconds)
+    return 2 * 256 / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photographs", type=Path, nargs="+", metavar="FOLDER", default=[])
+    parser.add_argument("--photographs-alone", action="store_true")
+    arguments = parser.parse_args()
+    command = f"OMP_NUM_THREADS={torch.get_num_threads()} python -m benchmarks.scaling"
+    print("# How the stages scale\n")
+    print(f"`{command}`, on {device_name(pick_device('cpu'))}, {os.cpu_count()} cores, PyTorch {torch.__version__}.\n")
+    rate = None if arguments.photographs_alone else growth()
+    with TemporaryDirectory() as name:
+        draw(Path(name) / "drawn", 30, seed=0)
+        share = on_the_way(arguments.photographs or [Path(name) / "drawn" / "256_ObjectCategories"])
+    if rate is None:
+        return
+    print(
+        "\n## What that makes of large data sets\n\n"
+        f"ResNet-101 at 224 pixels, counted operations at {SUSTAINED['fp32']} TFLOP/s, which is what training reaches "
+        f"in fp32 on an A100, about, and {SUSTAINED_ATTENTION} TFLOP/s for attention, which is computed without TF32; "
+        "packing as measured here. The paper's number of iterations does not depend on the data set's size. "
+        "Fine-tuning learns from 576,000 images, so a million get attention best by `fisher`.\n"
+    )
+    large(rate, share)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.slice > benchmarks/slice.md        (40 minutes on 2 cores)
 
 The last commit is cloned, and reproduced in the clone without cached results: by `dvc repro` with all cores for each
-stage (`threads: null`), and by `cluster repro` with one core per stage (`threads: 1`, the default).
+stage (`threads: null`), and by `cluster repro` with one core per stage (`threads: 1`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,9 @@ def reproduced(command: Sequence[str], threads: int | None) -> tuple[float, int,
         shutil.rmtree(clone / "reports")
         params = clone / "params.yaml"
         text = params.read_text(encoding="utf-8")
-        params.write_text(text.replace("threads: 1 ", f"threads: {threads or 'null'} "), encoding="utf-8")
+        text, replaced = re.subn(r"(?m)^threads: \w+$", f"threads: {threads or 'null'}", text)
+        assert replaced == 1
+        params.write_text(text, encoding="utf-8")
         over, peaks = Event(), [0]
 
         def watch() -> None:

@@ -34,7 +34,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from benchmarks.cost import ones, spec_of
-from delta.data.packed.views import DefaultViewData, input_statistics, normalised
+from delta.data.packed.views import DefaultViewData, input_statistics, normalised, random_crops
 from delta.data.packing import write_packed
 from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
@@ -117,7 +117,8 @@ class Start:
         return self.crops(indices), self.data.targets("train")[indices].to(self.device)
 
     def crops(self, indices: Tensor) -> Tensor:
-        pixels = self.data.training_crops(indices, self.case.crop, torch.Generator().manual_seed(0), self.device)
+        images = self.data.training_images(indices)
+        pixels = random_crops(images, self.case.crop, torch.Generator().manual_seed(0), self.device)
         return normalised(pixels, input_statistics(self.spec, self.device))
 
     def channel_weights(self, key: str) -> dict[str, Tensor]:

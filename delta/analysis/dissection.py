@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -78,7 +77,7 @@ def dissect(
     rows = range(len(concepts))
     stream = partial(iterate_maps, crop=crop, batch_size=batch_size, progress=progress)
     with deterministic(), torch.inference_mode():
-        layer = layer or last_stage(network)
+        layer = layer or last_stage(network, crop)
         saved = checkpoint and checkpoint.load(
             next(network.parameters()).device,
             concepts,
@@ -145,7 +144,7 @@ def iterate_maps(
         return normalised(to_device(torch.from_numpy(np.stack([pixels for pixels, _ in batch])), device), statistics)
 
     title = "dissect" if annotated else "thresholds"
-    read_images = map_in_order(read, len(rows), os.cpu_count() or 1)
+    read_images = map_in_order(read, len(rows))
     bar = iter(tqdm(read_images, total=len(rows), desc=title, unit="image", disable=not progress))
     # The batches whose maps are not yielded yet. itertools.tee would keep up to 57 batches alive for longer.
     pending: deque[list[tuple[np.ndarray, Annotation | None]]] = deque()

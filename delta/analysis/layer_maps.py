@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from delta.io.errors import UserError
+from delta.networks.devices import deterministic
 from delta.networks.hooks import capture_maps, in_eval_mode
 from delta.networks.network import Network
 
@@ -18,15 +19,18 @@ def last_convolution(network: Network) -> str:
     return list(network.spec.feature_layers)[-1]
 
 
-def last_stage(network: Network) -> str:
+def last_stage(network: Network, crop: int) -> str:
     """The name of the module before the global pooling in the backbone: `layer4.2` in a ResNet-101.
+
+    Args:
+        crop: pixels per side of the network's inputs; some networks cannot process smaller ones.
 
     Raises:
         UserError: it cannot be found, as the forward pass is not a composition of modules.
     """
     device, last = next(network.parameters()).device, ""
     with torch.inference_mode(), in_eval_mode(network):
-        x = torch.zeros(1, 3, 64, 64, device=device)
+        x = torch.zeros(1, 3, crop, crop, device=device)
         for name, module in network.steps():
             x = module(x)
             last = name if x.dim() == 4 else last
@@ -70,7 +74,9 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
     Beyond the outermost pixel centres, the map is continued by its border values.
     """
-    return interpolate(maps, size, mode="bilinear", align_corners=False)
+    # Only the gradient has no deterministic kernel, but in that mode PyTorch takes a slow detour on a GPU anyway.
+    with deterministic(False):
+        return interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 def min_max_normalise(maps: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from delta.attention.fisher import estimate_loss_increases
 from delta.attention.removal import FilterRemoval, fold_batch_norms, step_inputs
 from delta.data.packed.views import DefaultViewData
-from delta.networks.devices import deterministic
+from delta.networks.devices import deterministic, full_float32
 from delta.networks.hooks import in_eval_mode
 from delta.networks.network import Network, trained_network
 
@@ -44,7 +44,7 @@ def filter_importance(
     """The increase of the summed loss on removal of a filter, for every filter of every feature layer.
 
     W_j = Σ_i [ L(z(x_i, ω*\\j), y_i) − L(z(x_i, ω*), y_i) ], Equation (9). Removing filter j means setting its weights
-    to zero, which zeroes its feature map.
+    to zero, which zeroes its feature map. It is computed in float32 without TF32, as the differences are small.
 
     Args:
         network: the L2-FE network; it is used in eval mode, and its mode is restored.
@@ -60,7 +60,7 @@ def filter_importance(
     device, removals = next(network.parameters()).device, None
     importance: dict[str, Tensor] = {}
     bar = tqdm(total=len(data.rows("train")), desc="attention", unit="image", disable=not progress)
-    with torch.no_grad(), in_eval_mode(network), bar:
+    with torch.no_grad(), in_eval_mode(network), full_float32(), bar:
         for x, y in data.test_batches("train", network.spec, batch_size, device):
             inputs, logits = step_inputs(network, x)
             removals = removals or _removals(network, x, inputs, estimator)

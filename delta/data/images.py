@@ -12,6 +12,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
+from delta.io.cores import available_cores
+
 # Pillow raises nearly any exception for a file that is truncated, malicious or not an image.
 DECODE_ERRORS = Exception
 
@@ -62,7 +64,7 @@ def _resized(image: Image.Image, width: int, height: int) -> np.ndarray:
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def map_in_order(work: Callable[[int], T], count: int, workers: int) -> Generator[T, None, None]:
+def map_in_order(work: Callable[[int], T], count: int, workers: int | None = None) -> Generator[T, None, None]:
     """Yield work(0), work(1), … in order, computed by threads at most two results per worker ahead of the consumer.
 
     Threads are enough, as Pillow releases the interpreter lock while it decodes and resizes. The bound keeps memory
@@ -71,8 +73,9 @@ def map_in_order(work: Callable[[int], T], count: int, workers: int) -> Generato
     Args:
         work: takes an index.
         count: how many indices.
-        workers: how many threads.
+        workers: how many threads; by default one per core, see `available_cores`.
     """
+    workers = workers or available_cores()
     Image.init()  # Pillow registers its formats lazily, which is not thread-safe
     indices = iter(range(count))
     with ThreadPoolExecutor(workers) as pool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from delta.methods.base import Method, Penalty, PenaltyInputs
+from delta.methods.base import Method, Penalty, PenaltyInputs, parameter_distance
 
 
 class L2SP(Method):
@@ -11,6 +11,4 @@ class L2SP(Method):
     label = "L2-SP"
 
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
-        return 0.5 * sum(
-            (weight - inputs.source_weights[name]).square().sum() for name, weight in inputs.weights.items()
-        )
+        return parameter_distance(inputs)

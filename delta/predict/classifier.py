@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -91,7 +90,7 @@ class Classifier:
 
         Args:
             batch_size: crops per forward pass.
-            workers: decoding threads, by default one per CPU.
+            workers: decoding threads, by default one per core.
         """
 
         def attempt(index: int) -> Tensor | str:
@@ -100,7 +99,7 @@ class Classifier:
             except DECODE_ERRORS as error:
                 return failure_reason(error)
 
-        decoded = map_in_order(attempt, len(paths), workers or os.cpu_count() or 1)
+        decoded = map_in_order(attempt, len(paths), workers)
         images = max(1, batch_size // self.view.crops)
         remaining = iter(paths)
         while batch := list(islice(decoded, images)):

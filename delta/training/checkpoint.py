@@ -8,11 +8,12 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import fields, is_dataclass
 from hashlib import blake2b, file_digest
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from delta.data.packed.disk_array import DiskArray
+from delta.data.packed.disk_array import DiskArray, JpegArray
 from delta.io.errors import UserError
 from delta.io.files import atomic_file
 from delta.io.signals import say
@@ -34,6 +35,8 @@ class Checkpoint:
     checkpoint of another computation is ignored, and so is a damaged one; either is reported on standard error. It is
     written to a scratch file, synced and renamed, so that it is complete whenever the process ends.
 
+    The digest of the images, which can be 100 GB, is made when it is first needed, from the files that were opened.
+
     The file holds a line of JSON, with a digest of each thing that it belongs to and one of the rest, and the state as
     `torch.save` writes it; it is read with `weights_only=True`.
     """
@@ -46,23 +49,24 @@ class Checkpoint:
         """
         self.path, self.minutes = path, minutes
         self._last_saved = time.monotonic()
+        self._data_digest: Future[str] | None = None
 
     def load(self, device: torch.device, data: object, **parts: object) -> dict[str, Any] | None:
         """The state that `save` was given for this same computation, on a device; None if there is none.
 
         Args:
             device: what computes.
-            data: the images; their digest is made in a thread, for it can take longer than some iterations.
+            data: the images.
             parts: what else the result depends on, by the name that is printed where it differs; see `digest`.
 
         Raises:
             OSError: the file exists and cannot be read.
         """
         processor = (torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()) if device.type == "cpu" else ()
-        versions = [version(package) for package in ("torch", "timm")]
+        versions = [version(package) for package in ("torch", "timm", "pillow")]
         parts |= {"code": _loaded_code(), "machine or versions": (device_name(device), *processor, *versions)}
         self._digests = {name: digest(part) for name, part in parts.items()}
-        self._data_digest = ThreadPoolExecutor(1).submit(digest, data)
+        self._data, self._data_digest = data, None
         self._last_saved = time.monotonic()
         try:
             header_line, _, state = self.path.read_bytes().partition(b"\n")
@@ -84,8 +88,11 @@ class Checkpoint:
         return torch.load(io.BytesIO(state), map_location=device, weights_only=True)
 
     def due(self) -> bool:
-        """Whether it is time for the next one."""
-        return time.monotonic() - self._last_saved >= 60 * self.minutes
+        """Whether it is time for the next one. At half time, a thread begins to make the images' digest."""
+        minutes = (time.monotonic() - self._last_saved) / 60
+        if minutes >= self.minutes / 2:
+            self._begin_data_digest()
+        return minutes >= self.minutes
 
     def save(self, state: Mapping[str, Any]) -> bool:
         """Replace the file; to be called after `load`. If it cannot be written, that is reported and the old one stays.
@@ -122,7 +129,21 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
     def _belongs_to(self) -> dict[str, str]:
-        return self._digests | {"data": self._data_digest.result()}
+        return self._digests | {"data": self._begin_data_digest().result()}
+
+    def _begin_data_digest(self) -> Future[str]:
+        if self._data_digest is None:
+            self._data_digest = Future()
+            # A daemon, as a process that has no more to do must not wait for it.
+            Thread(target=_fulfil, args=(self._data_digest, self._data), daemon=True).start()
+        return self._data_digest
+
+
+def _fulfil(promise: Future[str], data: object) -> None:
+    try:
+        promise.set_result(digest(data))
+    except BaseException as error:
+        promise.set_exception(error)
 
 
 def digest(part: object) -> str:
@@ -168,7 +189,12 @@ def _content(part: object) -> bytes | np.ndarray[Any, Any] | Sequence[object]:
         with part.open("rb") as file:
             return file_digest(file, blake2b).digest()
     if isinstance(part, DiskArray):
-        return (part.shape, part.path)
+        pixels = blake2b()
+        for block in part.blocks():
+            pixels.update(block.data)
+        return (part.shape, pixels.digest())
+    if isinstance(part, JpegArray):
+        return (part.ends, part.stored)
     if isinstance(part, list | tuple):
         return part
     if is_dataclass(part) and not isinstance(part, type):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from itertools import islice
 
@@ -14,10 +14,11 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from delta.data.packed.views import ViewData, endless_batches, input_statistics, normalised
+from delta.data.packed.ahead import read_ahead
+from delta.data.packed.views import ViewData, endless_batches, input_statistics, normalised, random_crops
 from delta.io.signals import uninterrupted
 from delta.methods.base import Method, PenaltyInputs, private_penalty
-from delta.networks.devices import keep_freed_memory, seeded, to_device
+from delta.networks.devices import check_precision, keep_freed_memory, seeded, to_device
 from delta.networks.hooks import capture_maps
 from delta.networks.network import Network
 from delta.training.checkpoint import Checkpoint
@@ -37,7 +38,8 @@ def fine_tune(
 ) -> None:
     """Fine-tune `network` in place; the last iterate is the result, nothing is selected on test data.
 
-    Only the training split's views and labels are read. The source runs in eval mode and takes no gradient.
+    Only the training split's views and labels are read, the next batches' while this one is computed. The source runs
+    in eval mode and takes no gradient.
 
     Args:
         network: starts at the source weights, on the device to train on.
@@ -50,8 +52,10 @@ def fine_tune(
 
     Raises:
         Diverged: the loss, or a weight at the end or when it is saved, is not finite.
+        UserError: the GPU does not compute in the recipe's precision, or an image cannot be read.
     """
     method, training, device = recipe.method, recipe.training, next(network.parameters()).device
+    check_precision(training.precision, device)
     if device.type == "cpu":
         keep_freed_memory()
     source.eval().requires_grad_(False)
@@ -66,13 +70,13 @@ def fine_tune(
     with (
         seeded(recipe.seed, device),
         resumable(state, checkpoint, data, initial, log) as save_if_due,
+        closing(read_ahead(data.training_images, islice(batches, state.iteration, training.iterations))) as rest,
     ):
         state.end_epoch(test, log)  # a checkpoint may lie between an epoch's last iteration and its test
-        rest = islice(batches, state.iteration, training.iterations)
         bar = partial(tqdm, desc="train", unit="it", mininterval=1, leave=False)
-        for rows in bar(rest, initial=state.iteration, total=training.iterations):
+        for rows, pixels in bar(rest, initial=state.iteration, total=training.iterations):
             with uninterrupted():
-                images = normalised(data.training_crops(rows, recipe.crop, state.crops, device), statistics)
+                images = normalised(random_crops(pixels, recipe.crop, state.crops, device), statistics)
                 labels = to_device(targets[rows], device)
                 terms = objective(network, source, images, labels, method, channel_weights, training.precision)
                 state.optimizer.zero_grad()

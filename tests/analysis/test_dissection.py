@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from pathlib import Path
 
@@ -278,7 +277,7 @@ def test_images_are_freed_after_their_batch(network, concepts, monkeypatch):
         return pixels
 
     monkeypatch.setattr(Concepts, "image", watched)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     stream = iterate_maps(network, "bn2", concepts, range(len(concepts)), CROP, batch_size=1)
     most = max(sum(pixels() is not None for pixels in read) for _ in stream)
     assert len(read) == 11

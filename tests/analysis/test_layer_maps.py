@@ -9,9 +9,19 @@ import torch
 
 from delta.analysis.layer_maps import last_convolution, last_stage, layer_maps, min_max_normalise, upsample
 from delta.io.errors import UserError
-from delta.networks.network import build_network
+from delta.networks.network import Network, build_network
+from delta.sources.catalogue import NETWORKS, SourceNetwork
+from delta.sources.weights import describe
 from tests.helpers.bilinear import bilinear
 from tests.helpers.tiny import SPEC, hooks
+
+LAST_STAGES = {
+    "resnet101": "layer4.2",
+    "resnet50": "layer4.2",
+    "resnet50_places365": "layer4.2",
+    "inception_v3": "Mixed_7c",
+    "efficientnet_lite0": "bn2",
+}
 
 
 @pytest.fixture
@@ -31,7 +41,7 @@ def test_the_last_convolution_is_the_last_feature_layer(network):
 
 def test_the_last_stage_is_the_input_of_the_pooling(network, images):
     """The module that is found outputs what timm's `forward_features` returns."""
-    (maps,) = layer_maps(network, last_stage(network), [images])
+    (maps,) = layer_maps(network, last_stage(network, 64), [images])
     reference = network.backbone.eval()
     with torch.inference_mode():
         expected = reference.forward_features(images)
@@ -57,7 +67,24 @@ def test_the_last_stage_of_a_resnet_is_its_last_block():
                 else:
                     yield name, module
 
-    assert last_stage(Net()) == "layer4.1"
+    assert last_stage(Net(), 64) == "layer4.1"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_last_stage_of_every_network_of_the_catalogue(name):
+    """At the size that it was made for; Inception-V3 cannot process 64 pixels."""
+    published = NETWORKS[name]
+    crop = timm.get_pretrained_cfg(published.architecture).input_size[-1]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = timm.create_model(published.architecture, num_classes=0).eval()
+    network = Network(describe(backbone, published, SourceNetwork(network=name), name), 2)
+    assert last_stage(network, crop) == LAST_STAGES[name]
+    image = torch.randn(1, 3, crop, crop, generator=torch.Generator().manual_seed(0))
+    (maps,) = layer_maps(network, LAST_STAGES[name], [image], rectify=False)
+    with torch.no_grad():
+        expected = network.backbone.eval().forward_features(image)
+    torch.testing.assert_close(maps, expected)
 
 
 @pytest.mark.parametrize(("batch_size", "rectify"), [(1, True), (2, False), (5, True)])

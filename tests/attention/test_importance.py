@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import timm
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import conv2d, cross_entropy
+from torch.overrides import TorchFunctionMode
 
 from delta.attention.fisher import group_classes
 from delta.attention.importance import filter_importance, run_importance
+from delta.attention.removal import _FirstMixingModule, fold_batch_norms
 from delta.io.errors import UserError
 from delta.networks.hooks import capture_maps
 from delta.networks.network import Network, build_network, save_network, trained_network
@@ -201,6 +203,55 @@ def test_fisher_is_exact_at_the_last_layer_of_a_resnet(one_per_class):
     exact, estimated = filter_importance(network, precise), filter_importance(network, precise, "fisher")
     assert torch.equal(exact["layer4.0.conv3"], estimated["layer4.0.conv3"])
     assert not torch.equal(exact["layer1.0.conv3"], estimated["layer1.0.conv3"])
+
+
+class TF32(TorchFunctionMode):
+    """Convolutions as on a GPU: where PyTorch's setting allows it, their factors have 10 bits of mantissa."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is conv2d and torch.backends.cudnn.conv.fp32_precision == "tf32":
+            args = (*map(self.rounded, args[:2]), *args[2:])
+        return function(*args, **(kwargs or {}))
+
+    @staticmethod
+    def rounded(numbers: torch.Tensor) -> torch.Tensor:
+        return ((numbers.view(torch.int32) + (1 << 12)) & ~((1 << 13) - 1)).view(torch.float32)
+
+
+def test_rounding_to_tf32():
+    numbers = torch.tensor([1.0, 1 + 2**-10, 1 + 2**-11, 1 + 2**-12, -3.1415927])
+    assert TF32.rounded(numbers).tolist() == [1.0, 1 + 2**-10, 1 + 2**-10, 1.0, -3.140625]
+
+
+def test_batch_norms_are_folded_on_a_gpu_that_rounds_to_tf32(network, data, importance, capsys):
+    """The proof that folding keeps the outputs, and all that follows, are computed without that rounding."""
+    images, _ = next(data.test_batches("train", network.spec, 6, CPU))
+    exact = copy.deepcopy(network).eval()
+    with torch.no_grad(), TF32():
+        assert fold_batch_norms(exact, images) is exact
+    said = "attention: batch norms are not folded into convolutions, as that changes the outputs: it takes longer\n"
+    assert capsys.readouterr().err == said
+    with TF32():
+        found = filter_importance(network, data)
+    assert "not folded" not in capsys.readouterr().err
+    assert same_state(found, importance)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4, 3), (2, 5)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_first_module_gets_each_filter_removed_in_turn(shape, memory_format):
+    noise = torch.Generator().manual_seed(0)
+    intact, removed = (torch.randn(shape, generator=noise) for _ in range(2))
+    if len(shape) == 4:
+        intact, removed = (maps.contiguous(memory_format=memory_format) for maps in (intact, removed))
+    expected = []
+    for j in (3, 0):
+        maps = intact.clone()
+        maps[:, j] = removed[:, j]
+        expected.append(maps)
+    found = _FirstMixingModule(torch.nn.Identity(), intact, removed)(torch.tensor([3, 0]))
+    assert torch.equal(found, torch.cat(expected))
+    assert len(shape) == 2 or found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_importance_does_not_change_the_network(network, weights, importance):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from delta.data.packed.views import ImprovedViewData, normalised
+from delta.data.packed.views import ImprovedViewData, normalised, random_crops
 from delta.io.errors import UserError
 from delta.networks.network import build_network
 from delta.training.evaluation import top1
@@ -56,7 +56,8 @@ def test_ten_crops_are_correct_and_their_logits_averaged(whole, photographs, wei
 def test_training_crops_are_windows_of_the_whole_image(whole, photographs):
     """An index among the training images gives the image of its own row."""
     rows = whole.rows("train")
-    crops = whole.training_crops(torch.arange(len(rows)), CROP, torch.Generator().manual_seed(0), CPU)
+    images = whole.training_images(torch.arange(len(rows)))
+    crops = random_crops(images, CROP, torch.Generator().manual_seed(0), CPU)
     for crop, row in zip(crops.numpy(), rows, strict=True):
         image = resized(photographs / whole.index["path"][row], RESIZE)
         windows = [

@@ -1,4 +1,4 @@
-"""Networks: weight files, the steps of the forward pass, feature layers and devices."""
+"""Networks: weight files, the steps of the forward pass, and feature layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from delta.io.errors import UserError
-from delta.networks.devices import deterministic, pick_device, to_device
 from delta.networks.network import Network, build_network, save_weights
 from tests.helpers.tiny import LAYERS, SPEC
 
@@ -70,21 +69,3 @@ def test_building_does_not_use_the_global_generator():
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(one.head.weight, again.head.weight)
     assert not torch.equal(one.head.weight, other.head.weight)
-
-
-def test_devices():
-    assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(UserError, match="cuda:99 requested"):
-        pick_device("cuda:99")
-    assert torch.equal(to_device(torch.arange(3), pick_device("auto")).cpu(), torch.arange(3))
-
-
-def test_deterministic_restores_the_previous_settings():
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
-    with deterministic():
-        assert torch.are_deterministic_algorithms_enabled()
-    assert before == (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
-    )

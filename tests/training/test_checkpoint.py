@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from delta.io.signals import uninterrupted
 from delta.methods import base
+from delta.training import checkpoint as checkpoints
 from delta.training.checkpoint import Checkpoint, digest
 
 CPU = torch.device("cpu")
@@ -103,6 +105,47 @@ def test_the_interval_ignores_changes_of_the_system_clock(tmp_path, monkeypatch)
     assert checkpoint.due()
     checkpoint.save(STATE)
     assert not checkpoint.due()
+
+
+class Recorder:
+    """Counts how often the digest of the images is made, and in which threads."""
+
+    def __init__(self, monkeypatch):
+        self.threads, made = [], checkpoints.digest
+
+        def recorded(part: object) -> str:
+            if part == "images":
+                self.threads.append(threading.current_thread())
+            return made(part)
+
+        monkeypatch.setattr(checkpoints, "digest", recorded)
+
+
+def test_the_images_digest_is_begun_at_half_time_in_a_thread(tmp_path, monkeypatch):
+    """A run that is shorter makes none: it would read 30 GB of Food-101 for nothing."""
+    now, made = 1000.0, Recorder(monkeypatch)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    checkpoint = Checkpoint(tmp_path / "run.pt", 10)
+    assert checkpoint.load(CPU, "images") is None
+    now += 299
+    assert not checkpoint.due() and not made.threads
+    now += 2
+    assert not checkpoint.due() and not checkpoint.due()
+    now += 300
+    assert checkpoint.due()
+    checkpoint.save(STATE)
+    checkpoint.save(STATE)
+    assert len(made.threads) == 1 and made.threads[0].daemon
+    assert Checkpoint(checkpoint.path, 10).load(CPU, "images")
+    assert len(made.threads) == 2
+
+
+def test_images_that_cannot_be_read_are_reported_when_the_checkpoint_is_written(tmp_path, monkeypatch, capfd):
+    checkpoint = Checkpoint(tmp_path / "run.pt", 0)
+    checkpoint.load(CPU, tmp_path / "gone.npy")
+    assert checkpoint.due()
+    assert not checkpoint.save(STATE)
+    assert "run.pt: checkpoint not written ([Errno 2] No such file or directory" in capfd.readouterr().err
 
 
 def test_a_digest_depends_on_the_content(tmp_path):

@@ -89,7 +89,7 @@ def test_first_loss_is_the_objective(key, data, weights):
     _, _, curve = train(key, data, weights, seed=seed)
     order, crops = torch.Generator().manual_seed(2 * seed), torch.Generator().manual_seed(2 * seed + 1)
     rows = next(endless_batches(len(data.targets("train")), TRAINING.batch_size, order))
-    images = normalised(data.training_crops(rows, CROP, crops, CPU), STATISTICS)
+    images = normalised(random_crops(data.training_images(rows), CROP, crops, CPU), STATISTICS)
     network, source = build_network(weights, 3, seed).train(), build_network(weights, 3, seed).eval()
     layers = SPEC.feature_layers
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from delta.data.packed.disk_array import DiskArray
+from delta.data.packed.ahead import read_ahead
+from delta.data.packed.disk_array import DiskArray, ImageArray, JpegArray, open_images
 from delta.data.packed.index import read_index
 from delta.io.errors import UserError
 from delta.networks.devices import to_device
@@ -56,13 +58,13 @@ class ViewData(ABC):
         split[self.rows("train")[fold]] = "validation"
         return replace(self, index=self.index.assign(split=split))
 
-    def training_crops(self, batch: Tensor, crop: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Random crops of a batch of training images: uint8 [b, crop, crop, 3] on the device, see `random_crops`.
+    def training_images(self, batch: Tensor) -> Sequence[np.ndarray]:
+        """A batch of training images to take `random_crops` from: uint8 [h, w, 3] each. It may be called in a thread.
 
         Args:
             batch: the images, as indices into the training split, int64 [b].
         """
-        return random_crops(self._training_images(self._training_rows[batch.numpy()]), crop, generator, device)
+        return self._training_images(self._training_rows[batch.numpy()])
 
     @cached_property
     def _training_rows(self) -> np.ndarray:
@@ -71,15 +73,16 @@ class ViewData(ABC):
     def test_batches(
         self, split: str, spec: BackboneSpec, batch_size: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The test crops of a split's images in order, in batches of `batch_size` crops.
+        """The test crops of a split's images in order, in batches of `batch_size` crops; the next are read meanwhile.
 
         Yields:
             Normalised crops [b · crops, 3, crop, crop], the crops of an image being adjacent, and targets [b].
         """
         images, statistics = max(1, batch_size // self.crops), input_statistics(spec, device)
-        rows = torch.from_numpy(self.rows(split)).split(images)
-        for batch, targets in zip(rows, self.targets(split).split(images), strict=True):
-            yield normalised(to_device(self._test_crops(batch.numpy()), device), statistics), to_device(targets, device)
+        rows = (batch.numpy() for batch in torch.from_numpy(self.rows(split)).split(images))
+        with closing(read_ahead(self._test_crops, rows)) as batches:
+            for (_, crops), targets in zip(batches, self.targets(split).split(images), strict=True):
+                yield normalised(to_device(crops, device), statistics), to_device(targets, device)
 
     @abstractmethod
     def _training_images(self, rows: np.ndarray) -> Sequence[np.ndarray]:
@@ -100,8 +103,8 @@ class DefaultViewData(ViewData):
         test_view: all images, uint8 [n, crop, crop, 3].
     """
 
-    train_view: DiskArray | np.ndarray
-    test_view: DiskArray | np.ndarray
+    train_view: ImageArray | np.ndarray
+    test_view: ImageArray | np.ndarray
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -109,12 +112,12 @@ class DefaultViewData(ViewData):
         index = read_index(folder)
         counts = {"train_view": (index["split"] == "train").sum(), "test_view": len(index)}
         try:
-            views = {name: DiskArray.npy(folder / f"{name}.npy") for name in counts}
+            views = {name: open_images(folder, name) for name in counts}
         except Exception as error:  # NumPy raises many kinds of errors for a damaged header
             raise _not_packed(folder, error) from None
         for name, view in views.items():
             if len(view) != counts[name]:
-                raise _not_packed(folder, f"{name}.npy has {len(view)} images, index.csv {counts[name]}")
+                raise _not_packed(folder, f"{view.path.name} has {len(view)} images, index.csv {counts[name]}")
         return cls(index.assign(train_row=(index["split"] == "train").cumsum() - 1), **views)
 
     def _training_images(self, rows: np.ndarray) -> Sequence[np.ndarray]:
@@ -129,29 +132,37 @@ class ImprovedViewData(ViewData):
     """The improved view (Table 2): random crops at the original aspect ratio for training, ten crops for testing.
 
     Attributes:
-        index: with the additional columns height, width (pixels) and offset (an image's first byte).
-        images: the concatenated images, uint8.
+        index: with the additional columns height, width (pixels) and offset (an image's first pixel in `images`).
+        images: the concatenated images' pixels, uint8, or the images as JPEGs.
         crop: pixels per side of the ten test crops: corners and centre, of the image and of its mirror image.
     """
 
     crops: ClassVar[Literal[1, 10]] = 10
-    images: DiskArray
+    images: ImageArray
     crop: int
 
     @classmethod
     def open(cls, folder: Path, crop: int) -> Self:
         """Open a folder that `delta.data.packing.write_packed_whole` wrote; raise UserError if it is anything else."""
         index = read_index(folder, whole=True)
-        sizes = 3 * index["height"] * index["width"]
+        sizes, jpegs = 3 * index["height"] * index["width"], folder / "images.mjpeg"
+        images: ImageArray
         try:
-            images = DiskArray(folder / "images.bin", (int(sizes.sum()),))
-        except (OSError, ValueError) as error:
+            images = JpegArray(jpegs) if jpegs.exists() else DiskArray(folder / "images.bin", (int(sizes.sum()),))
+        except Exception as error:  # NumPy raises many kinds of errors for a damaged header
             raise _not_packed(folder, error) from None
+        if isinstance(images, JpegArray) and len(images) != len(index):
+            raise _not_packed(folder, f"images.mjpeg has {len(images)} images, index.csv {len(index)}")
         return cls(index.assign(offset=sizes.cumsum() - sizes), images, crop)
 
     def _training_images(self, rows: np.ndarray) -> Sequence[np.ndarray]:
-        locations = self.index[["offset", "height", "width"]].to_numpy()[rows]
-        return [self.images[o : o + 3 * h * w].reshape(h, w, 3) for o, h, w in locations]
+        if isinstance(self.images, JpegArray):
+            return [self.images[row] for row in rows.tolist()]
+        return [self.images[o : o + 3 * h * w].reshape(h, w, 3) for o, h, w in self._places[rows]]
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        return self.index[["offset", "height", "width"]].to_numpy()
 
     def _test_crops(self, rows: np.ndarray) -> Tensor:
         return ten_crops([image.copy() for image in self._training_images(rows)], self.crop)
