@@ -1,6 +1,8 @@
-"""The cost of a profile: counted FLOPs, GPU-hours and disk space estimated from them, and a measured iteration.
+"""The cost of a profile: counted FLOPs, and GPU-hours and disk space estimated from them.
 
-    python -m benchmarks.cost profiles/paper.yaml --batch 16 > benchmarks/cost.md      (about 10 minutes on 2 cores)
+    python -m benchmarks.cost profiles/paper.yaml > benchmarks/cost.md      (half a minute)
+
+    --batch 16         also measure an iteration of so many images for each method (10 minutes more on 2 cores)
 
 FLOPs are PyTorch's count for convolutions and matrix products, where a multiply-add is two. An iteration is measured at
 the profile's crop with random weights, in a separate process; the faster of two after a warm-up.
@@ -353,40 +355,55 @@ def estimate(costs: Costs) -> None:
     )
 
 
-def steps(costs: Costs, batch: int) -> None:
-    """Print FLOPs, the seconds that the assumed rates imply, and measured seconds and memory by network and method."""
-    params, device = costs.params, pick_device("auto")
-    precision, size = params.training.precision, params.training.batch_size
-    where = f"{device_name(device)}, {torch.get_num_threads()} threads" if device.type == "cpu" else device_name(device)
-    print(
-        f"\nOne iteration. Implied: the seconds of a batch of {size} at the assumed rates. Measured: a batch of "
-        f"{batch} in {precision} on {where}.\n"
-    )
-    implied = " | ".join(f"implied, {each} (s)" for each in SUSTAINED)
-    print(f"| | method | GFLOP per image | {implied} | measured (s) | peak memory (GB) |")
-    print(f"| --- | --- | ---: |{' ---: |' * len(SUSTAINED)} ---: | ---: |")
-    networks = {costs.network(*pair): pair for pair in product(params.datasets, params.backbones)}
-    for pair, key in product(networks.values(), ["l2_fe", *params.methods]):
-        spec, crop, flops = costs.spec(*pair), params.backbones[pair[1]].crop, costs.iteration(*pair, key)
-        seconds, peak = measured(spec, crop, batch, key, precision)
-        cells = [f"{spec.name}, {crop} pixels", method_class(key).label, f"{flops / 1e9:.1f}"]
-        cells += [f"{size * flops / rate / 1e12:.3f}" for rate in SUSTAINED.values()]
-        cells += [f"{seconds:.1f}", f"{peak / 1e9:.1f}"]
+def steps(costs: Costs) -> None:
+    """Print what an iteration takes at the assumed rates, by network and method."""
+    size = costs.params.training.batch_size
+    print(f"\n## An iteration at these rates\n\nA batch of {size} images.\n")
+    print(f"| | method | GFLOP per image | {' | '.join(f'seconds, {precision}' for precision in SUSTAINED)} |")
+    print(f"| --- | --- | ---: |{' ---: |' * len(SUSTAINED)}")
+    for pair, key in networks_and_methods(costs):
+        flops = costs.iteration(*pair, key)
+        cells = [title(costs, pair), method_class(key).label, f"{flops / 1e9:.1f}"]
+        cells += [f"{size * flops / rate / 1e12:.2f}" for rate in SUSTAINED.values()]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
+def measured_steps(costs: Costs, batch: int) -> None:
+    """Print measured seconds and memory of an iteration, by network and method."""
+    precision, device = costs.params.training.precision, pick_device("auto")
+    where = f"{device_name(device)}, {torch.get_num_threads()} threads" if device.type == "cpu" else device_name(device)
+    print(f"\n## An iteration, measured\n\nA batch of {batch} images in {precision} on {where}.\n")
+    print("| | method | seconds | peak memory (GB) |\n| --- | --- | ---: | ---: |")
+    for pair, key in networks_and_methods(costs):
+        crop = costs.params.backbones[pair[1]].crop
+        seconds, peak = measured(costs.spec(*pair), crop, batch, key, precision)
+        print(f"| {title(costs, pair)} | {method_class(key).label} | {seconds:.1f} | {peak / 1e9:.1f} |", flush=True)
+
+
+def networks_and_methods(costs: Costs) -> list[tuple[tuple[str, str], str]]:
+    """A data set and backbone of each network, and each method."""
+    params = costs.params
+    networks = {costs.network(*pair): pair for pair in product(params.datasets, params.backbones)}
+    return list(product(networks.values(), ["l2_fe", *params.methods]))
+
+
+def title(costs: Costs, pair: tuple[str, str]) -> str:
+    return f"{costs.spec(*pair).name}, {costs.params.backbones[pair[1]].crop} pixels"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile", type=Path)
-    parser.add_argument("--batch", type=int, required=True, help="batch size of the measured iteration")
+    parser.add_argument("--batch", type=int, help="images in the measured iteration")
     arguments = parser.parse_args()
     with exit_on_user_error():
-        params = load_params(arguments.profile)
-        costs = Costs(params)
-    command = f"python -m benchmarks.cost {arguments.profile} --batch {arguments.batch}"
-    print(f"# What {arguments.profile} costs\n\n`{command}`")
+        costs = Costs(load_params(arguments.profile))
+    options = f" --batch {arguments.batch}" if arguments.batch else ""
+    print(f"# What {arguments.profile} costs\n\n`python -m benchmarks.cost {arguments.profile}{options}`")
     estimate(costs)
-    steps(costs, arguments.batch)
+    steps(costs)
+    if arguments.batch:
+        measured_steps(costs, arguments.batch)
 
 
 if __name__ == "__main__":
