@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ from delta.networks.network import Network, save_network, save_weights
 from delta.report.results import read_results
 from delta.sources.catalogue import SourceNetwork
 from delta.training.config import Recipe, Training
-from delta.training.evaluation import top1
+from delta.training.evaluation import split_logits
 from delta.training.loop import fine_tune
 from delta.training.result import RunResult, TestView
 
@@ -137,7 +138,7 @@ def training(size: Size, folder: Path) -> Callable:
 
 def testing(size: Size, folder: Path) -> Callable:
     data, network = DefaultViewData.open(size.packed(folder / "packed")), size.random_network()
-    return lambda: top1(network, data, "test", BATCH)
+    return lambda: split_logits(network, data, "test", BATCH)
 
 
 def attention(estimator: str) -> Callable[[Size, Path], Callable]:
@@ -399,7 +400,8 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, nargs="+", metavar="FOLDER", default=[])
     parser.add_argument("--photographs-alone", action="store_true")
     arguments = parser.parse_args()
-    command = f"OMP_NUM_THREADS={torch.get_num_threads()} python -m benchmarks.scaling"
+    options = " ".join(sys.argv[1:])
+    command = f"OMP_NUM_THREADS={torch.get_num_threads()} python -m benchmarks.scaling {options}".rstrip()
     print("# How the stages scale\n")
     print(f"`{command}`, on {device_name(pick_device('cpu'))}, {os.cpu_count()} cores, PyTorch {torch.__version__}.\n")
     rate = None if arguments.photographs_alone else growth()
