@@ -137,16 +137,16 @@ def stage_hours(costs: Costs, names: list[str], rate: float) -> dict[str, float]
     for name in names:
         stage, _, item = name.partition("@")
         match stage, item.split("-"):
-            case "train" | "train_exponential", [dataset, backbone, method, _]:
-                flops[name] = costs.training(dataset, backbone, method)
-            case "train_improved", [dataset, backbone, method, _]:
-                flops[name] = costs.training(dataset, backbone, method, crops=10)
-            case "train_l2_fe", [dataset, backbone, _]:
-                flops[name] = costs.training(dataset, backbone, "l2_fe")
-            case "estimate_attention", [dataset, backbone]:
-                flops[name] = costs.attention(dataset, backbone)
-            case "cross_validate", [dataset, backbone, _]:
-                flops[name] = costs.fold(dataset, backbone)
+            case "train" | "train_exponential", [dataset, backbone, method, seed]:
+                flops[name] = costs.training(dataset, backbone, method, int(seed))
+            case "train_improved", [dataset, backbone, method, seed]:
+                flops[name] = costs.training(dataset, backbone, method, int(seed), "improved")
+            case "train_l2_fe", [dataset, backbone, seed]:
+                flops[name] = costs.training(dataset, backbone, "l2_fe", int(seed))
+            case "estimate_attention", [dataset, backbone, seed]:
+                flops[name] = costs.attention(dataset, backbone, int(seed))
+            case "cross_validate", [dataset, backbone, method, _]:
+                flops[name] = costs.fold(dataset, backbone, method)
     return {name: number / rate / 1e12 / 3600 for name, number in flops.items()}
 
 

@@ -73,8 +73,7 @@ def iteration_flops(spec: BackboneSpec, crop: int, key: str) -> float:
     method = method_class(key)()
     network, source = random_pair(spec, torch.device("cpu"), method)
     with FlopCounterMode(display=False) as counter:
-        loss, _ = objective(network, source, *batch_of(2, crop, torch.device("cpu")), method, ones(network))
-        loss.backward()
+        objective(network, source, *batch_of(2, crop, torch.device("cpu")), method, ones(network)).loss.backward()
     return counter.get_total_flops() / 2
 
 
@@ -107,7 +106,7 @@ def _measure(spec: BackboneSpec, crop: int, size: int, key: str, precision: str,
     with deterministic():
         for _ in range(3):
             started = time.perf_counter()
-            loss, _ = objective(network, source, images, targets, method, ones(network), precision)
+            loss = objective(network, source, images, targets, method, ones(network), precision).loss
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -149,49 +148,59 @@ class Costs:
     def __init__(self, params: Params, specs: dict[str, BackboneSpec]):
         self.params, self.counts = params, image_counts(params)
         crops = {name: view.crop for name, view in params.backbones.items()}
-        keys = ["l2_fe", *params.methods]
+        keys = dict.fromkeys(["l2_fe", *params.methods, *params.grid.methods])
         self.iteration = {(b, key): iteration_flops(specs[b], crops[b], key) for b, key in product(specs, keys)}
         self._importance = {
             "exact": {b: attention_flops(spec, crops[b]) for b, spec in specs.items()},
             "fisher": {b: 7 * self.iteration[b, "l2_fe"] for b in specs},  # one forward pass and three backward passes
         }
 
-    def training(self, dataset: str, backbone: str, key: str, crops: int = 1) -> float:
-        """FLOPs of a run with its tests: after every epoch, but with ten crops per image only at the end."""
+    def training(self, dataset: str, backbone: str, key: str, seed: int, setting: str = "default") -> float:
+        """FLOPs of a run with its tests: at the end, with ten crops in the improved view, and for the runs that
+        Figure 3 shows after every epoch."""
         (train, test), images = self.counts[dataset], self.params.training.iterations * self.params.training.batch_size
-        tests = math.ceil(images / train) if crops == 1 else 1
-        return self.iteration[backbone, key] * images + self.iteration[backbone, "l2_fe"] * tests * crops * test
+        curves, run = self.params.learning_curves, (dataset, backbone, key, seed)
+        shown = run in product(curves.datasets, curves.backbones, curves.methods, curves.seeds)
+        tests = 10 if setting == "improved" else math.ceil(images / train) if shown else 1
+        return self.iteration[backbone, key] * images + self.iteration[backbone, "l2_fe"] * tests * test
 
-    def attention(self, dataset: str, backbone: str) -> float:
+    def attention(self, dataset: str, backbone: str, seed: int) -> float:
+        """FLOPs of a seed's filter importance; 0 if the seed shares another one's."""
+        if self.params.attention.seed not in ("own", seed):
+            return 0.0
         return self._importance[self.params.attention.estimator][backbone] * self.counts[dataset][0]
 
-    def fold(self, dataset: str, backbone: str) -> float:
-        """FLOPs of one fold of the grid search: a run per cell, and L2-FE and attention on the fold's training part."""
+    def fold(self, dataset: str, backbone: str, key: str) -> float:
+        """FLOPs of one fold of a method's grid search: a run per cell, and for attention L2-FE and filter importance
+        on the fold's training part."""
         grid = self.params.grid
         cells, share = len(grid.alpha) * len(grid.beta), 1 - 1 / len(grid.folds)
-        flops_per_image = cells * self.iteration[backbone, "delta"] + self.iteration[backbone, "l2_fe"]
-        runs = flops_per_image * grid.iterations * self.params.training.batch_size
-        return runs + share * self.counts[dataset][0] * self._importance[grid.estimator][backbone]
+        images = grid.iterations * self.params.training.batch_size
+        flops = cells * self.iteration[backbone, key] * images
+        if method_class(key).uses_attention:
+            flops += self.iteration[backbone, "l2_fe"] * images
+            flops += share * self.counts[dataset][0] * self._importance[grid.estimator][backbone]
+        return flops
 
 
 def estimate(costs: Costs, specs: dict[str, BackboneSpec]) -> None:
     """Print runs, FLOPs and GPU-hours by experiment, and the disk space of results and packed images."""
-    params, counts, seeds = costs.params, costs.counts, len(costs.params.seeds)
+    params, counts = costs.params, costs.counts
     rows: dict[str, tuple[int, float]] = {}
-    for name, methods, section, crops in (
-        ("Table 1", ["l2_fe", *params.methods], params, 1),
-        ("Table 2", params.improved_view.methods, params.improved_view, 10),
-        ("Figure 3, ExponentialLR", params.learning_curves.methods, params.learning_curves, 1),
+    for name, methods, section, setting in (
+        ("Table 1", ["l2_fe", *params.methods], params, "default"),
+        ("Table 2", params.improved_view.methods, params.improved_view, "improved"),
+        ("Figure 3, ExponentialLR", params.learning_curves.methods, params.learning_curves, "exponential"),
     ):
-        runs = [*product(section.datasets, section.backbones, methods)]
-        rows[name] = seeds * len(runs), seeds * sum(costs.training(d, b, m, crops) for d, b, m in runs)
-    pairs = [*product(params.datasets, params.backbones)]
-    rows["Attention"] = len(pairs), sum(costs.attention(d, b) for d, b in pairs)
+        runs = [*product(section.datasets, section.backbones, methods, section.seeds)]
+        rows[name] = len(runs), sum(costs.training(*run, setting) for run in runs)
+    estimates = [costs.attention(*of) for of in product(params.datasets, params.backbones, params.seeds)]
+    rows["Attention"] = len([flops for flops in estimates if flops]), sum(estimates)
     grid = params.grid
     if grid.datasets:
-        folds = [*product(grid.datasets, grid.backbones, grid.folds)]
-        cells = len(grid.alpha) * len(grid.beta)
-        rows["Figure 4, grid search"] = len(folds) * (cells + 1), sum(costs.fold(d, b) for d, b, _ in folds)
+        folds = [*product(grid.datasets, grid.backbones, grid.methods, grid.folds)]
+        cells, l2_fe = len(grid.alpha) * len(grid.beta), sum(method_class(m).uses_attention for _, _, m, _ in folds)
+        rows["Figure 4, grid search"] = len(folds) * cells + l2_fe, sum(costs.fold(d, b, m) for d, b, m, _ in folds)
     rows["All"] = cast(tuple[int, float], tuple(map(sum, zip(*rows.values(), strict=True))))
     print(f"\n| | runs | PFLOP | {' | '.join(f'GPU-hours, {p} at {t} TFLOP/s' for p, t in SUSTAINED.items())} |")
     print("| --- | ---: | ---: | ---: | ---: |")

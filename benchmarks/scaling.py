@@ -30,7 +30,7 @@ from benchmarks.cost import SUSTAINED, attention_flops, iteration_flops, ones, s
 from delta.analysis.activation_maps import activation_maps
 from delta.analysis.concepts import Concepts
 from delta.analysis.dissection import dissect
-from delta.analysis.filter_distances import mean_distances
+from delta.analysis.filter_distances import distances_by_seed
 from delta.analysis.parts import part_activation
 from delta.attention.importance import filter_importance
 from delta.data.packed.views import DefaultViewData
@@ -43,7 +43,7 @@ from delta.networks.network import Network, save_network, save_weights
 from delta.report.results import read_results
 from delta.sources.catalogue import SourceNetwork
 from delta.training.config import Recipe, Training
-from delta.training.evaluation import top1
+from delta.training.evaluation import accuracy, split_logits
 from delta.training.loop import fine_tune
 from delta.training.result import RunResult, TestView
 
@@ -130,7 +130,7 @@ def training(size: Size, folder: Path) -> Callable:
 
 def testing(size: Size, folder: Path) -> Callable:
     data, network = DefaultViewData.open(size.packed(folder / "packed")), size.random_network()
-    return lambda: top1(network, data, "test", BATCH)
+    return lambda: accuracy(split_logits(network, data, "test", BATCH), data.targets("test"))
 
 
 def attention(estimator: str) -> Callable[[Size, Path], Callable]:
@@ -148,9 +148,9 @@ def saved_run(size: Size, folder: Path, name: str) -> Path:
 
 
 def distances(size: Size, folder: Path) -> Callable:
-    network, runs = size.random_network(), {name: [saved_run(size, folder, name)] for name in ("l2_sp", "delta")}
+    network, runs = size.random_network(), {name: {0: saved_run(size, folder, name)} for name in ("l2_sp", "delta")}
     save_weights(network.spec, network.backbone.state_dict(), folder / "source.safetensors")
-    return lambda: mean_distances(folder / "source.safetensors", runs)
+    return lambda: distances_by_seed(folder / "source.safetensors", runs)
 
 
 def parts(size: Size, folder: Path) -> Callable:
@@ -181,6 +181,8 @@ def gathering(size: Size, folder: Path) -> Callable:
         top1=50.0,
         alpha=0.01,
         beta=0.01,
+        penalty_share=1.0,
+        penalty_share_first_epoch=1.0,
         iterations_per_epoch=9,
         source_network="ResNet",
         device="cpu",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -46,8 +47,9 @@ def reproduced(command: Sequence[str], threads: int | None) -> tuple[float, int,
         subprocess.run(["git", "clone", "--quiet", ".", clone], check=True)
         shutil.rmtree(clone / "reports")
         params = clone / "params.yaml"
-        text = params.read_text(encoding="utf-8")
-        params.write_text(text.replace("threads: 1 ", f"threads: {threads or 'null'} "), encoding="utf-8")
+        text, count = re.subn("(?m)^threads: .*", f"threads: {threads or 'null'}", params.read_text(encoding="utf-8"))
+        assert count == 1
+        params.write_text(text, encoding="utf-8")
         over, peaks = Event(), [0]
 
         def watch() -> None:

@@ -28,6 +28,7 @@ PAIRS = [("cub_200_2011", "resnet101"), ("ants", "resnet101"), ("a", "b")]
 
 class SyntheticInputs:
     """The inputs that Tables 3 and 4 need, for the data sets in PAIRS."""
+
     params = SimpleNamespace(part_activation=SimpleNamespace(layer="layer3"))
 
     network_labels = {"l2_fe": "SRC", "l2": "L2", "l2_sp": "L2-SP", "delta": "DELTA"}
