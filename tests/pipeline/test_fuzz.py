@@ -49,6 +49,7 @@ from delta.networks.spec import BackboneSpec
 from delta.report.curves import curve
 from delta.report.results import gather, read_table
 from delta.sources.weights import read_state
+from delta.training.predictions import read_predictions
 from delta.training.result import RunResult, TestView
 from stages.common.params import Params, load_params
 from tests.helpers import broden, published_archives
@@ -544,6 +545,11 @@ def selected(file: Path, sandbox: Sandbox) -> None:
     assert all(is_number(value) and value >= 0 for value in (method.alpha, method.beta))
 
 
+def predicted(file: Path, sandbox: Sandbox) -> None:
+    table = read_predictions(file.rename(file.with_name("predictions.csv")).parent)
+    assert table[["probability", "target_probability"]].dtypes.eq(float).all()
+
+
 def of_runs(file: Path, sandbox: Sandbox) -> None:
     file.rename(file.with_name("result.json"))
     assert isinstance(RunResult.read(file.parent), RunResult)
@@ -570,6 +576,8 @@ RESULT = RunResult(
     top1=50.0,
     alpha=0.1,
     beta=0.0,
+    penalty_share=1.5,
+    penalty_share_first_epoch=2.5,
     iterations_per_epoch=4,
     source_network="ResNet-50",
     device="cpu",
@@ -581,9 +589,14 @@ TABLES = {
     "channel_weights": (weights, "layer,filter,channel_weight\nlate,0,0.5\nlate,1,1.5\nearly,0,1\n"),
     "grid": (
         grid,
-        "alpha,beta,fold,top1,problem,dataset,backbone\n0.1,0.1,0,50.0,,d,b\n0.1,0.1,1,,diverged,d,b\n1,0,0,9,,d,b\n",
+        "alpha,beta,fold,top1,problem,dataset,backbone,method\n"
+        "0.1,0.1,0,50.0,,d,b,m\n0.1,0.1,1,,diverged,d,b,m\n1,0,0,9,,d,b,m\n",
     ),
     "selection": (selected, '{"pair": [0.1, 0.01], "test_every_epoch": true}\n'),
+    "predictions": (
+        predicted,
+        "path,target,predicted,probability,target_probability\na/1.jpg,ant,bee,0.75,0.25\nb/2.jpg,7,7,0.5,0.5\n",
+    ),
     "result": (of_runs, RESULT.model_dump_json(indent=1)),
     "images": (images_of, "path,label,split\na/1.jpg,ant,train\nb/2.jpg,NA,test\n"),
     "parts": (parts_of, "path,part,x,y,visible\na/1.jpg,eye,0.5,12.0,True\na/1.jpg,wing,0,0,False\n"),
