@@ -32,6 +32,7 @@ SMALL = {
         "clip_norm": None,
         "precision": "fp32",
     },
+    "threads": 1,
     # Table 1 only; tests/pipeline/test_experiments.py turns on the other experiments.
     "improved_view": {"datasets": [], "backbones": [], "methods": ["l2"], "seeds": [0]},
     "learning_curves": {"datasets": [], "backbones": [], "methods": ["delta"], "seeds": [0], "decay_per_epoch": 0.5},

@@ -334,9 +334,10 @@ def test_a_damaged_checkpoint_starts_the_run_from_the_beginning(workspace, refer
 
 @pytest.mark.slice
 def test_another_alpha_starts_the_run_from_the_beginning(workspace, reference, capfd):
-    edit(workspace, "delta", alpha=0.1)
+    alpha = yaml.safe_load((workspace / "params.yaml").read_text())["delta"]["alpha"]
+    edit(workspace, "delta", alpha=10 * alpha)
     assert exit_code(started(workspace, at(loop, "objective", 4, KILLED))) == -signal.SIGKILL
-    edit(workspace, "delta", alpha=0.01)
+    edit(workspace, "delta", alpha=alpha)
     assert_resumes_to(reference, workspace)
     said = capfd.readouterr().err
     assert "0.pt: checkpoint ignored, as it belongs to other parameters: starting from the beginning" in said
