@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 def read_annotations(concepts: Concepts, rows: list[int]) -> Iterator[Annotation]:
     """Read annotations like `iterate_maps`, in threads ahead of the consumer."""
-    return map_in_order(lambda index: concepts.annotation(rows[index]), len(rows), os.cpu_count() or 1)
+    return map_in_order(lambda index: concepts.annotation(rows[index]), len(rows))
 
 
 def thresholds_of(maps: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def slice_network(folder: Path, device: torch.device) -> Network:
 def against_the_loop(folder: Path, device: torch.device) -> None:
     draw(folder / "drawn", SLICE_IMAGES // 10, seed=0)
     concepts, network = Concepts.open(folder / "drawn" / "broden"), slice_network(folder, device)
-    stream = iterate_maps(network, last_stage(network), concepts, range(SLICE_IMAGES), SLICE_CROP)
+    stream = iterate_maps(network, last_stage(network, SLICE_CROP), concepts, range(SLICE_IMAGES), SLICE_CROP)
     all_maps = torch.cat([maps.clone(memory_format=torch.contiguous_format) for maps, _ in stream])
     # Images of every class, with maps in channels-last format like the network's.
     rows = list(range(0, SLICE_IMAGES, SLICE_IMAGES // LOOP_IMAGES))[:LOOP_IMAGES]

@@ -47,7 +47,8 @@ from delta.attention.importance import filter_importance
 from delta.attention.normalization import channel_weights
 from delta.attention.removal import FilterRemoval, fold_batch_norms, step_inputs
 from delta.data.packed.views import DefaultViewData
-from delta.data.packing import Packing, write_packed
+from delta.data.packing import write_packed
+from delta.data.packing_config import Packing
 from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
 from delta.io.errors import UserError, exit_on_user_error

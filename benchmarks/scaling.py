@@ -42,7 +42,8 @@ from delta.analysis.parts import part_activation
 from delta.attention.importance import filter_importance
 from delta.data.packed.ahead import read_ahead
 from delta.data.packed.views import DefaultViewData, ImprovedViewData, ViewData
-from delta.data.packing import Packing, write_packed, write_packed_whole
+from delta.data.packing import write_packed, write_packed_whole
+from delta.data.packing_config import Packing
 from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
 from delta.methods.registry import KEYS, method_class

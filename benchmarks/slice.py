@@ -47,9 +47,8 @@ def reproduced(command: Sequence[str], threads: int | None) -> tuple[float, int,
         subprocess.run(["git", "clone", "--quiet", ".", clone], check=True)
         shutil.rmtree(clone / "reports")
         params = clone / "params.yaml"
-        text = params.read_text(encoding="utf-8")
-        text, replaced = re.subn(r"(?m)^threads: \w+$", f"threads: {threads or 'null'}", text)
-        assert replaced == 1
+        text, count = re.subn("(?m)^threads: .*", f"threads: {threads or 'null'}", params.read_text(encoding="utf-8"))
+        assert count == 1
         params.write_text(text, encoding="utf-8")
         over, peaks = Event(), [0]
 

@@ -28,7 +28,7 @@ PENALISED = ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
 
 def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float, beta: float) -> str:
     config, method = params.backbones[backbone], params.method(key).model_copy(update={"alpha": alpha, "beta": beta})
-    recipe = Recipe(method, params.training, config.learning_rate, config.crop, params.seeds[0], test_every_epoch=False)
+    recipe = Recipe(method, params.training, config.learning_rate, config.crop, params.seeds[0])
     with TemporaryDirectory() as out:
         try:
             write_run(
@@ -36,7 +36,7 @@ def accuracy(params: Params, dataset: str, backbone: str, key: str, alpha: float
                 recipe,
                 data=DefaultViewData.open(packed_folder(dataset, backbone)),
                 weights=weights_file(dataset, backbone),
-                channel_weights=channel_weights_file(dataset, backbone, key),
+                channel_weights=channel_weights_file(dataset, backbone, key, params.seeds[0]),
                 resize=config.resize,
                 device=pick_device(params.device),
             )

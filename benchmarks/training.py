@@ -242,7 +242,7 @@ class OurLoop:
         self.network.backbone.train(not frozen).requires_grad_(not frozen)
 
     def loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        return objective(self.network, self.source, images, targets, self.method, self.channel_weights)[0]
+        return objective(self.network, self.source, images, targets, self.method, self.channel_weights).loss
 
     def train(self, iterations: int) -> None:
         case = self.start.case

@@ -11,7 +11,7 @@ from stages.common.paths import packed_folder, packed_whole_folder, raw_folder
 def main(params: Params, dataset: str, backbone: str) -> None:
     index = read_index(packed_folder(dataset, backbone))
     with atomic_folder(packed_whole_folder(dataset, backbone)) as out:
-        write_packed_whole(raw_folder(dataset), index, params.backbones[backbone].resize, out)
+        write_packed_whole(raw_folder(dataset), index, params.backbones[backbone].resize, out, params.packing)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def main(params: Params, dataset: str, backbone: str) -> None:
         table = restrict(table, chosen.classes)
     index = published_splits(table) if "split" in table else assign_splits(table, *chosen.split_by_seed())
     with atomic_folder(packed_folder(dataset, backbone)) as out:
-        write_packed(raw_folder(dataset), index, config.resize, config.crop, out)
+        write_packed(raw_folder(dataset), index, config.resize, config.crop, out, params.packing)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,28 @@ def test_cluster_imports_only_delta_io():
     for file in (ROOT / "cluster").glob("*.py"):
         for imported in imports(file):
             assert imported.is_relative_to(ROOT / "cluster") or imported.is_relative_to(ROOT / "delta/io")
+
+
+LOADED = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+assert "torch" in sys.modules
+print([name for name in sys.modules if name.startswith("torch._dynamo")])
+print([name for name, module in sys.modules.items() if module is None])
+
+import torch, torchvision
+from delta.networks.architectures import timm
+print(torch.compiler.disable.__module__, timm.create_model("resnet18").num_classes)
+boxes = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
+print(torchvision.ops.roi_align(torch.ones(1, 1, 4, 4), boxes, 1, aligned=True).item())
+import torch._dynamo.utils
+print(torch._dynamo.utils.is_compile_supported("cpu"), torch._dynamo.utils.__file__ is not None)
+"""
+
+
+@pytest.mark.parametrize("stage", ["train", "estimate_attention", "dissect"])
+def test_a_stage_does_not_import_torchs_compiler(stage):
+    """Importing it takes a second, a third of a stage's imports. What the import of timm replaced is restored."""
+    command = [sys.executable, "-c", LOADED, f"stages.{stage}"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[]", "[]", "torch.compiler 1000", "1.0", "True True"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,8 @@ from delta.data.images import (
     resize_shorter_edge,
     resize_square,
 )
+from delta.data.packing_config import Packing
 from delta.io.errors import UserError
-
-Packing: TypeAlias = Literal["raw", "jpeg"]
 
 Encoded: TypeAlias = bytes | memoryview  # what is written of an image
 Write: TypeAlias = Callable[[Encoded], object]

@@ -16,7 +16,6 @@ image *and* onto the label maps, and later shapes cover earlier ones in both: an
 """
 
 import math
-import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -32,6 +31,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
 from delta.datasets.layouts import read_categories, read_part_lists
+from delta.io.cores import available_cores
 
 SUPERSAMPLING = 2
 JPEG_QUALITY = 90
@@ -419,7 +419,7 @@ class Drawn(NamedTuple):
 
 def _in_order(root: Path, seed: int, jobs: list[tuple[int, str, int]]) -> Iterator[Drawn]:
     """Draw the images in parallel, one process per core and a hundred of them."""
-    draw_one, workers = partial(_draw_image, root, seed), min(os.cpu_count() or 1, len(jobs) // 100)
+    draw_one, workers = partial(_draw_image, root, seed), min(available_cores(), len(jobs) // 100)
     if workers < 2:
         yield from map(draw_one, jobs)
         return

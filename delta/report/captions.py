@@ -152,14 +152,14 @@ def filter_distances(rows: pd.DataFrame) -> str:
     )
 
 
-def network_maps(maps: pd.DataFrame) -> str:
+def network_maps(maps: pd.DataFrame, filters: pd.DataFrame) -> str:
     """Figure 1 of one data set and backbone: how the maps are made, how concentrated and how similar they are.
 
     Args:
-        maps: rows of `reports/plots/activation_maps.csv`.
+        maps, filters: rows of `reports/plots/activation_maps.csv` and `map_filters.csv`.
     """
     whole = maps[maps["map"] == "network"]
-    return f"Where the last convolution is active, averaged over its filters. {_measures(whole)}"
+    return f"Where {filters['layer'].iloc[0]} is active, averaged over its filters. {_measures(whole)}"
 
 
 def filter_maps(maps: pd.DataFrame, filters: pd.DataFrame) -> str:

@@ -187,8 +187,6 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
 def filter_distances(frame: pd.DataFrame) -> Figure:
     """Figure 5: how far each convolution filter moved, largest first, one panel per stage, L2-SP against DELTA.
 
-    The shares are of filters that DELTA moved farther than L2-SP did.
-
     Args:
         frame: of one data set and backbone, one row per filter: stage, l2_sp, delta (Euclidean distance).
     """
@@ -215,16 +213,13 @@ def filter_distances(frame: pd.DataFrame) -> Figure:
         axes.set_xlim(0, 1.03 * len(filters))
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS, integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.set_title(f"{stage} ({len(filters):,} filters): DELTA larger in {_share(filters):.1f} %")
+        axes.set_title(f"{stage} ({len(filters):,} filters)")
     for axes in panels.flat[len(stages) - columns : len(stages)]:
         axes.set_xlabel("filter, by falling distance")
     for axes in panels.flat[len(stages) :]:
         axes.remove()
     figure.supylabel("Euclidean distance from the starting point", fontsize=8)
-    figure.suptitle(
-        pair_title(frame["dataset"].iloc[0], frame["backbone"].iloc[0])
-        + f"\nDELTA's distance is larger for {_share(frame):.1f} % of all {len(frame):,} filters"
-    )
+    figure.suptitle(pair_title(frame["dataset"].iloc[0], frame["backbone"].iloc[0]))
     figure.legend(loc="outside lower center", ncols=2, handlelength=4)
     return figure
 
@@ -238,10 +233,6 @@ def _logarithmic_if_wide(axes: Axes, distances: np.ndarray) -> None:
         narrow = shifted.max() < 1000 * shifted.min()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-
-
-def _share(filters: pd.DataFrame) -> float:
-    return 100 * (filters["delta"] > filters["l2_sp"]).mean()
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

@@ -151,6 +151,9 @@ def _pictures(
     def of_pair(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
         return table.merge(rows[["dataset", "backbone"]].drop_duplicates())
 
+    def network_maps(rows: pd.DataFrame) -> str:
+        return captions.network_maps(rows, of_pair(filters, rows))
+
     def filter_maps(rows: pd.DataFrame) -> str:
         return captions.filter_maps(rows, of_pair(filters, rows))
 
@@ -159,7 +162,7 @@ def _pictures(
 
     # Each kind's file name before and behind the data set and the backbone, its content, its data and its caption.
     kinds: list[tuple[str, str, str, pd.DataFrame | None, Callable[[pd.DataFrame], str]]] = [
-        ("figure1", "", "what the networks look at", plots["activation_maps"], captions.network_maps),
+        ("figure1", "", "what the networks look at", plots["activation_maps"], network_maps),
         ("figure3", "", "learning curves", plots["learning_curves"], captions.learning_curves),
     ]
     for method, pair in fixed.items() if grid is not None else ():

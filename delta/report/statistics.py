@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, t
 
-from delta.analysis.map_files import REFERENCE
-
 # Of two seeds an interval would be uselessly wide: Student's factor is 12.7, with three it is 4.3.
 LEAST_SEEDS = 3
 
@@ -223,35 +221,6 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 def _interval(difference: float, margin: float = float("nan"), p: float = float("nan")) -> Interval:
     """From `margin` below to `margin` above the difference."""
     return Interval(float(difference), float(difference - margin), float(difference + margin), float(p))
-
-
-def paired_differences(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """Each method's top-1 minus L2-SP's, paired by seed, with Student's confidence interval of the mean difference.
-
-    Runs of one seed share the order of the images, their crops and the classifier's initialisation. Of two pairs the
-    interval would be uselessly wide (t = 12.7), so it takes three.
-
-    Args:
-        results: dataset, backbone, method, seed and top1 (percent), one row per run.
-
-    Returns:
-        dataset, backbone, method, difference, low, high (percentage points), without rows for L2-SP itself and where
-        L2-SP was not run; low and high are NaN with fewer than three seeds.
-    """
-    wide = results.pivot(index=["dataset", "backbone", "seed"], columns="method", values="top1")
-    rows = []
-    for method in wide.columns.drop(REFERENCE, errors="ignore") if REFERENCE in wide else ():
-        for (dataset, backbone), pairs in (wide[method] - wide[REFERENCE]).dropna().groupby(["dataset", "backbone"]):
-            mean, margin = pairs.mean(), float("nan")
-            if len(pairs) >= LEAST_SEEDS:
-                margin = t.ppf((1 + confidence) / 2, len(pairs) - 1) * pairs.std() / len(pairs) ** 0.5
-            rows.append((dataset, backbone, method, mean, mean - margin, mean + margin))
-    return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "difference", "low", "high"])
-
-
-def is_significant(low: float, high: float) -> bool:
-    """Whether a confidence interval excludes 0; False where it is NaN."""
-    return low > 0 or high < 0
 
 
 def format_mean(mean: float, std: float, digits: int = 1) -> str:

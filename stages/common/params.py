@@ -14,6 +14,7 @@ from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.nodes import ScalarNode
 
 from delta.analysis.grid_config import Grid
+from delta.data.packing_config import Packing
 from delta.datasets import has_parts
 from delta.io.errors import UserError
 from delta.io.section import Names, distinct
@@ -40,6 +41,7 @@ class Params(Experiments):
     profile: str
     downloads: Downloads
     datasets: dict[Name, Dataset] = Field(min_length=1)
+    packing: Packing
     backbones: dict[Name, BackboneConfig] = Field(min_length=1)
     methods: Names = Field(min_length=1)
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(min_length=1)

@@ -59,6 +59,23 @@ def test_fewer_images_are_the_first_of_more(root: Path, tmp_path: Path) -> None:
     assert all(more[name] == data for name, data in fewer.items())
 
 
+def test_only_the_first_images_of_a_class_are_annotated(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broden's folder is as if only those had been drawn. The photographs, their list and their parts are all there."""
+    assert drawn.ANNOTATED == 50
+    monkeypatch.setattr(drawn, "ANNOTATED", 2)
+    drawn.draw(tmp_path / "three", 3, seed=7)
+    drawn.draw(tmp_path / "two", 2, seed=7)
+    of_three, of_two, whole = (files(folder) for folder in (tmp_path / "three", tmp_path / "two", root))
+    annotations = {name: data for name, data in of_three.items() if name.startswith("broden/")}
+    assert annotations == {name: data for name, data in of_two.items() if name.startswith("broden/")}
+    assert len([name for name in annotations if name.endswith(".jpg")]) == 20
+    assert len(table(tmp_path / "three/broden/index.csv")) == 20
+    rest = {name: data for name, data in whole.items() if not name.startswith("broden/")}
+    assert rest == {name: data for name, data in of_three.items() if not name.startswith("broden/")}
+
+
 def test_another_seed_gives_other_images(root: Path, tmp_path: Path) -> None:
     drawn.draw(tmp_path, 1, seed=8)
     name = "256_ObjectCategories/001.airplane/001_0001.jpg"

@@ -65,6 +65,7 @@ def write_project(root: Path, datasets: list[str] = DATASETS, with_analyses: boo
         values[name] |= {"datasets": [], "backbones": []}
     for name in ("part_activation", "dissection", "activation_maps"):
         values[name] |= {"datasets": datasets if with_analyses else [], "backbones": ["resnet101"]}
+    values["part_activation"]["layer"] = None
     root.mkdir(parents=True)
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     for dataset in datasets:

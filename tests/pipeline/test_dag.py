@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.clone import Clone
-from tests.helpers.small_slice import ITEM, SMALL, STAGES, reproduce
+from tests.helpers.small_slice import FIGURES, ITEM, SMALL, STAGES, TABLES, reproduce
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,14 @@ def test_repro_writes_the_report_and_the_runs(clone):
     nested = json.loads(clone.read("reports/metrics.json"))
     assert list(nested["drawn_30"]["efficientnet_lite0"]) == ["l2_fe", "l2_sp", "delta"]
     assert "| drawn_30 |" in clone.read("reports/tables/table1.md")
-    tables = {"table1.md", "table1.csv", "table1.tex"}
+    tables = {f"{name}.{suffix}" for name in TABLES for suffix in ("md", "csv", "tex")}
     assert {file.name for file in (clone.root / "reports/tables").iterdir()} == tables
-    assert {file.stem for file in (clone.root / "reports/figures").iterdir()} == {"accuracy"}
+    assert {file.stem for file in (clone.root / "reports/figures").iterdir()} == FIGURES
     shown = json.loads(clone.run("dvc", "metrics", "show", "--json"))[""]["data"]
     assert shown["reports/metrics.json"]["data"] == nested
     assert "<h1" in clone.read("reports/index.html")
     run = clone.root / "runs/drawn_30/efficientnet_lite0/delta/0"
-    assert {file.name for file in run.iterdir()} == {"weights.safetensors", "curves", "result.json"}
+    assert {file.name for file in run.iterdir()} == {"weights.safetensors", "curves", "predictions.csv", "result.json"}
     result = json.loads((run / "result.json").read_text())
     assert result["top1"] == nested["drawn_30"]["efficientnet_lite0"]["delta"]["per_seed"]["0"]
     assert result["classes"][:2] == ["airplane", "bicycle"]
@@ -126,15 +126,16 @@ def test_the_number_of_stages_in_the_papers_dag(tmp_path):
     (clone.root / "params.yaml").write_text(clone.read("profiles/paper.yaml"))
     names = clone.run("dvc", "stage", "list", "--name-only").split()
     counts = Counter(name.partition("@")[0] for name in names)
-    of_pairs = dict.fromkeys(("split", "pack_whole", "fetch_weights", "estimate_attention", "select"), 6 * 2)
+    of_pairs = dict.fromkeys(("split", "pack_whole", "fetch_weights", "grid_settings"), 6 * 2)
     runs = {
         "train_l2_fe": 6 * 2 * 5,
+        "estimate_attention": 6 * 2 * 5,
         "train": 6 * 2 * 5 * 5,
         "train_improved": 6 * 2 * 4 * 5,
         "train_exponential": 2 * 5,
     }
     analyses = {"measure_filter_distances": 1, "measure_parts": 5, "dissect": 4 * 2 * 5, "measure_activation_maps": 2}
     once = dict.fromkeys(["check_params", "download_concepts", "tables", "figures", "page"], 1)
-    rest = {"download": 6, "normalize_attention": 6 * 2 * 5, "cross_validate": 5}
+    rest = {"download": 6, "normalize_attention": 6 * 2 * 5, "select": 6 * 2 * 5, "cross_validate": 5}
     assert counts == of_pairs | runs | analyses | once | rest
     assert "train@caltech256_30-resnet101-delta-0" in names

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -21,13 +24,25 @@ CHOSEN_AT_RUN_TIME = {
     "delta/datasets/${item.format}.py",
     "delta/datasets/fetching.py",
     "delta/methods/${item.method}.py",
-    "delta/methods/delta.py",
     "delta/methods/l2_fe.py",
 }
 
 DEFINITIONS = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ITEM = "drawn_30-efficientnet_lite0"
+FOLDER = ITEM.replace("-", "/")
 REPORT = {"tables", "figures", "page"}
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+METHODS, SEEDS, FOLDS = PARAMS["methods"], PARAMS["seeds"], PARAMS["grid"]["folds"]
+SELECTS = {f"select@{ITEM}-{method}" for method in METHODS}
+
+
+def runs_of(method: str) -> set[str]:
+    """The stage items that train with a method."""
+    runs = {f"train@{ITEM}-{method}-{seed}" for seed in SEEDS}
+    for name, stage in (("improved_view", "train_improved"), ("learning_curves", "train_exponential")):
+        if method in PARAMS[name]["methods"]:
+            runs |= {f"{stage}@{ITEM}-{method}-{seed}" for seed in PARAMS[name]["seeds"]}
+    return runs
 
 
 def is_not_listed(file: Path) -> bool:
@@ -75,8 +90,8 @@ def up_to_date(tmp_path_factory) -> Clone:
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
         within_outputs = [Path(dep.fs_path) for stage in stages for dep in stage.deps]
     for path in [*outputs, *within_outputs]:
-        # Paths without a suffix are folders, except for the two markers of check_params.
-        file = path if path.suffix or path.name in ("params_checked", "fixed") else path / "made_up"
+        # Paths without a suffix are folders, except for the marker of check_params.
+        file = path if path.suffix or path.name == "params_checked" else path / "made_up"
         if not path.exists() or path in outputs:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("made up\n")
@@ -91,6 +106,22 @@ def clone(up_to_date) -> Clone:
     yield up_to_date
     up_to_date.run("git", "reset", "-q", "--hard")
     up_to_date.run("git", "clean", "-fdq")
+
+
+@contextmanager
+def replaced(clone: Clone, name: str, text: str = "another result\n") -> Iterator[None]:
+    """Replace an output within the block; it may be a link to DVC's cache."""
+    file = clone.root / name
+    before = file.read_bytes()
+    file.unlink()
+    file.write_text(text)
+    yield
+    file.unlink()
+    file.write_bytes(before)
+
+
+def section(clone: Clone, name: str) -> dict:
+    return yaml.safe_load(clone.read("params.yaml"))[name]
 
 
 def append(clone: Clone, name: str, text: str = "\n# a change\n") -> None:
@@ -111,8 +142,9 @@ def test_a_new_method_module_makes_nothing_stale_until_it_is_used(clone):
     assert clone.stale() == set()
     methods = yaml.safe_load(clone.read("params.yaml"))["methods"]
     clone.edit_params(methods=[*methods, "half"], half={"alpha": 0.01})
-    new = {f"train@{ITEM}-half-{seed}" for seed in range(3)} | {f"normalize_attention@{ITEM}-half"}
-    assert clone.stale() == {"check_params", f"select@{ITEM}", *new, *REPORT}
+    new = {f"train@{ITEM}-half-{seed}" for seed in SEEDS}
+    new |= {f"{stage}@{ITEM}-half" for stage in ("normalize_attention", "select")}
+    assert clone.stale() == {"check_params", *new, *REPORT}
 
 
 def test_code_that_no_result_depends_on_makes_nothing_stale(clone):
@@ -123,23 +155,41 @@ def test_code_that_no_result_depends_on_makes_nothing_stale(clone):
     assert clone.stale() == set()
 
 
-def test_the_grid_config_makes_only_the_grid_and_its_figure_stale(clone):
-    folds = {f"cross_validate@{ITEM}-{fold}" for fold in range(5)}
+def test_the_grid_config_makes_only_the_grid_stale(clone):
     append(clone, "delta/analysis/grid_config.py")
-    assert clone.stale() == folds
-    clone.run("git", "reset", "-q", "--hard")
-    cells = clone.root / f"data/cross_validation/best/{ITEM.replace('-', '/')}/0.csv"
-    before = cells.read_text()
-    cells.unlink()  # it may be a link to DVC's cache
-    cells.write_text("other cells\n")
-    assert clone.stale() == {f"cross_validate@{ITEM}-0", "figures"}
-    cells.write_text(before)
+    assert clone.stale() == {f"cross_validate@{ITEM}-delta-{fold}" for fold in FOLDS}
 
 
-def test_select_depends_on_the_grid_only_with_best(clone):
-    grid = yaml.safe_load(clone.read("params.yaml"))["grid"]
-    clone.edit_params(grid=grid | {"select": "best"})
-    assert clone.stale() == {"check_params", f"select@{ITEM}", *REPORT}
+def test_another_grid_makes_the_choice_and_the_figure_stale_but_no_run(clone):
+    """The choice waits for the grid of its data set; unless it is another one, DVC then trains nothing again."""
+    with replaced(clone, f"data/cross_validation/{FOLDER}/delta/0.csv"):
+        assert clone.stale() == {f"cross_validate@{ITEM}-delta-0", *SELECTS, "figures"}
+
+
+def test_select_grid_makes_the_methods_choice_and_runs_stale(clone):
+    clone.edit_params(delta=section(clone, "delta") | {"select": "grid"})
+    assert clone.stale() == {f"grid_settings@{ITEM}-delta", f"select@{ITEM}-delta", *runs_of("delta"), *REPORT}
+
+
+def test_another_method_of_the_grid_adds_its_folds(clone):
+    clone.edit_params(grid=section(clone, "grid") | {"methods": ["delta", "l2_sp"]})
+    folds = {f"cross_validate@{ITEM}-l2_sp-{fold}" for fold in FOLDS}
+    assert clone.stale() == {"check_params", f"grid_settings@{ITEM}-l2_sp", *folds, *REPORT}
+
+
+def test_the_grid_is_searched_again_only_for_what_it_does_not_replace(clone):
+    """The stage that writes the settings runs for real; the changes then show whether its output is another."""
+    settings, folds = f"grid_settings@{ITEM}-delta", {f"cross_validate@{ITEM}-delta-{fold}" for fold in FOLDS}
+    delta = section(clone, "delta")
+    with replaced(clone, f"data/cross_validation/{FOLDER}/delta/settings.json"):
+        clone.run("dvc", "repro", "-s", "-f", settings)
+        clone.run("dvc", "commit", "-f", "-q", *folds)
+        clone.edit_params(delta=delta | {"alpha": 0.5, "beta": 0.5, "select": "grid"})
+        assert clone.stages_run("repro", "-s", settings) == {settings}
+        assert not folds & clone.stale()
+        clone.edit_params(delta=delta | {"scale": "equation"})
+        assert clone.stages_run("repro", "-s", settings) == {settings}
+        assert folds <= clone.stale()
 
 
 def test_report_code_makes_only_the_report_stale(clone):
@@ -149,9 +199,8 @@ def test_report_code_makes_only_the_report_stale(clone):
 
 def test_a_method_module_makes_only_its_own_runs_stale(clone):
     append(clone, "delta/methods/l2_sp_att.py")
-    seeds = range(3)
-    runs = {f"{stage}@{ITEM}-l2_sp_att-{seed}" for stage in ("train", "train_improved") for seed in seeds}
-    assert clone.stale() == runs | {f"normalize_attention@{ITEM}-l2_sp_att"}
+    own = {f"{stage}@{ITEM}-l2_sp_att" for stage in ("normalize_attention", "select")}
+    assert clone.stale() == runs_of("l2_sp_att") | own
 
 
 def test_a_data_set_module_makes_only_its_download_stale(clone):
@@ -160,6 +209,56 @@ def test_a_data_set_module_makes_only_its_download_stale(clone):
 
 
 def test_the_attention_seed_makes_the_attention_stale(clone):
-    attention = yaml.safe_load(clone.read("params.yaml"))["attention"]
-    clone.edit_params(attention=attention | {"seed": 1})
-    assert clone.stale() == {"check_params", f"estimate_attention@{ITEM}", *REPORT}
+    clone.edit_params(attention=section(clone, "attention") | {"seed": 1})
+    estimated = {f"estimate_attention@{ITEM}-{seed}" for seed in SEEDS}
+    normalized = {f"normalize_attention@{ITEM}-{method}" for method in METHODS}
+    assert clone.stale() == {"check_params", *estimated, *normalized, *REPORT}
+
+
+def test_a_seeds_l2_fe_run_makes_only_its_own_attention_stale(clone):
+    of_all = {f"measure_parts@{ITEM}-l2_fe", "tables", "figures"}  # these read every seed
+    with replaced(clone, f"runs/{FOLDER}/l2_fe/1/made_up"):
+        assert clone.stale() == {f"train_l2_fe@{ITEM}-1", f"estimate_attention@{ITEM}-1", *of_all}
+
+
+def test_a_seeds_importance_makes_the_normalization_stale(clone):
+    normalized = {f"normalize_attention@{ITEM}-{method}" for method in METHODS}
+    with replaced(clone, f"data/importance/{FOLDER}/1.csv"):
+        assert clone.stale() == {f"estimate_attention@{ITEM}-1", *normalized}
+
+
+@pytest.mark.parametrize("name", ["channel_weights/{}/delta/1.csv", "selected/{}/delta/1.json"])
+def test_a_run_depends_only_on_its_own_seeds_attention_and_choice(name, clone):
+    stage = "normalize_attention" if name.startswith("channel_weights") else "select"
+    of_seed = {run for run in runs_of("delta") if run.endswith("-1")}
+    assert f"train@{ITEM}-delta-1" in of_seed
+    with replaced(clone, f"data/{name.format(FOLDER)}"):
+        assert clone.stale() == {f"{stage}@{ITEM}-delta", *of_seed}
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "keys"),
+    [
+        ("part_activation", "measure_parts", ["methods"]),
+        ("activation_maps", "measure_activation_maps", []),
+        ("dissection", "dissect", ["methods", "seeds"]),
+    ],
+)
+def test_another_layer_makes_only_its_analysis_stale(name, stage, keys, clone):
+    chosen = section(clone, name)
+    stages = {"-".join(map(str, [f"{stage}@{ITEM}", *item])) for item in product(*(chosen[key] for key in keys))}
+    clone.edit_params(**{name: chosen | {"layer": "blocks.2.0.conv_pw"}})
+    assert clone.stale() == {"check_params", *stages, *REPORT}
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("improved_view", "train_improved"), ("learning_curves", "train_exponential"), ("dissection", "dissect")],
+)
+def test_an_experiment_of_fewer_seeds_has_fewer_runs(name, stage, clone):
+    chosen = section(clone, name)
+    clone.edit_params(**{name: chosen | {"seeds": [1]}})
+    expected = {f"{stage}@{ITEM}-{method}-1" for method in chosen["methods"]}
+    names = clone.run("dvc", "stage", "list", "--name-only").split()
+    assert {item for item in names if item.startswith(f"{stage}@")} == expected
+    assert not clone.stale() & expected

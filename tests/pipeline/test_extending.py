@@ -186,7 +186,7 @@ def test_a_new_method_trains_no_other_method(clone):
     write(clone, METHOD_BLOCKS, methods=[*SMALL["methods"], "channel_means"])
     assert clone.stages_run("repro") == {
         "check_params",
-        f"select@{ITEM}",
+        f"select@{ITEM}-channel_means",
         f"normalize_attention@{ITEM}-channel_means",
         f"train@{ITEM}-channel_means-0",
         *REPORT,

@@ -43,12 +43,13 @@ from delta.io.files import atomic_file, atomic_folder
 from delta.io.remote_file import RemoteFile
 from delta.methods.channel_weights import read_channel_weights, read_filter_table, write_channel_weights
 from delta.methods.registry import KEYS, method_class
-from delta.methods.selection import with_selection
+from delta.methods.selection import Selection
 from delta.networks.network import Network, build_network, save_network, trained_network
 from delta.networks.spec import BackboneSpec
-from delta.report.plot_data import curve
+from delta.report.curves import curve
 from delta.report.results import gather, read_table
 from delta.sources.weights import read_state
+from delta.training.predictions import read_predictions
 from delta.training.result import RunResult, TestView
 from stages.common.params import Params, load_params
 from tests.helpers import broden, published_archives
@@ -129,7 +130,7 @@ def test_parameter_values_of_any_kind(sandbox):
         assert isinstance(params, Params)
         assert set(params.methods) < set(KEYS)
         assert all(type(seed) is int and 0 <= seed < 2**31 for seed in params.seeds)
-        assert {params.attention.seed, params.activation_maps.seed} <= set(params.seeds)
+        assert {params.attention.seed, params.activation_maps.seed} <= {*params.seeds, "own"}
         assert all(32 <= view.crop <= view.resize for view in params.backbones.values())
 
     # Random values rarely have a valid type, so values of other parameters are tried as well.
@@ -540,8 +541,13 @@ def grid(file: Path, sandbox: Sandbox) -> None:
 
 
 def selected(file: Path, sandbox: Sandbox) -> None:
-    method = with_selection(method_class("delta")(alpha=1.0, beta=1.0), file)
+    method = Selection.read(file).applied_to(method_class("delta")(alpha=1.0, beta=1.0))
     assert all(is_number(value) and value >= 0 for value in (method.alpha, method.beta))
+
+
+def predicted(file: Path, sandbox: Sandbox) -> None:
+    table = read_predictions(file.rename(file.with_name("predictions.csv")).parent)
+    assert table[["probability", "target_probability"]].dtypes.eq(float).all()
 
 
 def of_runs(file: Path, sandbox: Sandbox) -> None:
@@ -570,6 +576,8 @@ RESULT = RunResult(
     top1=50.0,
     alpha=0.1,
     beta=0.0,
+    penalty_share=1.5,
+    penalty_share_first_epoch=2.5,
     iterations_per_epoch=4,
     source_network="ResNet-50",
     device="cpu",
@@ -581,9 +589,14 @@ TABLES = {
     "channel_weights": (weights, "layer,filter,channel_weight\nlate,0,0.5\nlate,1,1.5\nearly,0,1\n"),
     "grid": (
         grid,
-        "alpha,beta,fold,top1,problem,dataset,backbone\n0.1,0.1,0,50.0,,d,b\n0.1,0.1,1,,diverged,d,b\n1,0,0,9,,d,b\n",
+        "alpha,beta,fold,top1,problem,dataset,backbone,method\n"
+        "0.1,0.1,0,50.0,,d,b,m\n0.1,0.1,1,,diverged,d,b,m\n1,0,0,9,,d,b,m\n",
     ),
-    "selection": (selected, '{"alpha": 0.1, "beta": 0.01}\n'),
+    "selection": (selected, '{"pair": [0.1, 0.01], "test_every_epoch": true}\n'),
+    "predictions": (
+        predicted,
+        "path,target,predicted,probability,target_probability\na/1.jpg,ant,bee,0.75,0.25\nb/2.jpg,7,7,0.5,0.5\n",
+    ),
     "result": (of_runs, RESULT.model_dump_json(indent=1)),
     "images": (images_of, "path,label,split\na/1.jpg,ant,train\nb/2.jpg,NA,test\n"),
     "parts": (parts_of, "path,part,x,y,visible\na/1.jpg,eye,0.5,12.0,True\na/1.jpg,wing,0,0,False\n"),

@@ -51,8 +51,10 @@ def reduced(values: dict) -> dict:
     small = {name: SMALL[name] for name in ("backbones", "seeds", "training")}
     small["datasets"] = {"photographs": {"train_per_class": 3, "test_per_class": 2}}
     small["grid"] = {"alpha": [0.001, 0.1], "beta": [0.1], "folds": [0, 1], "iterations": 2}
-    small["improved_view"] = {"methods": ["delta"]}
-    small["learning_curves"] = small["filter_distances"] = small["activation_maps"] = {"datasets": []}
+    small["improved_view"] = {"methods": ["delta"], "seeds": [0]}
+    small["learning_curves"] = {"datasets": [], "seeds": [0]}
+    small["dissection"] = {"seeds": [0]}
+    small["filter_distances"] = small["activation_maps"] = {"datasets": []}
     small["methods"] = ["l2", "delta"]
     return merged(values, small)
 
@@ -87,5 +89,5 @@ def test_the_whole_guide(tmp_path):
     table = clone.run("python", "-m", "delta.predict", exported, "../new/cat.jpg", "--top", "1")
     assert onnx.strip() == table.splitlines()[1].split()[1]
     assert "| L2-FE | L2 | DELTA |" in clone.read("reports/tables/table1.md")
-    chosen = json.loads(clone.read("data/selected/photographs/efficientnet_lite0/delta.json"))
-    assert chosen["beta"] == 0.1  # from the grid, not the section's 0.01
+    result = json.loads(clone.read("runs/photographs/efficientnet_lite0/delta/0/result.json"))
+    assert result["beta"] == 0.1  # from the grid, not the section's 0.01

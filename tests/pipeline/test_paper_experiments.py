@@ -84,6 +84,7 @@ def params(workspace) -> Params:
         "seeds": [0],
         "training": PAPER["training"] | {"iterations": 1, "batch_size": 4},
         "grid": PAPER["grid"] | {"datasets": []},
+        **{name: PAPER[name] | {"seeds": [0]} for name in ("improved_view", "learning_curves", "dissection")},
         "device": "cpu",
     }
     for backbone in values["backbones"].values():
@@ -131,11 +132,11 @@ def test_each_data_set_is_downloaded_packed_and_trained_on(dataset, backbone, pa
         layer: sum(network.backbone.get_submodule(maker).out_channels for maker in makers)
         for layer, makers in network.spec.feature_layers.items()
     }
-    importance = importance_file(dataset, backbone)
+    importance = importance_file(dataset, backbone, 0)
     importance.parent.mkdir(parents=True, exist_ok=True)
     write_filter_table(importance, {layer: noise.normal(size=n) for layer, n in channels.items()}, "importance")
     normalize_attention.main(params, dataset, backbone, "delta")
-    select.main(params, dataset, backbone)
+    select.main(params, dataset, backbone, "delta")
     train.main(params, dataset, backbone, "delta", 0, "default")
 
     result = json.loads((run_folder(dataset, backbone, "delta", 0) / "result.json").read_text())

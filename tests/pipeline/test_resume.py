@@ -38,7 +38,7 @@ from delta.training import loop
 from delta.training import run as runs
 from delta.training.checkpoint import Checkpoint
 from delta.training.loop import fine_tune
-from delta.training.state import Step
+from delta.training.state import Step, TrainingState
 from stages import train
 from stages.common import command
 from stages.common.command import run_stage
@@ -65,14 +65,17 @@ def ctrl_c_interrupts() -> Iterator[None]:
 
 def make_workspace(root: Path, packed: Path, weights: Path) -> Path:
     """Write the inputs of a training stage, and parameters that save a checkpoint after every iteration."""
-    shutil.copy(ROOT / "params.yaml", root)
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    # OpenMP's threads do not survive a fork, see `started`.
+    (root / "params.yaml").write_text(yaml.safe_dump(values | {"threads": 1}), encoding="utf-8")
     edit(root, "checkpoints", minutes=0)
     view = {"network": "efficientnet_lite0", "resize": RESIZE, "crop": CROP, "learning_rate": LEARNING_RATE}
     edit(root, "backbones", efficientnet_lite0=view)
-    edit(root, "training", iterations=ITERATIONS, batch_size=5, decay_after=4)
+    edit(root, "training", iterations=ITERATIONS, batch_size=5, decay_after=4, clip_norm=20)
     rows = [(layer, j, 0.5 + j % 2) for layer, filters in FILTERS.items() for j in range(filters)]
     table = pd.DataFrame(rows, columns=["layer", "filter", "channel_weight"]).to_csv(index=False)
-    for name, text in ((f"channel_weights/{ITEM}/delta.csv", table), (f"selected/{ITEM}/delta.json", "{}")):
+    selection = '{"pair": null, "test_every_epoch": true}'
+    for name, text in ((f"channel_weights/{ITEM}/delta/0.csv", table), (f"selected/{ITEM}/delta/0.json", selection)):
         (root / "data" / name).parent.mkdir(parents=True)
         (root / "data" / name).write_text(text)
     for name, target in ((f"packed/{ITEM}", packed), (f"weights/{ITEM}.safetensors", weights)):
@@ -177,7 +180,7 @@ def test_a_killed_run_resumes_after_its_last_checkpoint(workspace, reference, ca
         (loop, "objective", 1, None),
         (checkpoints.os, "fsync", 1, None),
         (Path, "replace", 3, 2),
-        (runs, "top1", 2, 4),
+        (runs, "split_logits", 2, 4),
         (runs, "save_network", 1, 7),
         (Path, "rename", 1, 7),
         (Checkpoint, "remove", 1, 7),
@@ -226,12 +229,32 @@ def test_ctrl_c_and_sigterm_save_a_checkpoint(workspace, reference, capfd):
     edit(workspace, "checkpoints", minutes=10)
     assert exit_code(started(workspace, at(loop, "clip_grad_norm_", 3, TERMINATED))) == 128 + signal.SIGTERM
     assert "0.pt: saved after iteration 3 of 7" in capfd.readouterr().err
-    assert exit_code(started(workspace, at(runs, "top1", 1, INTERRUPTED))) == 128 + signal.SIGINT
+    assert exit_code(started(workspace, at(runs, "split_logits", 1, INTERRUPTED))) == 128 + signal.SIGINT
     said = capfd.readouterr().err
     assert "0.pt: resuming after iteration 3 of 7" in said
     assert "0.pt: saved after iteration 4 of 7" in said
     assert "Traceback" not in said
     assert_resumes_to(reference, workspace)
+
+
+def test_a_finished_run_resumes_with_its_predictions(workspace, reference, capfd):
+    """Its checkpoint holds the last test's accuracy in the curve, but not the logits that predictions.csv needs."""
+
+    def before() -> None:
+        original = TrainingState.end_epoch
+
+        def end_epoch(state, *arguments):
+            original(state, *arguments)
+            if state.iteration == ITERATIONS:
+                INTERRUPTED()
+
+        TrainingState.end_epoch = end_epoch
+
+    assert exit_code(started(workspace, before)) == 128 + signal.SIGINT
+    assert not (workspace / RUN).exists()
+    assert "predictions.csv" in reference
+    assert_resumes_to(reference, workspace)
+    assert "0.pt: resuming after iteration 7 of 7" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -311,9 +334,10 @@ def test_a_damaged_checkpoint_starts_the_run_from_the_beginning(workspace, refer
 
 @pytest.mark.slice
 def test_another_alpha_starts_the_run_from_the_beginning(workspace, reference, capfd):
-    edit(workspace, "delta", alpha=0.1)
+    alpha = yaml.safe_load((workspace / "params.yaml").read_text())["delta"]["alpha"]
+    edit(workspace, "delta", alpha=10 * alpha)
     assert exit_code(started(workspace, at(loop, "objective", 4, KILLED))) == -signal.SIGKILL
-    edit(workspace, "delta", alpha=0.01)
+    edit(workspace, "delta", alpha=alpha)
     assert_resumes_to(reference, workspace)
     said = capfd.readouterr().err
     assert "0.pt: checkpoint ignored, as it belongs to other parameters: starting from the beginning" in said
@@ -409,13 +433,16 @@ def test_a_nan_loss_keeps_the_last_good_checkpoint(workspace, reference, capfd):
         calls, original = count(1), loop.objective
 
         def objective(*arguments):
-            loss, error = original(*arguments)
-            return (loss * float("nan"), error) if next(calls) == 5 else (loss, error)
+            terms = original(*arguments)
+            return terms._replace(loss=terms.loss * float("nan")) if next(calls) == 5 else terms
 
         loop.objective = objective
 
     assert exit_code(started(workspace, before)) == 1
-    line = "error: DELTA, seed 0: diverged at iteration 5 with loss nan (learning rate 0.001, alpha 0.01): lower the"
+    alpha = yaml.safe_load((workspace / "params.yaml").read_text())["delta"]["alpha"]
+    line = (
+        f"error: DELTA, seed 0: diverged at iteration 5 with loss nan (learning rate 0.001, alpha {alpha:g}): lower the"
+    )
     assert line in capfd.readouterr().err
     assert_resumes_to(reference, workspace)
     assert "0.pt: resuming after iteration 4 of 7" in capfd.readouterr().err
@@ -567,7 +594,7 @@ def test_dvc_repro_resumes_a_killed_stage(tmp_path):
     edit(clone.root, "training", iterations=60)
     clone.env |= {"SHELL": "/bin/sh"}  # Debian's sh stays alive between DVC and its stage; bash does not
     item = ITEM.replace("/", "-")
-    clone.run("dvc", "repro", f"normalize_attention@{item}-delta", f"select@{item}")
+    clone.run("dvc", "repro", f"normalize_attention@{item}-delta", f"select@{item}-delta")
     clone.commit()
     checkpoint, after = clone.root / CHECKPOINT, []
 

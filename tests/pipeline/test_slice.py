@@ -75,11 +75,11 @@ def test_a_second_repro_runs_nothing(clone):
 
 
 def test_the_largest_alpha_and_beta_of_the_papers_grid_train(clone):
-    """At α = β = 0.2, a step without clipping sets the rectified maps to zero. Chance is 10 %."""
-    corner = {"alpha": 0.2, "beta": 0.2, "scale": "source", "rectify": True}
-    clone.edit_params(delta=corner | {"weight_decay": 0}, delta_wo_att=corner)
+    """At α = β = 0.2 the penalty is 98 % of the objective, and nothing is clipped. Chance is 10 %."""
+    corner = {"select": "fixed", "alpha": 0.2, "beta": 0.2, "scale": "source", "rectify": True}
+    clone.edit_params(delta=corner, delta_wo_att=corner)
     for method in ("delta", "delta_wo_att"):
         item = f"train@drawn_30-efficientnet_lite0-{method}-0"
         assert item in clone.stages_run("repro", item)
         result = json.loads(clone.read(f"runs/drawn_30/efficientnet_lite0/{method}/0/result.json"))
-        assert result["top1"] > 50
+        assert result["top1"] > 30

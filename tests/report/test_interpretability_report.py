@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import chdir
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -27,6 +28,8 @@ PAIRS = [("cub_200_2011", "resnet101"), ("ants", "resnet101"), ("a", "b")]
 
 class SyntheticInputs:
     """The inputs that Tables 3 and 4 need, for the data sets in PAIRS."""
+
+    params = SimpleNamespace(part_activation=SimpleNamespace(layer="layer3"))
 
     network_labels = {"l2_fe": "SRC", "l2": "L2", "l2_sp": "L2-SP", "delta": "DELTA"}
     sources = pd.DataFrame([(*pair, "ResNet-50, Places365") for pair in PAIRS], columns=["dataset", "backbone", "x"])
@@ -58,6 +61,7 @@ def test_the_text_of_table_3(reports):
     ]
     text = (reports / "tables/table3.md").read_text(encoding="utf-8")
     assert "over 2 seeds. SRC is the source network, of which there is one. In brackets the paper's value" in text
+    assert "of the activation of the last convolution there" in text
     rows = (reports / "tables/table3.tex").read_text(encoding="utf-8").splitlines()
     assert rows[0] == r"\begin{tabular}{lrrrrr}"
     assert rows[4].startswith(r"CUB-200-2011 & $1.500$ & $1.500 \pm 0.354$ & ")
@@ -67,6 +71,7 @@ def test_the_text_of_table_3(reports):
         {
             "backbone": "resnet101",
             "method_label": "SRC",
+            "layer": NAN,
             "source_network": "ResNet-101, ImageNet",
             "mean": 1.5,
             "std": NAN,
@@ -265,6 +270,7 @@ def test_methods_with_one_seed_and_with_several_seeds():
     columns = ["dataset", "backbone", "method", "seed", "part", "activation", "images"]
     table = parts.paper_layout(parts.part_frame(pd.DataFrame(rows, columns=columns), SyntheticInputs))
     assert "| a | 1.000 | 1.500 ± 0.707 |" in table.markdown()
+    assert "of the activation of layer3 there" in table.markdown()
     assert "paper" not in table.markdown() + table.latex()
 
 
@@ -326,8 +332,8 @@ def test_captions_of_the_maps_are_computed(reports):
         "maps have no contrast for some network and are left out. The mean correlation with L2-SP's maps is "
         "0.75 for DELTA(w/o ATT) and 0.50 for DELTA."
     )
-    assert captions.network_maps(rows) == (
-        "Where the last convolution is active, averaged over its filters. Over 3 images, a map is above half of its "
+    assert captions.network_maps(rows, filters) == (
+        "Where layer4.2.conv3 is active, averaged over its filters. Over 3 images, a map is above half of its "
         "range on this share of the image: SRC 40 %, L2 30 %, L2-SP 20 %, DELTA(w/o ATT) 20 % and DELTA 10 %. The mean "
         "correlation with L2-SP's maps is 0.75 for DELTA(w/o ATT) and 0.50 for DELTA."
     )

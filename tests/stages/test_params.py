@@ -48,12 +48,21 @@ def test_the_paper_profile_has_the_papers_protocol():
     assert (params.delta.scale, params.delta.alpha, params.delta.beta) == ("sum", 0.01, 0.01)
     assert params.datasets["mit_indoors_67"].networks["resnet101"].network == "resnet50_places365"
     assert not any(dataset.networks for name, dataset in params.datasets.items() if name != "mit_indoors_67")
-    assert params.grid.select == "fixed"
+    assert params.grid.methods == ["delta"]
+    assert all(params.method(name).select == "fixed" for name in params.methods)
+    assert params.attention.seed == "own"
+    for section in (params.improved_view, params.learning_curves, params.dissection):
+        assert section.seeds == params.seeds
 
 
-def test_the_papers_choices_are_the_defaults():
-    delta = load_params(ROOT / "params.yaml").delta
-    assert (delta.alpha, delta.beta, delta.rectify) == (0.01, 0.01, True)
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
+def test_every_profile_treats_methods_alike(path):
+    """Nothing is clipped, each run has its own attention, and no method is tuned or all penalised ones are."""
+    params = load_params(path)
+    assert params.training.clip_norm is None
+    assert params.attention.seed == "own"
+    assert len({params.method(name).select for name in params.methods if method_class(name).has_penalty()}) == 1
+    assert params.delta == method_class("delta")(**params.delta_wo_att.model_dump())
 
 
 def changed(tmp_path: Path, place: str, value) -> Path:
@@ -96,7 +105,19 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ),
         ("attention.estimator", "taylor", "attention.estimator: .*'exact' or 'fisher'"),
         ("activation_maps.seed", 7, r"activation_maps.seed \(7\) is none of seeds"),
+        ("attention.seed", 7, r"attention.seed \(7\) is none of seeds"),
+        ("attention.seed", "mine", "attention.seed"),
+        ("attention.seed", True, "attention.seed"),
+        ("improved_view.seeds", [0, 7], r"improved_view.seeds \(7\) is none of seeds \(\[0, 1, 2"),
+        ("learning_curves.seeds", [9], r"learning_curves.seeds \(9\) is none of seeds"),
+        ("dissection.seeds", [9], r"dissection.seeds \(9\) is none of seeds"),
+        ("dissection.seeds", [0, 0], "dissection.seeds: listed more than once: 0"),
+        ("dissection.seeds", [], "dissection.seeds: "),
+        ("dissection.seeds", "own", "dissection.seeds: "),
+        ("activation_maps.seed", "own", "activation_maps.seed: .*integer"),
         ("activation_maps.filters", 0, "activation_maps.filters: "),
+        ("activation_maps.layer", "", "activation_maps.layer: "),
+        ("part_activation.layer", 3, "part_activation.layer: "),
         ("dissection.published", ["broden"], "dissection.published.0: .*'broden1_224'"),
         ("dissection.concepts", "", "dissection.concepts: "),
         ("dissection.methods", ["l2_sp", "ours"], r"dissection \(Table 4\) asks for ours, which is not trained"),
@@ -141,8 +162,17 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("learning_curves.methods", ["delta", "half"], "Figure 3.* asks for half, which is not trained"),
         ("methods", ["l2", "delta"], r"improved_view \(Table 2\) asks for l2_sp, l2_sp_att, which is not trained"),
         ("improved_view.methods", ["l2_fe"], "improved_view.methods: 'l2_fe' is no method to fine-tune with"),
-        ("grid.select", "grid", "grid.select: .*'fixed' or 'best'"),
-        ("delta.select", "fixed", "delta.select: unknown parameter"),
+        ("grid.select", "best", "grid.select: unknown parameter"),
+        ("grid.methods", [], "grid.methods: empty: list at least one"),
+        ("grid.methods", ["delta", "delta"], "grid.methods: listed more than once: delta"),
+        ("grid.methods", ["delta", "foo"], "grid.methods: 'foo' is no method; there are delta, delta_wo_att, l2"),
+        ("grid.methods", ["delta", "l2"], "grid.methods: l2 has no penalty, and so no alpha to search: leave it out"),
+        ("grid.methods", ["l2_fe"], "grid.methods: l2_fe has no penalty, and so no alpha to search: leave it out"),
+        ("delta.select", "best", "delta.select: .*'fixed' or 'grid'"),
+        ("l2_sp.select", "grid", "l2_sp.select: grid needs a grid of l2_sp: add it to grid.methods"),
+        ("l2.select", "grid", "l2.select: l2 has no penalty, and so no alpha to select: leave it out"),
+        ("l2_fe.select", "grid", "l2_fe.select: l2_fe has no penalty"),
+        ("learning_curves.methods", ["l2_fe"], "learning_curves.methods: 'l2_fe' is no method to fine-tune with"),
         ("device", "gpu", "device"),
         ("threads", 0, "threads: "),
         ("threads", "two", "threads: "),
@@ -208,6 +238,7 @@ def test_unused_methods_need_no_section(tmp_path):
         values[section] |= {"datasets": [], "methods": ["l2_sp"]}
     for section in ("filter_distances", "activation_maps", "grid"):
         values[section]["datasets"] = []
+    values["grid"]["methods"] = ["l2_sp"]
     for method in ("l2", "l2_sp_att", "delta_wo_att", "delta"):
         del values[method]
     params = load_params(written(tmp_path, values))
@@ -225,9 +256,12 @@ def test_a_used_method_needs_its_section(method, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_the_grid_needs_the_delta_section_even_if_delta_is_not_trained(tmp_path):
+@pytest.mark.parametrize("datasets", [["drawn_30"], []])
+def test_the_grids_methods_need_sections_even_if_they_are_not_trained(datasets, tmp_path):
+    """`grid_settings` reads them even when the grid is off."""
     values = slice_values()
     values["methods"] = ["l2_sp"]
+    values["grid"]["datasets"] = datasets
     for section in ("improved_view", "learning_curves", "part_activation", "dissection"):
         values[section] |= {"datasets": [], "methods": ["l2_sp"]}
     for section in ("filter_distances", "activation_maps"):
@@ -237,25 +271,48 @@ def test_the_grid_needs_the_delta_section_even_if_delta_is_not_trained(tmp_path)
         load_params(written(tmp_path, values))
 
 
+@pytest.mark.parametrize("method", ["l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
+def test_every_penalised_method_can_take_the_best_pair_of_its_grid(method, tmp_path):
+    values = slice_values()
+    values["grid"]["methods"] = ["delta_wo_att"] if method != "delta_wo_att" else ["delta"]
+    values[method]["select"] = "grid"
+    with pytest.raises(UserError, match=f"{method}.select: grid needs a grid of {method}: add it to grid.methods"):
+        load_params(written(tmp_path, values))
+    values["grid"]["methods"].append(method)
+    assert load_params(written(tmp_path, values)).method(method).select == "grid"
+
+
 @pytest.mark.parametrize("what", ["datasets", "backbones"])
 def test_selecting_the_best_pair_needs_a_grid_for_every_data_set_and_backbone(what, tmp_path):
     values = slice_values()
-    values["grid"]["select"] = "best"
-    assert load_params(written(tmp_path, values)).grid.select == "best"
+    values["delta"]["select"] = "grid"
+    assert load_params(written(tmp_path, values)).delta.select == "grid"
     added = "more"
     values[what] = values[what] | {added: next(iter(values[what].values()))}
-    with pytest.raises(UserError, match=f"grid.select: best needs a grid of more: add it to grid.{what}"):
+    with pytest.raises(UserError, match=f"delta.select: grid needs a grid of more: add it to grid.{what}"):
         load_params(written(tmp_path, values))
 
 
-def test_duplicate_keys_are_refused_at_any_depth(tmp_path):
+@pytest.mark.parametrize("seed", ["own", 1])
+def test_attention_is_each_seeds_own_or_one_seeds(seed, tmp_path):
+    assert load_params(changed(tmp_path, "attention.seed", seed)).attention.seed == seed
+
+
+@pytest.mark.parametrize("section", ["improved_view", "learning_curves", "dissection"])
+def test_an_experiment_may_take_fewer_seeds(section, tmp_path):
+    params = load_params(changed(tmp_path, f"{section}.seeds", [1]))
+    assert params.experiments[section].seeds == [1]
+    assert params.seeds[:3] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("twice", ["  momentum: 0.9\n", " alpha: 0.01,", "checkpoints: {minutes: 10}\n"])
+def test_duplicate_keys_are_refused_at_any_depth(twice, tmp_path):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for twice in ("  alpha: 0.01\n", "  beta: 0.01\n"):
-        (tmp_path / "params.yaml").write_text(text.replace(twice, 2 * twice, 1), encoding="utf-8")
-        with pytest.raises(
-            UserError, match=f'params.yaml:\\d+: not readable as YAML: found duplicate key "{twice.strip()[:-6]}"'
-        ):
-            load_params(tmp_path / "params.yaml")
+    assert twice in text
+    (tmp_path / "params.yaml").write_text(text.replace(twice, 2 * twice, 1), encoding="utf-8")
+    key = twice.partition(":")[0].strip()
+    with pytest.raises(UserError, match=f'params.yaml:\\d+: not readable as YAML: found duplicate key "{key}"'):
+        load_params(tmp_path / "params.yaml")
 
 
 def test_a_cell_decays_after_the_same_share_of_its_iterations():
@@ -284,13 +341,6 @@ def test_a_broken_method_module_is_reported_if_the_method_is_used(key, code, mes
     file, values = tmp_path / "params.yaml", yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
     file.write_text(yaml.safe_dump(values | {key: {}}))
     with pytest.raises(UserError, match=rf"delta/methods/{key}.py: .*{message}"):
-        load_params(file)
-
-
-def test_the_grid_names_the_parameters_of_delta_that_it_needs(tmp_path):
-    file, values = tmp_path / "params.yaml", yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
-    file.write_text(yaml.safe_dump(values | {"delta": {"alpha": 0.01, "beta": 0.01, "scale": "source"}}))
-    with pytest.raises(UserError, match="delta: weight_decay, rectify: missing: the grid search needs them"):
         load_params(file)
 
 

@@ -19,13 +19,13 @@ from torch.nn.functional import cross_entropy
 
 from delta.data.packed.views import DefaultViewData, endless_batches, normalised, random_crops
 from delta.io.errors import UserError
-from delta.methods.base import PenaltyInputs
+from delta.methods.base import Method, PenaltyInputs
 from delta.methods.registry import KEYS, method_class
 from delta.networks.hooks import capture_maps
 from delta.networks.network import build_network
 from delta.training import loop
 from delta.training.evaluation import top1
-from delta.training.loop import fine_tune
+from delta.training.loop import fine_tune, objective
 from delta.training.run import write_run
 from tests.helpers.tiny import (
     CPU,
@@ -108,9 +108,35 @@ def test_first_loss_is_the_objective(key, data, weights):
         SPEC.feature_layers,
     )
     private = sum(p.square().sum().item() for p in network.head.parameters()) / 2
-    expected = error.item() + ALPHA * method(key).shared_penalty(pair).item() + BETA * private
-    assert curve["loss"][0] == pytest.approx(expected, rel=1e-5)
+    shared = ALPHA * method(key).shared_penalty(pair).item()
+    assert curve["loss"][0] == pytest.approx(error.item() + shared + BETA * private, rel=1e-5)
     assert curve["cross_entropy"][0] == pytest.approx(error.item(), rel=1e-5)
+    assert curve["penalty"][0] == pytest.approx(shared, rel=1e-5)
+
+
+@pytest.mark.parametrize("key", ["l2", "delta"])
+def test_the_terms_of_every_step_add_up_to_its_loss(key, data, weights):
+    """The classifier's decay is the rest, and methods without a penalty have none."""
+    slow = {"training": TRAINING.model_copy(update={"momentum": 0.0}), "learning_rate": 1e-12}
+    network, _, curve = train(key, data, weights, **slow)
+    private = method(key).beta * sum(p.square().sum().item() for p in network.head.parameters()) / 2
+    rest = curve["loss"] - curve["cross_entropy"] - curve["penalty"]
+    assert list(rest) == pytest.approx([private] * 3, abs=1e-6 * curve["loss"].max())  # float32
+    assert (curve["penalty"] > 0).all() == (key == "delta")
+
+
+def test_a_penalty_may_be_a_number(weights):
+    class Constant(Method):
+        label = "Constant"
+
+        def shared_penalty(self, inputs):
+            return 3
+
+    network, source = (build_network(weights, 3) for _ in range(2))
+    images, targets = torch.zeros(2, 3, 32, 32), torch.tensor([0, 2])
+    terms = objective(network, source, images, targets, Constant(alpha=0.5), {})
+    assert (terms.penalty.dtype, terms.penalty.shape, terms.penalty.item()) == (torch.float32, (), 1.5)
+    assert (terms.loss - terms.cross_entropy).item() == pytest.approx(1.5, rel=1e-6)
 
 
 def test_bits_depend_only_on_the_seed(data, weights):
@@ -199,7 +225,7 @@ def test_a_run_folder_has_curves_and_result(every_epoch, points, data, weights, 
     write_run(tmp_path, chosen, data=data, weights=weights, channel_weights=None, resize=RESIZE, device=CPU)
     network, _, steps = train("l2_sp", data, weights, training=training)
     curves = tmp_path / "curves/plots/metrics"
-    for name in ("loss", "cross_entropy", "learning_rate"):
+    for name in ("loss", "cross_entropy", "penalty", "learning_rate"):
         written = pd.read_csv(curves / f"{name}.tsv", sep="\t")
         assert list(written["step"]) == [1, 2, 3, 4, 5]
         assert list(written[name]) == pytest.approx(list(steps[name]))
@@ -211,6 +237,8 @@ def test_a_run_folder_has_curves_and_result(every_epoch, points, data, weights, 
         "top1": pytest.approx(top1(network, data, "test")),
         "alpha": ALPHA,
         "beta": BETA,
+        "penalty_share": 0,
+        "penalty_share_first_epoch": pytest.approx(100 * steps["penalty"][1] / steps["loss"][:2].sum()),
         "iterations_per_epoch": 2,
         "source_network": "EfficientNet-Lite0, random",
         "device": "cpu",

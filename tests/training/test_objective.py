@@ -71,7 +71,7 @@ def ours(
     network.train()
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
     source.eval().requires_grad_(False)
-    loss, _ = objective(network, source, *batch, method, channel_weights)
+    loss = objective(network, source, *batch, method, channel_weights).loss
     loss.backward()
     return loss.item(), {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
 
@@ -146,9 +146,9 @@ def test_bfloat16_is_close(head, batch):
         source.backbone.load_state_dict({n: t.float() for n, t in random_state(0).items()})
         single = {layer: each.float() for layer, each in channel_weights().items()}
         method = method_class("delta")(alpha=0.001, beta=0.01)
-        loss, error = objective(network.train(), source.eval(), images, targets, method, single, precision)
-        loss.backward()
-        assert loss.dtype == error.dtype == network.head.weight.grad.dtype == torch.float32
-        values.append(loss.item())
+        terms = objective(network.train(), source.eval(), images, targets, method, single, precision)
+        terms.loss.backward()
+        assert {term.dtype for term in (*terms, network.head.weight.grad)} == {torch.float32}
+        values.append(terms.loss.item())
     assert values[0] != values[1]
     assert values[1] == pytest.approx(values[0], rel=0.05)

@@ -14,6 +14,8 @@ RESULT = RunResult(
     top1=200 / 3,
     alpha=0.01,
     beta=0.0,
+    penalty_share=0.0,
+    penalty_share_first_epoch=12.5,
     iterations_per_epoch=9,
     source_network="ResNet-101, ImageNet",
     device="cpu",
@@ -38,6 +40,8 @@ def test_a_result_is_read_as_written(tmp_path):
         ({"top1": None}, "top1: "),
         ({"top1": "50"}, "top1: "),
         ({"alpha": float("inf")}, "alpha: "),
+        ({"penalty_share": None}, "penalty_share: "),  # the format of older versions, too
+        ({"penalty_share_first_epoch": float("nan")}, "penalty_share_first_epoch: "),
         ({"iterations_per_epoch": 0}, "iterations_per_epoch: "),
         ({"classes": "ant"}, "classes: "),
         ({"classes": [1, 2]}, "classes.0: "),

@@ -24,12 +24,12 @@ TITLE = "Table 3: mean part activation"
 PART_KEYS = ["dataset", "backbone", "part", "images", "method", "method_label"]
 MEANS = ["mean", "std", "seeds"]
 COLUMNS = {
-    "table3": [*KEYS, "method_label", "source_network", *MEANS, "paper_mean", *DIFFERENCE],
+    "table3": [*KEYS, "method_label", "source_network", *MEANS, "paper_mean", *DIFFERENCE, "layer"],
     "table3_parts": [*PART_KEYS, *MEANS],
 }
 DEFINITION = (
-    "Sum over an image's visible parts of the last convolution's activation there, averaged over the filters and "
-    "scaled to lie between 0, its minimum over the image, and 1; mean over the test images."
+    "Sum over an image's visible parts of the activation of {layer} there, averaged over the filters and scaled to lie "
+    "between 0, its minimum over the image, and 1; mean over the test images."
 )
 EACH_PART = "Mean activation over the test images on which a part is visible, and over the seeds."
 
@@ -80,7 +80,8 @@ def part_metrics(parts: pd.DataFrame) -> Metrics:
 
 def part_frame(parts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     """One row per data set, backbone and method: method_label, source_network, mean, std (NaN for one seed), seeds,
-    paper_mean (NaN where the paper has none), and DELTA's difference to it, see `delta_minus_others`.
+    paper_mean (NaN where the paper has none), DELTA's difference to it, see `delta_minus_others`, and layer (empty for
+    the last feature layer).
 
     Args:
         parts: see `read_parts`.
@@ -92,6 +93,7 @@ def part_frame(parts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     summary = summary.merge(numbers, how="left", on=KEYS).merge(inputs.sources, how="left", on=KEYS[:2])
     summary = summary.merge(delta_minus_others(sums.rename(columns={"activation": "value"})), how="left", on=KEYS)
     summary["method_label"] = summary["method"].map(inputs.network_labels)
+    summary["layer"] = inputs.params.part_activation.layer
     return summary[COLUMNS["table3"]]
 
 
@@ -154,7 +156,9 @@ def _activation(row: Any) -> Cell:
 
 
 def _legend(frame: pd.DataFrame) -> str:
-    seeds, text = frame.set_index("method")["seeds"], DEFINITION
+    layer = frame["layer"].iloc[0]
+    text = DEFINITION.format(layer="the last convolution" if pd.isna(layer) else layer)
+    seeds = frame.set_index("method")["seeds"]
     if seeds.max() > 1:
         text += f" Mean ± sample standard deviation over {seeds.max()} seeds."
     if "l2_fe" in seeds:
