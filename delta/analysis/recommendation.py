@@ -1,0 +1,105 @@
+"""The schema of `recommendation.json`: which network a data set should be classified with, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, PositiveInt, ValidationError
+
+from delta.io.errors import UserError
+
+FILE = "recommendation.json"
+CROSS_VALIDATED = "cross_validated.csv"  # the winner's, with the columns of `delta.training.predictions`
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Candidate(_Frozen):
+    """A network that was compared by cross-validation on training images.
+
+    Attributes:
+        backbone, method: keys of params.yaml.
+        alpha, beta: of a method with a penalty; None for others.
+        c: the inverse strength of the probe's regularisation; None for others.
+        folds: how many folds were computed before the candidate was given up; all of them for the winner.
+        top1, macro: accuracy in percent on the held-out images of these folds, and its mean over classes.
+        seconds: what its folds took.
+    """
+
+    backbone: str
+    method: str
+    label: str
+    alpha: FiniteFloat | None = None
+    beta: FiniteFloat | None = None
+    c: FiniteFloat | None = None
+    folds: PositiveInt
+    top1: FiniteFloat
+    macro: FiniteFloat
+    seconds: NonNegativeFloat
+
+
+class Unknown(_Frozen):
+    """When an image counts as none of the classes: its measure is below the threshold.
+
+    Attributes:
+        measure: `confidence`, the largest calibrated probability; or `distance`, minus the distance of the pooled
+            features to the nearest class mean.
+        threshold: chosen on cross-validated training images.
+        kept: the share of those that are above it, percent.
+    """
+
+    measure: Literal["confidence", "distance"]
+    threshold: FiniteFloat
+    kept: FiniteFloat
+
+
+class Recommendation(_Frozen):
+    """What a data set's training images recommend; the folder `runs/<data set>/best` is the network.
+
+    Attributes:
+        candidates: the winner first, then by cross-validated accuracy.
+        low, high: the 95 % interval of the winner's cross-validated top-1, percent.
+        images, folds: how many training images, and into how many parts they were divided.
+        temperature: logits are divided by it; fitted on the winner's cross-validated logits.
+        calibration_error, calibration_error_before: expected calibration error of those with and without it, percent.
+        seconds: what the comparison and the winner's training took.
+        reason: in one sentence, why this one.
+    """
+
+    candidates: list[Candidate]
+    low: FiniteFloat
+    high: FiniteFloat
+    images: PositiveInt
+    folds: PositiveInt
+    temperature: FiniteFloat
+    calibration_error: FiniteFloat
+    calibration_error_before: FiniteFloat
+    unknown: Unknown
+    seconds: NonNegativeFloat
+    reason: str
+
+    @property
+    def winner(self) -> Candidate:
+        return self.candidates[0]
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder of the recommended network."""
+        (folder / FILE).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What `write` wrote.
+
+        Raises:
+            UserError: there is none, or an older version wrote it.
+        """
+        try:
+            return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{folder / FILE}: no recommendation ({error.strerror}): run `dvc repro`") from None
+        except (ValueError, ValidationError) as error:
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise UserError(f"{folder / FILE}: no recommendation ({why}): run `dvc repro`") from None
