@@ -146,8 +146,9 @@ def speed(name: str, crop: int, images: int, every: int, device: torch.device, n
 def with_trained_head(data: DefaultViewData, crop: int, device: torch.device) -> Network:
     """A ResNet-50 with random weights, so that nothing is downloaded, and a classifier trained on top."""
     network, source = (random_network("resnet50", crop, device) for _ in range(2))
-    options = {"momentum": 0.9, "decay_after": 100, "decay_factor": 0.1, "clip_norm": None, "precision": "fp32"}
-    training, method = Training(iterations=60, batch_size=16, **options), method_class("l2_fe")(weight_decay=1e-4)
+    options = {"momentum": 0.9, "decay_after": 100, "decay_factor": 0.1, "clip_norm": None, "class_weights": None}
+    training = Training(iterations=60, batch_size=16, precision="fp32", **options)
+    method = method_class("l2_fe")(weight_decay=1e-4)
     fine_tune(network, source, data, Recipe(method, training, 0.01, crop, seed=0), {})
     return network
 

@@ -234,7 +234,7 @@ def image_counts(name: str, dataset: Dataset) -> tuple[int, int]:
     """
     if dataset.format == "drawn":
         classes = len(drawn.CATEGORIES)
-    elif dataset.format == "folder" or dataset.train_per_class == "rest":
+    elif dataset.format == "folder" or str in map(type, (dataset.train_per_class, dataset.test_per_class)):
         raise UserError(f"datasets.{name}: how many images it has is only known when they are there")
     else:
         published = import_module(f"delta.datasets.{dataset.format}").PUBLISHED
@@ -244,7 +244,7 @@ def image_counts(name: str, dataset: Dataset) -> tuple[int, int]:
     if dataset.classes:
         classes = len(dataset.classes)
     train, test, _ = dataset.split_by_seed()
-    return classes * cast(int, train), classes * test
+    return classes * cast(int, train), classes * cast(int, test)
 
 
 class Costs:

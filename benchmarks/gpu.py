@@ -315,8 +315,9 @@ def method_of(key: str) -> Method:
 
 
 def recipe_of(method: Method, precision: str, iterations: int, batch: int, crop: int) -> Recipe:
-    options = {"momentum": 0.9, "decay_after": 6000, "decay_factor": 0.1, "clip_norm": None, "precision": precision}
-    return Recipe(method, Training(iterations=iterations, batch_size=batch, **options), LEARNING_RATE, crop, seed=0)
+    options = {"momentum": 0.9, "decay_after": 6000, "decay_factor": 0.1, "clip_norm": None, "class_weights": None}
+    training = Training(iterations=iterations, batch_size=batch, precision=precision, **options)
+    return Recipe(method, training, LEARNING_RATE, crop, seed=0)
 
 
 def attention_of(network: Network, method: Method) -> dict[str, Tensor]:

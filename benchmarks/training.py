@@ -253,6 +253,7 @@ class OurLoop:
             decay_after=9000,
             decay_factor=0.1,
             clip_norm=None,
+            class_weights=None,
             precision="fp32",
         )
         recipe = Recipe(self.method, training, LEARNING_RATE, case.crop, seed=0)

@@ -45,6 +45,7 @@ def filter_importance(
 
     W_j = Σ_i [ L(z(x_i, ω*\\j), y_i) − L(z(x_i, ω*), y_i) ], Equation (9). Removing filter j means setting its weights
     to zero, which zeroes its feature map. It is computed in float32 without TF32, as the differences are small.
+    L is the cross-entropy, every image counting alike, also where `training.class_weights` weighs classes in training.
 
     Args:
         network: the L2-FE network; it is used in eval mode, and its mode is restored.

@@ -40,7 +40,7 @@ def fetch(
     format: str,
     source: str,
     train_per_class: int | str | None,
-    test_per_class: int | None,
+    test_per_class: int | str | None,
     seed: int | None,
     downloads: Downloads,
     out: Path,
@@ -57,7 +57,7 @@ def fetch(
         UserError: a problem with the images' source, a download or an archive.
     """
     if format == "drawn":
-        if not isinstance(train_per_class, int) or test_per_class is None:
+        if not isinstance(train_per_class, int) or not isinstance(test_per_class, int):
             raise ValueError("the drawn format needs the numbers of training and test images per class")
         _module("drawn").draw(out, train_per_class + test_per_class, seed)
     elif format == "folder":

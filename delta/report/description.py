@@ -80,6 +80,8 @@ def deviations(values: Mapping[str, Any]) -> list[str]:
         notes.append(f"{seeds} {'seed' if seeds == 1 else 'seeds'} per method instead of {paper.SEEDS}.")
     if training["clip_norm"] is not None:
         notes.append(f"The gradient of the shared weights is clipped to a norm of {training['clip_norm']:g}.")
+    if training["class_weights"] == "balanced":
+        notes.append("All classes count alike in training, however many images they have (class_weights: balanced).")
     if training["precision"] == "bf16":
         notes.append("Training computes the networks in bfloat16, by autocast, instead of float32.")
     if grid["datasets"]:

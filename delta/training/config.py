@@ -22,6 +22,8 @@ class Training(Section):
         clip_norm: the largest norm that the gradient of the shared weights ω_S may have, null for any. The
             classifier's gradient is never clipped, so a penalty too stiff for the learning rate ends close to a
             feature extractor instead of diverging.
+        class_weights: `balanced` lets all classes count alike in the cross-entropy, see
+            `delta.training.loop.balanced_class_weights`; null lets all images count alike.
         precision: `bf16` computes both networks in bfloat16 where autocast considers that safe; weights, penalties
             and tests stay in float32.
     """
@@ -32,6 +34,7 @@ class Training(Section):
     decay_after: Count
     decay_factor: float = Field(gt=0, le=1)
     clip_norm: Annotated[float, Field(gt=0)] | None
+    class_weights: Literal["balanced"] | None
     precision: Literal["fp32", "bf16"]
 
 

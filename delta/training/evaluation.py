@@ -1,4 +1,4 @@
-"""Predictions and top-1 accuracy."""
+"""Predictions, top-1 accuracy and its mean over classes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ def accuracy(logits: Tensor, targets: Tensor) -> float:
         targets: class indices, int64 [n].
     """
     return 100 * (logits.argmax(1) == targets).double().mean().item()
+
+
+def macro_accuracy(logits: Tensor, targets: Tensor) -> float:
+    """The accuracy on each class's images (its recall), averaged over the classes that have any; in percent.
+
+    Args:
+        logits: [n, n_classes].
+        targets: class indices, int64 [n].
+    """
+    right = (logits.argmax(1) == targets).double()
+    counts, hits = targets.bincount(), targets.bincount(right)
+    return 100 * (hits[counts > 0] / counts[counts > 0]).mean().item()
 
 
 def image_logits(network: nn.Module, crops: Tensor, images: int) -> Tensor:

@@ -63,6 +63,9 @@ def fine_tune(
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
     channel_weights = {layer: weights.to(device) for layer, weights in channel_weights.items()}
     targets, statistics = data.targets("train"), input_statistics(network.spec, device)
+    class_weights = None
+    if training.class_weights == "balanced":
+        class_weights = balanced_class_weights(targets, len(data.classes)).to(device)
     order = torch.Generator().manual_seed(2 * recipe.seed)
     batches = endless_batches(len(targets), training.batch_size, order)
     state = TrainingState(network, recipe, iterations_per_epoch(len(targets), training.batch_size))
@@ -78,7 +81,9 @@ def fine_tune(
             with uninterrupted():
                 images = normalised(random_crops(pixels, recipe.crop, state.crops, device), statistics)
                 labels = to_device(targets[rows], device)
-                terms = objective(network, source, images, labels, method, channel_weights, training.precision)
+                terms = objective(
+                    network, source, images, labels, method, channel_weights, training.precision, class_weights
+                )
                 state.optimizer.zero_grad()
                 terms.loss.backward()
                 if training.clip_norm is not None and not method.frozen_backbone:
@@ -97,14 +102,19 @@ def objective(
     method: Method,
     channel_weights: Mapping[str, Tensor],
     precision: str = "fp32",
+    class_weights: Tensor | None = None,
 ) -> Objective:
     """mean_i CE(z(x_i, ω), y_i) + α · Ω_shared + β · ½‖ω_P‖² of one mini-batch, Equations (6) and (7).
+
+    With class weights w, the mean is that of w_{y_i} · CE(z(x_i, ω), y_i). It is not divided by the weights' mean over
+    the batch, so that in expectation it is the weighted mean over all training images.
 
     Args:
         images: normalised, float [b, 3, h, w].
         targets: class indices, int64 [b].
         channel_weights: C·W_j by feature layer.
         precision: `bf16` passes the images through both networks under autocast; losses and penalty stay in float32.
+        class_weights: w, float [n_classes]; None for 1.
 
     Returns:
         Scalars; gradients flow through the loss.
@@ -121,7 +131,10 @@ def objective(
     if precision == "bf16":
         logits = logits.float()
         maps, source_maps = ({name: each.float() for name, each in both.items()} for both in (maps, source_maps))
-    error = cross_entropy(logits, targets)
+    if class_weights is None:
+        error = cross_entropy(logits, targets)
+    else:
+        error = cross_entropy(logits, targets, class_weights, reduction="sum") / len(targets)
     penalty = method.shared_penalty(
         PenaltyInputs(
             weights=network.shared_weights(),
@@ -137,6 +150,21 @@ def objective(
         return Objective(loss, error, torch.zeros_like(error))
     weighted = method.alpha * penalty
     return Objective(loss + weighted, error, torch.as_tensor(weighted, dtype=error.dtype, device=error.device))
+
+
+def balanced_class_weights(targets: Tensor, classes: int) -> Tensor:
+    """w_c = n / (K · n_c), as scikit-learn's `class_weight="balanced"`: their mean over the images is 1.
+
+    Args:
+        targets: class indices of n training images of K classes, n_c of them of class c; int64 [n].
+        classes: how many classes the network tells apart.
+
+    Returns:
+        float32 [classes]; 0 for a class without training images, which K does not count.
+    """
+    counts = targets.bincount(minlength=classes).double()
+    weights = len(targets) / (counts.count_nonzero() * counts)
+    return torch.where(counts > 0, weights, 0).float()
 
 
 def iterations_per_epoch(images: int, batch_size: int) -> int:

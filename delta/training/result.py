@@ -35,8 +35,9 @@ class RunResult(BaseModel):
 
     Attributes:
         label: the method's name in tables and figures.
-        top1: accuracy on the test images, percent.
+        top1, macro: accuracy on the test images, and its mean over classes (`macro_accuracy`); percent.
         alpha, beta: the weights of Ω_shared and ½‖ω_P‖² that the run took.
+        c: the inverse strength of the probe's regularisation; None for a method without one.
         penalty_share, penalty_share_first_epoch: the share of α · Ω_shared in the objective, in the first iteration and
             over the first epoch, percent. It tells which α on another network is as strong.
         iterations_per_epoch: iterations that pass over the training images once.
@@ -49,8 +50,10 @@ class RunResult(BaseModel):
 
     label: str
     top1: FiniteFloat
+    macro: FiniteFloat
     alpha: FiniteFloat
     beta: FiniteFloat
+    c: FiniteFloat | None = None
     penalty_share: FiniteFloat
     penalty_share_first_epoch: FiniteFloat
     iterations_per_epoch: PositiveInt

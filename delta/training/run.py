@@ -15,7 +15,7 @@ from delta.networks.devices import deterministic, device_name
 from delta.networks.network import build_network, save_network
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
-from delta.training.evaluation import accuracy, split_logits
+from delta.training.evaluation import accuracy, macro_accuracy, split_logits
 from delta.training.loop import as_tensors, fine_tune, iterations_per_epoch
 from delta.training.predictions import predictions, write_predictions
 from delta.training.result import RunResult, TestView
@@ -73,6 +73,7 @@ def write_run(
         result = RunResult(
             label=recipe.method.label,
             top1=accuracy(logits, targets),
+            macro=macro_accuracy(logits, targets),
             alpha=recipe.method.alpha,
             beta=recipe.method.beta,
             penalty_share=penalty_share(curve[:1]),

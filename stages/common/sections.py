@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import re
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from delta.analysis.grid_config import Estimator
 from delta.analysis.map_files import METHODS as MAPPED_METHODS
@@ -17,6 +18,15 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]  # 1.0 would name other stage items than 1
 Seeds = Annotated[list[Seed], AfterValidator(distinct), Field(min_length=1)]
 Layer = Annotated[str, Field(min_length=1)]  # a module's name in the backbone
+
+
+def _number_or_share(value: Any) -> int | str:
+    """A number of images, or a share of them such as `20%`."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10**9:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,2}(\.[0-9]+)?%", value) and float(value[:-1]) > 0:
+        return value
+    raise ValueError("write a number from 1, or a share below 100% such as 20%")
 
 
 class Downloads(Section):
@@ -40,7 +50,7 @@ class Dataset(Section):
         source: what the images come from, watched by DVC: a folder of class folders or a CSV of path,label for
             `folder`; else the module that draws the data set or knows its publisher.
         train_per_class: images per class for training; `rest` takes all that are not test images.
-        test_per_class: images per class for testing.
+        test_per_class: images per class for testing, or a share of them such as `20%`; at least one.
         seed: decides which images; the split is the same for every backbone, method and training seed. These three
             are left out where the publisher has split the data set.
         classes: only these classes, by label; all of them where it is left out.
@@ -50,20 +60,21 @@ class Dataset(Section):
     format: Literal[FORMATS]  # type: ignore[valid-type]
     source: str = Field(min_length=1)
     train_per_class: Count | Literal["rest"] | None = None
-    test_per_class: Count | None = None
+    test_per_class: Annotated[int | str, PlainValidator(_number_or_share)] | None = None
     seed: Seed | None = None
     classes: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] | None = None
     networks: dict[Name, SourceNetwork] = {}
 
-    def split_by_seed(self) -> tuple[int | Literal["rest"], int, int]:
+    def split_by_seed(self) -> tuple[int | Literal["rest"], int | str, int]:
         """train_per_class, test_per_class and seed of a data set that its publisher has not split."""
         assert self.train_per_class is not None and self.test_per_class is not None and self.seed is not None
         return self.train_per_class, self.test_per_class, self.seed
 
     @model_validator(mode="after")
     def _drawn_needs_counts(self) -> Dataset:
-        if self.format == "drawn" and self.train_per_class == "rest":
-            raise ValueError("train_per_class must be a number for the drawn format, which draws that many")
+        for name in ("train_per_class", "test_per_class"):
+            if self.format == "drawn" and isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a number for the drawn format, which draws that many")
         return self
 
     @model_validator(mode="after")

@@ -48,6 +48,30 @@ def test_rest_takes_every_other_image_for_training(table):
     assert (index["split"] == "test").sum() == 6
 
 
+def test_a_share_of_each_class_is_for_testing(table):
+    index = assign_splits(table, "rest", "20%", seed=0)
+    assert len(index) == len(table)
+    tests = index[index["split"] == "test"]["label"].value_counts().to_dict()
+    assert tests == {"ant": 1, "cow": 2, "zebra": 2}  # of 6, 12 and 9
+    assert index.groupby("label")["split"].value_counts()["ant"].to_dict() == {"train": 5, "test": 1}
+    some = assign_splits(table, 3, "20%", seed=0)
+    assert some["split"].value_counts().to_dict() == {"train": 9, "test": 5}
+    assert assign_splits(table, "rest", "1%", seed=0)["split"].value_counts()["test"] == 3  # at least one of each
+    single = pd.DataFrame({"path": ["a/0.jpg", "a/1.jpg"], "label": "a"})
+    assert sorted(assign_splits(single, "rest", "1%", seed=0)["split"]) == ["test", "train"]
+
+
+def test_equal_shares_and_numbers_choose_the_same_images():
+    table = pd.DataFrame([(f"{c}/{i}.jpg", c) for c in "abc" for i in range(10)], columns=["path", "label"])
+    for seed in range(5):
+        pd.testing.assert_frame_equal(assign_splits(table, 6, "30%", seed), assign_splits(table, 6, 3, seed))
+
+
+def test_a_class_too_small_for_its_share_is_named(table):
+    with pytest.raises(UserError, match=r"for rest training \+ 95% test images a class: ant has 6, zebra has 9: add"):
+        assign_splits(table, "rest", "95%", seed=0)  # rounds to all 6 and 9, and to 11 of 12
+
+
 def test_classes_with_too_few_images_are_reported(table):
     with pytest.raises(UserError, match=r"ant has 6, zebra has 9: add images"):
         assign_splits(table, 8, 2, seed=0)

@@ -107,6 +107,7 @@ def write_run(run: Path, method: str, top1: float = 80.0, source: str = "ResNet-
     RunResult(
         label=method_class(method).label,
         top1=top1,
+        macro=top1,
         alpha=0.01,
         beta=0.01,
         penalty_share=20.0,

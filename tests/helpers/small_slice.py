@@ -30,6 +30,7 @@ SMALL = {
         "decay_after": 3,
         "decay_factor": 0.1,
         "clip_norm": None,
+        "class_weights": None,
         "precision": "fp32",
     },
     "threads": 1,

@@ -39,7 +39,14 @@ SPEC = BackboneSpec(
 STATISTICS = input_statistics(SPEC, CPU)
 RESIZE, CROP, LEARNING_RATE = 40, 32, 0.01
 TRAINING = Training(
-    iterations=3, batch_size=6, momentum=0.9, decay_after=2, decay_factor=0.1, clip_norm=None, precision="fp32"
+    iterations=3,
+    batch_size=6,
+    momentum=0.9,
+    decay_after=2,
+    decay_factor=0.1,
+    clip_norm=None,
+    class_weights=None,
+    precision="fp32",
 )
 GRID = Grid(
     datasets=[],

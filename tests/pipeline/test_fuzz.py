@@ -574,6 +574,7 @@ def curves(file: Path, sandbox: Sandbox) -> None:
 RESULT = RunResult(
     label="DELTA",
     top1=50.0,
+    macro=50.0,
     alpha=0.1,
     beta=0.0,
     penalty_share=1.5,

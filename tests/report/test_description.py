@@ -60,7 +60,7 @@ def paper() -> dict:
         "inception_v3": {"network": "inception_v3", "crop": 299},
     }
     values["seeds"] = [0, 1, 2, 3, 4]
-    values["training"] |= {"iterations": 9000, "batch_size": 64, "clip_norm": None, "precision": "fp32"}
+    values["training"] |= {"iterations": 9000, "batch_size": 64, "clip_norm": None, "class_weights": None}
     five = [0.0001, 0.001, 0.01, 0.1, 0.2]
     values["grid"] |= {"alpha": five, "beta": five, "folds": [0, 1, 2, 3, 4], "iterations": 9000}
     values["dissection"] |= {"datasets": ["caltech256_30"], "concepts": "data/concepts/broden1_224", "layer": None}
@@ -81,7 +81,8 @@ def test_every_deviation_is_listed():
     values["datasets"]["caltech256_30"]["networks"] = {"resnet101": {"network": "resnet101", "checkpoint": "/a/b.pth"}}
     values["backbones"]["resnet101"]["crop"] = 80
     values["seeds"] = [0, 1]
-    values["training"] |= {"iterations": 40, "batch_size": 32, "clip_norm": 20, "precision": "bf16"}
+    values["training"] |= {"iterations": 40, "batch_size": 32, "clip_norm": 20}
+    values["training"] |= {"class_weights": "balanced", "precision": "bf16"}
     values["grid"] |= {"alpha": [0.1, 1], "beta": [0.2], "folds": [0, 1], "iterations": 20}
     values["dissection"] |= {"concepts": "/my/concepts", "layer": "layer3.22"}
     assert deviations(values) == [
@@ -94,6 +95,7 @@ def test_every_deviation_is_listed():
         "Crops of 80 pixels instead of the paper's (ResNet-101: 224, Inception-V3: 299).",
         "2 seeds per method instead of 5.",
         "The gradient of the shared weights is clipped to a norm of 20.",
+        "All classes count alike in training, however many images they have (class_weights: balanced).",
         "Training computes the networks in bfloat16, by autocast, instead of float32.",
         "A grid of 2 × 1 values of α and β instead of 5 × 5.",
         "2 folds instead of 5.",

@@ -129,6 +129,12 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ),
         ("datasets.drawn_30.train_per_class", 0, "datasets.drawn_30.train_per_class"),
         ("datasets.drawn_30.train_per_class", "rest", "datasets.drawn_30: train_per_class must be a number"),
+        ("datasets.drawn_30.test_per_class", "20%", "datasets.drawn_30: test_per_class must be a number"),
+        *(
+            ("datasets.drawn_30.test_per_class", value, r"test_per_class: write a number from 1, or a share .* 20% \(")
+            for value in (0, True, 0.2, "20", "20 %", "0%", "100%", "%", "-5%", "2e1%", "٣%")
+        ),
+        ("training.class_weights", "even", "training.class_weights: .*'balanced'"),
         ("datasets.a/b", {}, "datasets.a/b"),
         ("delta.alpha", -0.1, r"delta.alpha: .*greater than or equal to 0 \(got -0.1\)"),
         ("delta.alpha", float("nan"), "delta.alpha"),

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch.nn.functional import cross_entropy
 
 from delta.data.packed.views import DefaultViewData, endless_batches, normalised, random_crops
@@ -25,7 +26,7 @@ from delta.networks.hooks import capture_maps
 from delta.networks.network import build_network
 from delta.training import loop
 from delta.training.evaluation import top1
-from delta.training.loop import fine_tune, objective
+from delta.training.loop import balanced_class_weights, fine_tune, objective
 from delta.training.run import write_run
 from tests.helpers.tiny import (
     CPU,
@@ -171,6 +172,50 @@ def test_weight_decay_of_l2_equals_that_of_sgd(data, weights):
         assert torch.allclose(change, 0.01 * 0.5 * parameter, atol=1e-6), name
 
 
+def uneven(data: DefaultViewData) -> DefaultViewData:
+    """The photographs with 2, 4 and 4 training images of the three classes."""
+    return data.hold_out(np.flatnonzero(data.targets("train").numpy() == 0)[:2])
+
+
+def test_balanced_class_weights_equal_scikit_learns(data):
+    targets = torch.tensor([3, 0, 0, 1, 0, 3, 0, 0, 0])
+    for y in (targets, uneven(data).targets("train")):
+        theirs = compute_class_weight("balanced", classes=np.unique(y), y=y.numpy())
+        ours = balanced_class_weights(y, 5)
+        assert ours[y.unique()].numpy() == pytest.approx(theirs)
+        assert ours[y].mean().item() == pytest.approx(1)
+        assert ours.count_nonzero() == len(theirs)
+
+
+def test_class_weights_weigh_each_images_loss(data, weights):
+    """mean_i w_{y_i} l_i of a batch, whose gradient the classifier follows; the penalty is not weighed."""
+    network, source = (build_network(weights, 3, 0).eval() for _ in range(2))
+    y = torch.tensor([0, 1, 1, 1])
+    x = torch.randn(4, 3, CROP, CROP, generator=torch.Generator().manual_seed(0))
+    w = torch.tensor([3.0, 0.5, 7.0])
+    weighted = objective(network, source, x, y, method("l2_sp"), {}, class_weights=w)
+    losses = [cross_entropy(network(x)[i, None], y[i, None]).item() for i in range(4)]
+    expected = sum(w[target].item() * loss for target, loss in zip(y, losses, strict=True)) / 4
+    assert weighted.cross_entropy.item() == pytest.approx(expected, rel=1e-5)
+    plain = objective(network, source, x, y, method("l2_sp"), {})
+    rest = weighted.loss - weighted.cross_entropy, plain.loss - plain.cross_entropy
+    assert rest[0].item() == pytest.approx(rest[1].item(), abs=1e-5)
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("balanced", [10 / 6, 10 / 12, 10 / 12]), (None, None)])
+def test_training_takes_the_weights_of_its_training_images(chosen, expected, data, weights, monkeypatch):
+    taken = []
+
+    def spy(*arguments):
+        taken.append(arguments[-1])
+        return objective(*arguments)
+
+    monkeypatch.setattr(loop, "objective", spy)
+    train("l2_fe", uneven(data), weights, training=TRAINING.model_copy(update={"class_weights": chosen}))
+    assert len(taken) == TRAINING.iterations
+    assert all(w is None if expected is None else w.tolist() == pytest.approx(expected) for w in taken)
+
+
 def test_clipping_bounds_only_the_shared_weights(data, weights):
     one_step = TRAINING.model_copy(update={"iterations": 1, "momentum": 0.0, "clip_norm": 0.5})
     start = build_network(weights, 3, 0)
@@ -232,19 +277,24 @@ def test_a_run_folder_has_curves_and_result(every_epoch, points, data, weights, 
     tests = pd.read_csv(curves / "test_top1.tsv", sep="\t")
     assert list(tests["step"]) == points
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result == {
-        "label": "L2-SP",
-        "top1": pytest.approx(top1(network, data, "test")),
-        "alpha": ALPHA,
-        "beta": BETA,
-        "penalty_share": 0,
-        "penalty_share_first_epoch": pytest.approx(100 * steps["penalty"][1] / steps["loss"][:2].sum()),
-        "iterations_per_epoch": 2,
-        "source_network": "EfficientNet-Lite0, random",
-        "device": "cpu",
-        "classes": ["ant", "bee", "cow"],
-        "view": {"resize": RESIZE, "crop": CROP, "crops": 1},
-    }
+    assert (
+        result
+        == {
+            "label": "L2-SP",
+            "top1": pytest.approx(top1(network, data, "test")),
+            "macro": pytest.approx(top1(network, data, "test")),  # as each class has as many test images
+            "alpha": ALPHA,
+            "beta": BETA,
+            "c": None,
+            "penalty_share": 0,
+            "penalty_share_first_epoch": pytest.approx(100 * steps["penalty"][1] / steps["loss"][:2].sum()),
+            "iterations_per_epoch": 2,
+            "source_network": "EfficientNet-Lite0, random",
+            "device": "cpu",
+            "classes": ["ant", "bee", "cow"],
+            "view": {"resize": RESIZE, "crop": CROP, "crops": 1},
+        }
+    )
     assert tests["test_top1"].iloc[-1] == pytest.approx(result["top1"])
 
 

@@ -12,6 +12,7 @@ from delta.training.result import RunResult, TestView
 RESULT = RunResult(
     label="DELTA",
     top1=200 / 3,
+    macro=62.5,
     alpha=0.01,
     beta=0.0,
     penalty_share=0.0,
@@ -38,6 +39,8 @@ def test_a_result_is_read_as_written(tmp_path):
         ({"view": {"resize": 40, "crop": 32, "crops": 3}}, "view.crops: "),
         ({"label": None}, "label: "),
         ({"top1": None}, "top1: "),
+        ({"macro": None}, "macro: "),
+        ({"c": "1"}, "c: "),
         ({"top1": "50"}, "top1: "),
         ({"alpha": float("inf")}, "alpha: "),
         ({"penalty_share": None}, "penalty_share: "),  # the format of older versions, too
