@@ -38,7 +38,14 @@ PACKINGS: tuple[Packing, ...] = ("raw", "jpeg")
 NETWORK = "efficientnet_lite0"
 SIZES = ((256, 224), (144, 128))  # resize and crop, pixels
 TRAINING = Training(
-    iterations=100, batch_size=32, momentum=0.9, decay_after=67, decay_factor=0.1, clip_norm=None, precision="fp32"
+    iterations=100,
+    batch_size=32,
+    momentum=0.9,
+    decay_after=67,
+    decay_factor=0.1,
+    clip_norm=None,
+    class_weights=None,
+    precision="fp32",
 )
 RATE, SEEDS = 0.02, (0, 1, 2)
 

@@ -10,8 +10,12 @@ from delta.networks.hooks import in_eval_mode
 from delta.networks.network import Network
 
 
-def split_logits(network: Network, data: ViewData, split: str, batch_size: int = 64) -> Tensor:
-    """Logits of a split's images in order, float [n, n_classes] on the CPU; test view, eval mode."""
+def split_logits(network: Network, data: ViewData, split: str, batch_size: int = 32) -> Tensor:
+    """Logits of a split's images in order, float [n, n_classes] on the CPU; test view, eval mode.
+
+    Args:
+        batch_size: crops that are passed together; 32 is fastest on a CPU, whose caches hold their maps.
+    """
     device = next(network.parameters()).device
     with torch.inference_mode(), in_eval_mode(network):
         batches = data.test_batches(split, network.spec, batch_size, device)

@@ -138,33 +138,28 @@ class Experiment(Section):
         return []
 
 
-class MethodExperiment(Experiment):
-    """An experiment on methods of one's choice."""
-
-    methods: Names = Field(min_length=1)
-
-    @property
-    def needs(self) -> list[str]:
-        return self.methods
-
-
-class SeedExperiment(MethodExperiment):
+class RunsExperiment(Experiment):
     """An experiment on methods and seeds of one's choice.
 
     Attributes:
         seeds: some of the runs' `seeds`.
     """
 
+    methods: Names = Field(min_length=1)
     seeds: Seeds
 
+    @property
+    def needs(self) -> list[str]:
+        return self.methods
 
-class ImprovedView(SeedExperiment):
+
+class ImprovedView(RunsExperiment):
     """Table 2: what is trained in the improved view as well."""
 
     shown_as = "Table 2"
 
 
-class LearningCurves(SeedExperiment):
+class LearningCurves(RunsExperiment):
     """Figure 3: what is trained under ExponentialLR as well.
 
     Attributes:
@@ -185,7 +180,7 @@ class FilterDistances(Experiment):
         return ["l2_sp", "delta"]
 
 
-class PartActivation(MethodExperiment):
+class PartActivation(RunsExperiment):
     """Table 3: where the activation at annotated parts is measured. `l2_fe`, whose features are the source network's,
     is the row SRC.
 
@@ -197,7 +192,7 @@ class PartActivation(MethodExperiment):
     layer: Layer | None
 
 
-class Dissection(SeedExperiment):
+class Dissection(RunsExperiment):
     """Table 4: network dissection.
 
     Attributes:

@@ -59,7 +59,7 @@ def write_project(root: Path, datasets: list[str] = DATASETS, with_analyses: boo
     values["datasets"] = {key: published if key == "cub_200_2011" else drawn for key in datasets}
     values["backbones"] = {"resnet101": {"network": "resnet101", "resize": 256, "crop": 224, "learning_rate": 0.01}}
     values["seeds"] = [0, 1]
-    for name in ("improved_view", "learning_curves", "dissection"):
+    for name in ("improved_view", "learning_curves", "part_activation", "dissection"):
         values[name]["seeds"] = [0, 1]
     for name in ("improved_view", "learning_curves", "filter_distances", "grid"):
         values[name] |= {"datasets": [], "backbones": []}
