@@ -51,7 +51,8 @@ def choose_threshold(similarities: np.ndarray) -> float:
     Args:
         similarities: of training images, each to class means of a network that it was held out from, [n].
     """
-    return float(np.quantile(similarities, 1 - KEPT / 100, method="lower"))
+    kept = -(-KEPT * len(similarities) // 100)
+    return float(np.sort(similarities)[-kept])
 
 
 def write_class_means(run: Path, means: Tensor) -> None:
