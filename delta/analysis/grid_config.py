@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictInt, field_validator
+from pydantic import Field, StrictInt, field_validator
 
-from delta.io.section import Names, Section, distinct
-from delta.training.config import Count
+from delta.io.section import Names, Section
+from delta.training.config import Count, Weights
 
 Estimator = Literal["exact", "fisher"]
-Weights = Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(distinct)]
 
 
 class Grid(Section):

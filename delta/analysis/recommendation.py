@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError
+from scipy.stats import binomtest
 
 from delta.io.errors import UserError
 
 FILE = "recommendation.json"
 CROSS_VALIDATED = "cross_validated.csv"  # the winner's, with the columns of `delta.training.predictions`
+
+
+def interval(right: int, images: int) -> tuple[float, float]:
+    """Wilson's 95 % confidence interval of an accuracy, in percent."""
+    low, high = binomtest(right, images).proportion_ci(0.95, method="wilson")
+    return 100 * float(low), 100 * float(high)
 
 
 class _Frozen(BaseModel):

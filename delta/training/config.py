@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from delta.io.section import Section
+from delta.io.section import Section, distinct
 from delta.methods.base import Method
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
+Weights = Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(distinct)]  # values of α or β
 
 
 class Training(Section):
