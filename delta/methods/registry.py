@@ -13,6 +13,7 @@ _SHARED = ("base", "channel_weights", "registry", "selection")  # modules in thi
 _FOLDER = Path(__file__).parent
 
 KEYS = tuple(module.name for module in pkgutil.iter_modules([str(_FOLDER)]) if module.name not in _SHARED)
+ALWAYS_TRAINED = ("probe", "l2_fe")  # params.yaml does not list them in `methods`
 
 
 def method_class(key: str) -> type[Method]:

@@ -49,6 +49,7 @@ class Look(NamedTuple):
 
 
 LOOKS = {
+    "probe": Look("#a8a8a8", "*"),
     "l2_fe": Look("#686868", "s"),
     "l2": Look("#3d9cd8", "v"),
     "l2_sp": Look("#12326b", "o"),

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from delta.methods.registry import ALWAYS_TRAINED
 from delta.report.differences import run_differences
 from delta.report.names import SOURCE_LABEL
 from delta.report.predictions import Predictions, read_all_predictions
@@ -79,7 +80,8 @@ class Inputs:
             chosen = getattr(self.params, section)
             names = (chosen.datasets, chosen.backbones, chosen.methods, self.seeds(section))
         else:
-            names = (self.params.datasets, self.params.backbones, ["l2_fe", *self.params.methods], self.params.seeds)
+            methods = [*ALWAYS_TRAINED, *self.params.methods]
+            names = (self.params.datasets, self.params.backbones, methods, self.params.seeds)
         return read_results((*key, self._paths.run_folder(*key, setting)) for key in product(*names))
 
     def seeds(self, section: str) -> list[int]:

@@ -11,7 +11,7 @@ from delta.report import paper
 from delta.report.names import display
 from delta.report.sources import unusual_sources
 from delta.report.statistics import format_mean
-from delta.report.table import Block, Cell, Column, Row, sort_value
+from delta.report.table import Block, Cell, Column, Row, number_cell, sort_value
 
 
 def paper_blocks(frame: pd.DataFrame, cell: Callable[[Any], Cell]) -> list[Block]:
@@ -44,16 +44,18 @@ def page_blocks(
 
     Args:
         frame: one row per data set, backbone and method: method_label, source_network, mean, std, paper_mean and, if
-            the paper has it, paper_std.
-        headings: of the methods, the means and the paper's means; a block without any of these has no such column.
+            there are such, paper_std and macro, the mean over classes.
+        headings: of the methods, the means and the paper's means; a block without any of these has no such column, nor
+            one of means over classes.
         digits: decimals of the means.
         difference: a last column for blocks that have any `difference`, and what makes its cell of a row of `frame`.
     """
     sources, blocks = unusual_sources(frame), []
     for backbone, block in frame.groupby("backbone", sort=False):
-        has_paper = block["paper_mean"].notna().any()
+        has_paper, has_macro = (name in block and block[name].notna().any() for name in ("paper_mean", "macro"))
         last = difference if difference and block["difference"].notna().any() else None
         columns = [Column("Data set"), Column(headings[0]), Column(headings[1], "number")]
+        columns += [Column("Macro (%)", "number")] if has_macro else []
         columns += ([Column(headings[2], "number")] if has_paper else []) + ([last[0]] if last else [])
         rows = []
         for dataset, group in block.groupby("dataset", sort=False):
@@ -61,6 +63,7 @@ def page_blocks(
             for number, row in enumerate(group.itertuples()):
                 best = row.mean == group["mean"].max()
                 cells = [name, Cell(row.method_label), Cell(format_mean(row.mean, row.std, digits), row.mean, best)]
+                cells += [number_cell(row.macro, digits)] if has_macro else []
                 theirs = format_mean(row.paper_mean, getattr(row, "paper_std", float("nan")), digits)
                 cells += [Cell(theirs, sort_value(row.paper_mean))] if has_paper else []
                 cells += [last[1](row)] if last else []

@@ -36,7 +36,7 @@ class Cell:
         text: what is printed; empty for a missing value.
         value: of a number, what a reader sorts by; None where it is missing.
         best: printed bold in HTML.
-        qualifier: follows the text in brackets, such as a data set's source network.
+        qualifier: follows the text in brackets, such as a data set's source network; HTML has it in texts alone.
         paper: the paper's value; follows in brackets, or in LaTeX on a line of its own.
         mark: `above` or `below` zero, for a significant difference: ▲ or ▼ in HTML, * elsewhere.
         below: a second cell on a line below this one.
@@ -184,6 +184,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _latex_number(cell: Cell) -> str:
-    """A number in LaTeX's math mode; nothing for an empty cell."""
+    """A number in LaTeX's math mode, and its qualifier; nothing for an empty cell."""
     text = cell.text.replace("±", r"\pm").replace("−", "-")
-    return f"${text}{'^{*}' if cell.mark else ''}$" if text else ""
+    qualifier = f" ({escape_latex(cell.qualifier)})" if cell.qualifier else ""
+    return f"${text}{'^{*}' if cell.mark else ''}${qualifier}" if text else ""

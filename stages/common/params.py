@@ -20,7 +20,7 @@ from delta.io.errors import UserError
 from delta.io.section import Names, distinct
 from delta.io.yaml import load_yaml
 from delta.methods.base import Method
-from delta.methods.registry import KEYS, method_class
+from delta.methods.registry import ALWAYS_TRAINED, KEYS, method_class
 from delta.training.config import Training
 from stages.common.sections import (
     Attention,
@@ -55,10 +55,10 @@ class Params(Experiments):
     @field_validator("methods")
     @classmethod
     def _known_methods(cls, methods: list[str]) -> list[str]:
-        choices = [name for name in KEYS if name != "l2_fe"]
+        choices = [name for name in KEYS if name not in ALWAYS_TRAINED]
         for name in methods:
             if name not in choices:
-                why = "is always trained, leave it out" if name == "l2_fe" else "is no method"
+                why = "is always trained, leave it out" if name in ALWAYS_TRAINED else "is no method"
                 raise ValueError(f"{name!r} {why}; there are {', '.join(choices)}")
         return methods
 
@@ -73,7 +73,7 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _methods_have_sections(self) -> Params:
-        for name in ["l2_fe", *self.methods, *self.grid.methods]:
+        for name in [*ALWAYS_TRAINED, *self.methods, *self.grid.methods]:
             if getattr(self, name, None) is None:
                 raise ValueError(f"{name}: missing: a method that is used needs a section of its own")
         return self
@@ -113,14 +113,14 @@ class Params(Experiments):
     @model_validator(mode="after")
     def _experiments_have_their_methods(self) -> Params:
         for name, section in self.experiments.items():
-            if missing := [m for m in section.needs if section.datasets and m not in ("l2_fe", *self.methods)]:
+            if missing := [m for m in section.needs if section.datasets and m not in (*ALWAYS_TRAINED, *self.methods)]:
                 raise ValueError(
                     f"{name} ({section.shown_as}) asks for {', '.join(missing)}, which is not trained: add it to "
                     f"methods, or empty {name}.datasets"
                 )
         for name in ("improved_view", "learning_curves"):
-            if "l2_fe" in getattr(self, name).methods:
-                raise ValueError(f"{name}.methods: 'l2_fe' is no method to fine-tune with")
+            for method in set(ALWAYS_TRAINED).intersection(getattr(self, name).methods):
+                raise ValueError(f"{name}.methods: {method!r} is no method to fine-tune with")
         return self
 
     @model_validator(mode="after")
@@ -145,7 +145,7 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _grid_covers_what_it_selects_for(self) -> Params:
-        for method in ["l2_fe", *self.methods]:
+        for method in [*ALWAYS_TRAINED, *self.methods]:
             if self.method(method).select != "grid":
                 continue
             if not self.method(method).has_penalty():

@@ -45,6 +45,11 @@ def weights_file(dataset: str, backbone: str) -> Path:
     return DATA / "weights" / dataset / f"{backbone}.safetensors"
 
 
+def features_file(dataset: str, backbone: str) -> Path:
+    """The source network's pooled features of all images."""
+    return DATA / "features" / dataset / f"{backbone}.npy"
+
+
 def importance_file(dataset: str, backbone: str, seed: int) -> Path:
     return DATA / "importance" / dataset / backbone / f"{seed}.csv"
 

@@ -14,7 +14,7 @@ import stages.figures
 import stages.page
 import stages.tables
 from delta.analysis.map_files import METHODS, NETWORK
-from delta.methods.registry import method_class
+from delta.methods.registry import ALWAYS_TRAINED, method_class
 from delta.report.inputs import Inputs
 from delta.training.predictions import write_predictions
 from delta.training.result import RunResult, TestView
@@ -71,7 +71,7 @@ def write_project(root: Path, datasets: list[str] = DATASETS, with_analyses: boo
     for dataset in datasets:
         _write_packed(root / "data" / "packed" / dataset / "resnet101")
         folder = root / "runs" / dataset / "resnet101"
-        for method in ("l2_fe", *values["methods"]):
+        for method in (*ALWAYS_TRAINED, *values["methods"]):
             for seed in (0, 1):
                 write_run(folder / method / str(seed), method)
         for method in METHODS:
@@ -98,12 +98,11 @@ def report(root: Path) -> Path:
 
 
 def write_run(run: Path, method: str, top1: float = 80.0, source: str = "ResNet-101, ImageNet") -> None:
-    """Write a run with two iterations per epoch that was tested once.
+    """Write a run with two iterations per epoch that was tested once; of the probe, one without curves.
 
     It is right on the first of IMAGES, as many as `top1` says.
     """
-    curves = run / "curves" / "plots" / "metrics"
-    curves.mkdir(parents=True)
+    run.mkdir(parents=True)
     RunResult(
         label=method_class(method).label,
         top1=top1,
@@ -119,6 +118,9 @@ def write_run(run: Path, method: str, top1: float = 80.0, source: str = "ResNet-
         view=TestView(resize=256, crop=224, crops=1),
     ).write(run)
     write_predictions(run, predicted(round(top1 * len(IMAGES) / 100)))
+    if method == "probe":
+        return
+    (curves := run / "curves" / "plots" / "metrics").mkdir(parents=True)
     for name in ("test_top1", "cross_entropy", "penalty"):
         (curves / f"{name}.tsv").write_text(f"step\t{name}\n2\t50.0\n")
 

@@ -67,6 +67,8 @@ STAGES = {
     "download@drawn_30",
     f"split@{ITEM}",
     f"fetch_weights@{ITEM}",
+    f"extract_features@{ITEM}",
+    f"train_probe@{ITEM}",
     f"train_l2_fe@{ITEM}-0",
     f"estimate_attention@{ITEM}-0",
     f"normalize_attention@{ITEM}-l2_sp",

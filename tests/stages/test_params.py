@@ -11,7 +11,7 @@ import yaml
 import delta.methods
 import stages.common.params
 from delta.io.errors import UserError
-from delta.methods.registry import KEYS, method_class
+from delta.methods.registry import ALWAYS_TRAINED, KEYS, method_class
 from delta.report import paper
 from stages.common.params import load_params
 
@@ -31,7 +31,7 @@ def test_the_paper_profile_has_the_papers_protocol():
     params, numbers = load_params(ROOT / "profiles/paper.yaml"), paper.numbers(1)
     assert set(params.datasets) == set(numbers["dataset"])
     assert set(params.backbones) == set(numbers["backbone"])
-    assert {*params.methods, "l2_fe"} == set(numbers["method"])
+    assert {*params.methods, *ALWAYS_TRAINED} - {"probe"} == set(numbers["method"])
     assert set(params.improved_view.methods) == set(paper.numbers(2)["method"])
     training, grid = params.training, params.grid
     assert (training.iterations, training.batch_size, training.decay_after, training.momentum) == (9000, 64, 6000, 0.9)
@@ -81,6 +81,14 @@ def changed(tmp_path: Path, place: str, value) -> Path:
     [
         ("methods", ["l2", "foo"], "methods: 'foo' is no method; there are delta, delta_wo_att, l2, l2_sp"),
         ("methods", ["l2_fe"], "methods: 'l2_fe' is always trained"),
+        ("methods", ["probe", "l2"], "methods: 'probe' is always trained"),
+        ("probe.c", [], "probe.c: empty: list at least one"),
+        ("probe.c", [0.1, 0], r"probe.c.1: .*greater than 0 \(got 0\)"),
+        ("probe.c", [1, 1.0], "probe.c: listed more than once: 1"),
+        ("probe.weight_decay", 0.1, "probe.weight_decay: "),
+        ("probe.select", "grid", "probe.select: "),
+        ("grid.methods", ["probe"], "grid.methods: probe has no penalty"),
+        ("improved_view.methods", ["probe"], "improved_view.methods: 'probe' is no method to fine-tune with"),
         ("methods", [], "methods: "),
         ("methods", ["l2", "l2"], "methods: listed more than once: l2"),
         ("backbones.efficientnet_lite0.network", "vgg", "network: 'vgg' is none of resnet101, .*nor timm:"),
@@ -253,7 +261,7 @@ def test_unused_methods_need_no_section(tmp_path):
     assert params.method("l2_fe").weight_decay == 0.0001
 
 
-@pytest.mark.parametrize("method", ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
+@pytest.mark.parametrize("method", ["probe", "l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
 def test_a_used_method_needs_its_section(method, tmp_path):
     values = slice_values()
     del values[method]

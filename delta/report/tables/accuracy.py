@@ -31,10 +31,11 @@ TITLES = {
     "table1": "Table 1: top-1 accuracy (%)",
     "table2": "Table 2: top-1 accuracy (%) with the improved view",
 }
-MEANS = ["method_label", "source_network", "mean", "std", "seeds", "paper_mean", "paper_std"]
+MEANS = ["method_label", "source_network", "mean", "std", "macro", "seeds", "paper_mean", "paper_std"]
 COLUMNS = dict.fromkeys(SETTINGS, [*KEYS, *MEANS, *NUMBERS, "device"])
 INTERVAL = "95 % confidence interval over images and seeds, for this comparison alone"
 HOLM = "p < 0.05 after Holm's correction over all differences of this table on the data set and backbone"
+MACRO = "Macro is the mean of the accuracies on each class's test images, of which classes have different numbers."
 IMPROVED_VIEW = "Images keep their aspect ratio, and the logits of ten crops of a test image are averaged. "
 
 
@@ -67,7 +68,8 @@ def accuracy_metrics(runs: pd.DataFrame) -> Metrics:
 
 
 def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, backbone and method: method_label, source_network, mean, std, seeds, the paper's
+    """One row per data set, backbone and method: method_label, source_network, mean, std, macro (the mean accuracy on
+    each class, where that is not the mean because classes have different numbers of test images), seeds, the paper's
     paper_mean and paper_std, the difference to L2-SP with its confidence interval low and high, p and p_holm, and
     device.
 
@@ -78,13 +80,21 @@ def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> 
         runs: see `delta.report.results.read_results`.
         differences: see `delta.report.differences.run_differences`.
     """
-    groups = runs.groupby([*KEYS, "method_label", "source_network"], sort=False)["top1"]
-    summary = groups.agg(mean="mean", std="std", seeds="size").reset_index()
+    groups = runs.groupby([*KEYS, "method_label", "source_network"], sort=False)
+    means = {"mean": ("top1", "mean"), "std": ("top1", "std"), "macro": ("macro", "mean"), "seeds": ("top1", "size")}
+    summary = groups.agg(**means).reset_index()
+    summary["macro"] = summary["macro"].where(_class_sizes_differ(summary))
     numbers = paper.numbers(int(name[-1])).drop(columns="metric")
     summary = summary.merge(numbers.rename(columns={"mean": "paper_mean", "std": "paper_std"}), how="left", on=KEYS)
     summary = summary.merge(_minus_reference(name, differences), how="left", on=KEYS)
     devices = runs.groupby(KEYS, sort=False)["device"].agg(lambda each: ", ".join(each.unique()))
     return summary.merge(devices.reset_index(), on=KEYS)[COLUMNS[name]]
+
+
+def _class_sizes_differ(summary: pd.DataFrame) -> pd.Series:
+    """By row, whether any method's mean over classes is not its mean over images on this data set."""
+    differs = (summary["macro"] - summary["mean"]).abs() > 1e-6
+    return differs.groupby([summary["dataset"], summary["backbone"]]).transform("any")
 
 
 def _minus_reference(name: str, differences: pd.DataFrame) -> pd.DataFrame:
@@ -123,11 +133,12 @@ def page_layout(name: str, frame: pd.DataFrame) -> Table:
 
 
 def _accuracy(row: Any) -> Cell:
-    """The mean, the paper's mean in brackets, and below it the difference to L2-SP."""
+    """The mean with that over classes and the paper's mean in brackets, and below it the difference to L2-SP."""
     difference = _difference(row)
     return Cell(
         format_mean(row.mean, row.std),
         row.mean,
+        qualifier="" if pd.isna(row.macro) else f"macro {row.macro:.1f}",
         paper=format_mean(row.paper_mean, row.paper_std),
         below=difference if difference.text else None,
     )
@@ -142,6 +153,7 @@ def _difference(row: Any) -> Cell:
 def _paper_layout_legend(frame: pd.DataFrame) -> str:
     seeds = int(frame["seeds"].max())
     text = "Top-1 of one seed." if seeds == 1 else f"Mean ± sample standard deviation over {seeds} seeds."
+    text += f" {MACRO}" if frame["macro"].notna().any() else ""
     text += " In brackets the paper's value, where it has one." if frame["paper_mean"].notna().any() else ""
     if frame["difference"].notna().any():
         text += f" Below: the difference to {label(REFERENCE)}, paired by test image and seed"
@@ -155,6 +167,7 @@ def _paper_layout_legend(frame: pd.DataFrame) -> str:
 def _page_legend(frame: pd.DataFrame) -> str:
     seeds = int(frame["seeds"].max())
     text = "Top-1 of one seed." if seeds == 1 else f"Mean top-1 ± sample standard deviation over {seeds} seeds."
+    text += f" {MACRO}" if frame["macro"].notna().any() else ""
     if frame["difference"].isna().all():
         return f"{text} There is nothing to compare with {label(REFERENCE)}."
     text += f" The difference to {label(REFERENCE)} is paired by test image and seed"
