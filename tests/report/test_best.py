@@ -9,12 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from delta.analysis.recommendation import CROSS_VALIDATED, FILE, Candidate
+from delta.analysis.recommendation import CROSS_VALIDATED, FILE, Candidate, interval
 from delta.io.errors import UserError
 from delta.report.advice import commands, facts, headline
 from delta.report.confusion import best_plot_rows
 from delta.report.recommended import Recommended, read_recommended
-from delta.report.statistics import wilson_interval
 from delta.report.tables import best_classes, highest_losses, recommendation, suspect_labels
 from delta.training.predictions import FILE as PREDICTIONS
 from tests.helpers.report_project import write_best
@@ -87,7 +86,7 @@ def row_of(found: Recommended) -> pd.Series:
 @pytest.mark.parametrize(("right", "images"), [(8, 10), (0, 5), (5, 5), (185, 200)])
 def test_wilsons_interval(right, images):
     """The p with (share - p)² = z² p (1 - p) / n: where a score test of p is at its 5 % limit."""
-    low, high = wilson_interval(right, images)
+    low, high = interval(right, images)
     share, z = right / images, 1.959964
     assert 0 <= low <= 100 * share <= high <= 100
     for end in (low / 100, high / 100):
@@ -103,7 +102,7 @@ def test_the_recommendation_as_a_row(found):
     # Two of three cats are right, and no dog.
     assert (row.test_right, row.test_images, row.test_top1) == (2, 4, 50)
     assert row.test_macro == pytest.approx(100 / 3)
-    assert (row.test_low, row.test_high) == pytest.approx(wilson_interval(2, 4))
+    assert (row.test_low, row.test_high) == pytest.approx(interval(2, 4))
     assert row.sizes_differ
     assert (row.temperature, row.calibration_error_before, row.calibration_error) == (1.5, 8, 2)
     assert (row.threshold, row.kept) == (0.5312, 95)

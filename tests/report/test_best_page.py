@@ -148,7 +148,7 @@ def test_the_recommended_network_is_no_run_of_a_table(project):
         assert inputs(project).unused_runs(Path("runs")) == [gone]
     table = pd.read_csv(project / "reports/tables/table1.csv")
     assert set(table["backbone"]) == {"resnet101"}
-    assert len(table) == 2 * 6
+    assert len(table) == 2 * table["method"].nunique()
 
 
 def test_dvc_plots_the_recommended_network_too(project):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from delta.analysis.recommendation import interval
 from delta.report.inputs import Inputs
 from delta.report.names import display
 from delta.report.recommended import Recommended
-from delta.report.statistics import wilson_interval
 from delta.report.table import Block, Cell, Column, Row, Table, number_cell
 from delta.report.tables.base import Collected, Shown
 
@@ -78,7 +78,7 @@ def recommendation_frame(recommended: Sequence[Recommended]) -> pd.DataFrame:
         differ = each.cross_validated.sizes_differ or tested.sizes_differ
         network = (each.dataset, winner.backbone, winner.method, winner.label, winner.alpha, winner.beta, winner.c)
         cross = (winner.top1, found.low, found.high, winner.macro, found.images, found.folds, len(found.candidates))
-        test = (100 * right / images, *wilson_interval(right, images), 100 * recalls.mean(), right, images)
+        test = (100 * right / images, *interval(right, images), 100 * recalls.mean(), right, images)
         errors = (found.temperature, found.calibration_error_before, found.calibration_error)
         threshold, folder = (found.unknown.threshold, found.unknown.kept), each.folder.as_posix()
         rows.append((*network, *cross, differ, *test, *errors, *threshold, found.reason, folder))
