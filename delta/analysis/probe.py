@@ -118,6 +118,7 @@ def write_probe(
     seed: int,
     view: TestView,
     class_weights: ClassWeights = None,
+    temperature: float = 1.0,
 ) -> None:
     """Fit the probe, test it, and write its run into the folder `out`, as `delta.training.run.write_run` does.
 
@@ -130,6 +131,7 @@ def write_probe(
         seed: of the folds.
         view: how the features' images were seen.
         class_weights: see `fit_probe`.
+        temperature: logits are divided by it before they become the predictions' probabilities.
 
     Raises:
         UserError: the weights cannot be read, or a class has too few training images.
@@ -161,7 +163,7 @@ def write_probe(
         view=view,
     )
     save_network(network, out)
-    write_predictions(out, predictions(list(index["path"].iloc[test]), logits, right, classes))
+    write_predictions(out, predictions(list(index["path"].iloc[test]), logits / temperature, right, classes))
     result.write(out)
     validated = accuracy(torch.from_numpy(fit.decisions), torch.from_numpy(targets[train]))
     say(

@@ -31,6 +31,7 @@ def write_run(
     resize: int,
     device: torch.device,
     checkpoint: Checkpoint | None = None,
+    temperature: float = 1.0,
 ) -> None:
     """Fine-tune one network, test the last iterate, and write the run into the folder `out`.
 
@@ -45,6 +46,7 @@ def write_run(
             L2-FE, which has no file.
         resize: pixels of an image's shorter edge before it is cropped, in the improved view.
         checkpoint: see `delta.training.loop.fine_tune`; remove it after `out` has been renamed into place.
+        temperature: logits are divided by it before they become the predictions' probabilities.
 
     Raises:
         UserError: an input cannot be read, or the run diverged.
@@ -86,7 +88,7 @@ def write_run(
         )
     save_network(network, out)
     paths = data.index["path"].iloc[data.rows("test")]
-    write_predictions(out, predictions(list(paths), logits, targets, data.classes))
+    write_predictions(out, predictions(list(paths), logits / temperature, targets, data.classes))
     result.write(out)
     say(
         f"{result.label}: top-1 {result.top1:.1f} %; αΩ is {result.penalty_share:.3g} % of the objective in the first "
