@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from delta.networks.devices import deterministic
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Training
 from delta.training.predictions import predictions, write_predictions
+from delta.training.result import RunResult
 
 
 def recommend(
@@ -33,7 +35,7 @@ def recommend(
     normalization: str,
     device: torch.device,
     checkpoint: Checkpoint | None = None,
-) -> Recommendation:
+) -> str:
     """Find the best network for a data set, train it on all training images, and write it into the folder `out`.
 
     The candidates race on stratified folds of the training images (see `delta.analysis.race`): the probes first, then
@@ -55,9 +57,13 @@ def recommend(
         checkpoint: saves finished folds; the run in training has its own checkpoint beside it, `run`. Remove both
             after `out` has been renamed into place.
 
+    Returns:
+        What was found, in a few lines.
+
     Raises:
         UserError: an input cannot be read, a class has too few images, or all candidates or the winner diverge.
     """
+    started = time.monotonic()
     with deterministic():
         comparison = Comparison(sources, methods, settings, training, normalization, device, checkpoint)
         entrants, targets = comparison.entrants, comparison.targets
@@ -90,7 +96,25 @@ def recommend(
         reason=reason,
     )
     recommendation.write(out)
-    return recommendation
+    return summary(recommendation, RunResult.read(out), comparison.name(best), time.monotonic() - started)
+
+
+def summary(recommendation: Recommendation, tested: RunResult, name: str, seconds: float) -> str:
+    """What was found, in a few lines.
+
+    Args:
+        tested: the winner's test on the test images.
+        name: of the winner, in words.
+        seconds: how long it took.
+    """
+    validated = recommendation.winner.top1
+    return (
+        f"Recommended: {name}, {tested.source_network}. {recommendation.reason}\n"
+        f"Cross-validated on {recommendation.images:,} training images: {validated:.1f} % "
+        f"[{recommendation.low:.1f}, {recommendation.high:.1f}]\n"
+        f"On test images, which chose nothing: {tested.top1:.1f} %\n"
+        f"{seconds:.0f} seconds"
+    )
 
 
 def ranked(best: Entrant, outcomes: Outcomes[Entrant]) -> list[Entrant]:

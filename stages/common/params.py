@@ -14,6 +14,8 @@ from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.nodes import ScalarNode
 
 from delta.analysis.grid_config import Grid
+from delta.analysis.recommend_config import METHODS as CANDIDATES
+from delta.analysis.recommend_config import Recommend
 from delta.data.packing_config import Packing
 from delta.datasets import has_parts
 from delta.io.errors import UserError
@@ -22,6 +24,7 @@ from delta.io.yaml import load_yaml
 from delta.methods.base import Method
 from delta.methods.registry import ALWAYS_TRAINED, KEYS, method_class
 from delta.training.config import Training
+from stages.common.paths import BEST
 from stages.common.sections import (
     Attention,
     BackboneConfig,
@@ -43,14 +46,22 @@ class Params(Experiments):
     datasets: dict[Name, Dataset] = Field(min_length=1)
     packing: Packing
     backbones: dict[Name, BackboneConfig] = Field(min_length=1)
-    methods: Names = Field(min_length=1)
+    methods: Names
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(min_length=1)
     training: Training
     attention: Attention
     grid: Grid
+    recommend: Recommend
     checkpoints: Checkpoints
     device: str
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None
+
+    @field_validator("backbones")
+    @classmethod
+    def _names_are_free(cls, backbones: dict[str, BackboneConfig]) -> dict[str, BackboneConfig]:
+        if BEST in backbones:
+            raise ValueError(f"{BEST!r} names the recommended network in runs/<data set>: choose another name")
+        return backbones
 
     @field_validator("methods")
     @classmethod
@@ -73,7 +84,9 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _methods_have_sections(self) -> Params:
-        for name in [*ALWAYS_TRAINED, *self.methods, *self.grid.methods]:
+        # DVC tells the stage `recommend` of a change in any candidate's section, used or not.
+        candidates = CANDIDATES if self.recommend.datasets else []
+        for name in [*ALWAYS_TRAINED, *self.methods, *self.grid.methods, *candidates]:
             if getattr(self, name, None) is None:
                 raise ValueError(f"{name}: missing: a method that is used needs a section of its own")
         return self
@@ -97,7 +110,8 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Params:
-        sections: dict[str, Experiment | Grid] = {**self.experiments, "grid": self.grid}
+        sections: dict[str, Experiment | Grid | Recommend] = {**self.experiments, "grid": self.grid}
+        sections["recommend"] = self.recommend
         for name, section in sections.items():
             for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
                 for chosen in getattr(section, what):
@@ -134,13 +148,17 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _folds_fit_the_classes(self) -> Params:
-        for name in self.grid.datasets:
-            images = self.datasets[name].train_per_class
-            if isinstance(images, int) and images < len(self.grid.folds):
-                raise ValueError(
-                    f"grid.folds: {len(self.grid.folds)} folds are more than the {images} training images a class of "
-                    f"{name}: list fewer folds"
-                )
+        for section, datasets, folds in (
+            ("grid", self.grid.datasets, len(self.grid.folds)),
+            ("recommend", self.recommend.datasets, self.recommend.folds),
+        ):
+            for name in datasets:
+                images = self.datasets[name].train_per_class
+                if isinstance(images, int) and images < folds:
+                    raise ValueError(
+                        f"{section}.folds: {folds} folds are more than the {images} training images a class of {name}: "
+                        "fewer folds are needed"
+                    )
         return self
 
     @model_validator(mode="after")

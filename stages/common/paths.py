@@ -13,6 +13,8 @@ WALL_TIMES = DATA / "wall_times"
 CHECKPOINTS = Path(".checkpoints")
 CHECKSUMS = DATA / "checksums.sha256"  # in git: of files whose publisher gives none
 
+BEST = "best"  # in the place of a backbone
+
 # How a method is trained: as for Table 1, for Table 2 and for Figure 3; what is added to a run folder's name.
 SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential"}
 
@@ -87,7 +89,7 @@ def run_folder(dataset: str, backbone: str, method: str, seed: int, setting: str
 
 def best_folder(dataset: str) -> Path:
     """The network that a data set's training images recommend, a run's folder with a recommendation."""
-    return RUNS / dataset / "best"
+    return RUNS / dataset / BEST
 
 
 def analysis_output(dataset: str, backbone: str, name: str) -> Path:

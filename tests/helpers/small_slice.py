@@ -60,6 +60,16 @@ SMALL = {
         "estimator": "fisher",
         "seed": 0,
     },
+    "recommend": {
+        "datasets": [],
+        "backbones": [],
+        "methods": ["probe", "l2", "delta"],
+        "alpha": [0.001],
+        "beta": 0.1,
+        "folds": 2,
+        "epochs": 1,
+        "seed": 0,
+    },
 }
 ITEM = "drawn_30-efficientnet_lite0"
 STAGES = {

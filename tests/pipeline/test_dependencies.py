@@ -24,7 +24,7 @@ CHOSEN_AT_RUN_TIME = {
     "delta/datasets/${item.format}.py",
     "delta/datasets/fetching.py",
     "delta/methods/${item.method}.py",
-    "delta/methods/l2_fe.py",
+    *(f"delta/methods/{method}.py" for method in ("delta", "l2", "l2_fe", "l2_sp", "probe")),
 }
 
 DEFINITIONS = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

@@ -16,6 +16,14 @@ from delta.report import paper
 from stages.common.params import load_params
 
 ROOT = Path(__file__).parents[2]
+EXPERIMENTS = (
+    "improved_view",
+    "learning_curves",
+    "filter_distances",
+    "part_activation",
+    "dissection",
+    "activation_maps",
+)
 PROFILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
 
 
@@ -61,7 +69,7 @@ def test_every_profile_treats_methods_alike(path):
     params = load_params(path)
     assert params.training.clip_norm is None
     assert params.attention.seed == "own"
-    assert len({params.method(name).select for name in params.methods if method_class(name).has_penalty()}) == 1
+    assert len({params.method(name).select for name in params.methods if method_class(name).has_penalty()}) <= 1
     assert params.delta == method_class("delta")(**params.delta_wo_att.model_dump())
 
 
@@ -89,8 +97,21 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("probe.select", "grid", "probe.select: "),
         ("grid.methods", ["probe"], "grid.methods: probe has no penalty"),
         ("improved_view.methods", ["probe"], "improved_view.methods: 'probe' is no method to fine-tune with"),
-        ("methods", [], "methods: "),
         ("methods", ["l2", "l2"], "methods: listed more than once: l2"),
+        (
+            "backbones.best",
+            {"network": "resnet50", "resize": 256, "crop": 224, "learning_rate": 0.01},
+            "backbones: 'best'",
+        ),
+        ("recommend.datasets", ["cub"], "recommend.datasets: 'cub' is none of datasets"),
+        ("recommend.backbones", ["resnet50"], "recommend.backbones: 'resnet50' is none of backbones"),
+        ("recommend.backbones", [], "recommend.backbones: none: list at least one, or empty recommend.datasets"),
+        ("recommend.methods", ["l2_sp_att"], "recommend.methods.0: .*'probe', 'l2_fe', 'l2', 'l2_sp' or 'delta'"),
+        ("recommend.methods", [], "recommend.methods: "),
+        ("recommend.alpha", [], "recommend.alpha: "),
+        ("recommend.alpha", [0.1, 0.1], "recommend.alpha: listed more than once: 0.1"),
+        ("recommend.folds", 1, "recommend.folds: "),
+        ("recommend.epochs", 0, "recommend.epochs: "),
         ("backbones.efficientnet_lite0.network", "vgg", "network: 'vgg' is none of resnet101, .*nor timm:"),
         ("backbones.efficientnet_lite0.feature_layers", [], "feature_layers: "),
         ("backbones.efficientnet_lite0.mean", [0.5, 0.5], "mean"),
@@ -237,7 +258,7 @@ def slice_values() -> dict:
     return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("section", ["training", "grid", "checkpoints"])
+@pytest.mark.parametrize("section", ["training", "grid", "recommend", "checkpoints"])
 def test_a_missing_section(section, tmp_path):
     values = slice_values()
     del values[section]
@@ -250,7 +271,7 @@ def test_unused_methods_need_no_section(tmp_path):
     values["methods"] = ["l2_sp"]
     for section in ("improved_view", "learning_curves", "part_activation", "dissection"):
         values[section] |= {"datasets": [], "methods": ["l2_sp"]}
-    for section in ("filter_distances", "activation_maps", "grid"):
+    for section in ("filter_distances", "activation_maps", "grid", "recommend"):
         values[section]["datasets"] = []
     values["grid"]["methods"] = ["l2_sp"]
     for method in ("l2", "l2_sp_att", "delta_wo_att", "delta"):
@@ -259,6 +280,22 @@ def test_unused_methods_need_no_section(tmp_path):
     assert params.delta is None
     assert params.method("l2_sp").alpha == 0.01
     assert params.method("l2_fe").weight_decay == 0.0001
+
+
+@pytest.mark.parametrize("method", ["l2", "l2_sp", "delta"])
+def test_a_recommendation_needs_the_section_of_every_candidate(method, tmp_path):
+    """DVC tells its stage of a change in each of them, also in one that is not in `recommend.methods`."""
+    values = slice_values() | {"methods": []}
+    for section in (*EXPERIMENTS, "grid"):
+        values[section]["datasets"] = []
+    values["grid"]["methods"] = ["l2_sp_att"]
+    values["recommend"]["methods"] = ["probe"]
+    load_params(written(tmp_path, values))
+    del values[method]
+    with pytest.raises(UserError, match=f"params.yaml: {method}: missing: a method that is used needs"):
+        load_params(written(tmp_path, values))
+    values["recommend"]["datasets"] = []
+    load_params(written(tmp_path, values))
 
 
 @pytest.mark.parametrize("method", ["probe", "l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
