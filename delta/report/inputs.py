@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from delta.analysis.recommendation import FILE
 from delta.methods.registry import ALWAYS_TRAINED
 from delta.report.differences import run_differences
 from delta.report.names import SOURCE_LABEL
@@ -75,10 +74,10 @@ class Inputs:
         """The recommended network of each data set that has one.
 
         Raises:
-            UserError: one cannot be read.
+            UserError: one is missing or unreadable.
         """
-        folders = {dataset: self._paths.best_folder(dataset) for dataset in self.params.datasets}
-        return [read_recommended(*each) for each in folders.items() if (each[1] / FILE).exists()]
+        datasets = self.params.recommend.datasets
+        return [read_recommended(dataset, self._paths.best_folder(dataset)) for dataset in datasets]
 
     def runs_with(self, setting: str, section: str | None = None) -> pd.DataFrame:
         """The runs of one setting, `default`, `improved` or `exponential`, one per row; empty for none.
