@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,7 +16,7 @@ from delta.analysis.grid_config import Grid
 from delta.attention.importance import filter_importance
 from delta.attention.normalization import channel_weights
 from delta.data.packed.views import DefaultViewData
-from delta.io.errors import Diverged, UserError
+from delta.io.errors import Diverged, UserError, abbreviate
 from delta.methods.base import Method
 from delta.networks.devices import deterministic
 from delta.networks.network import Network, build_network
@@ -27,20 +27,22 @@ from delta.training.loop import as_tensors, fine_tune
 
 
 def stratified_folds(data: DefaultViewData, folds: int, seed: int) -> list[np.ndarray]:
-    """Split the training images into `folds` disjoint, stratified parts.
+    """Split the training images into `folds` disjoint, stratified parts; images that are nearly the same stay together.
 
     Returns:
         Each part as indices into the training split, int64 [n].
 
     Raises:
-        UserError: some classes have fewer training images than folds; the message names them.
+        UserError: some classes have fewer training images than folds, counting near-duplicates once; the message names
+            them.
     """
-    targets = data.targets("train").numpy()
-    counts = np.bincount(targets)
+    targets, groups = data.targets("train").numpy(), data.groups("train")
+    single = targets if groups is None else np.unique([targets, groups], axis=1)[0]
+    counts = np.bincount(single, minlength=len(data.classes))
     if short := [f"{data.classes[target]} has {count}" for target, count in enumerate(counts) if count < folds]:
-        raise UserError(f"grid.folds: {folds} folds, but of training images {', '.join(short)}: list fewer folds")
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return [part for _, part in splitter.split(np.zeros(len(targets)), targets)]
+        raise UserError(f"grid.folds: {folds} folds, but of training images {abbreviate(short)}: list fewer folds")
+    splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    return [part for _, part in splitter.split(np.zeros(len(targets)), targets, groups)]
 
 
 def cross_validate(

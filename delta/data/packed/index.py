@@ -14,14 +14,17 @@ _MAX_SIDE = 1 << 20  # pixels
 def read_index(folder: Path, whole: bool = False) -> pd.DataFrame:
     """A packed data set's index: path, label, target and split and, if the images are packed `whole`, height and width.
 
+    Where images are nearly the same, it also has the column group, see `delta.data.listing.write_images`.
+
     Raises:
         UserError: the folder has no index, or an inconsistent one.
     """
-    text, sizes = dict.fromkeys(("path", "label", "split"), str), ["height", "width"] if whole else []
+    text, sizes = dict.fromkeys(("path", "label", "split", "group"), str), ["height", "width"] if whole else []
     try:
         # Read as text, as a label may look like a number.
         index = pd.read_csv(folder / "index.csv", dtype=text, keep_default_na=False)
-        index = index[["path", "label", "target", "split", *sizes]]
+        groups = ["group"] if "group" in index else []
+        index = index[["path", "label", "target", "split", *groups, *sizes]]
         if not index["split"].isin(["train", "test"]).all():
             raise ValueError("a split is neither train nor test")
         targets = {label: target for target, label in enumerate(sorted(index["label"].unique()))}

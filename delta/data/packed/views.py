@@ -48,6 +48,13 @@ class ViewData(ABC):
         """Class indices of a split, int64 [n]."""
         return torch.from_numpy(self.index["target"].to_numpy()[self.rows(split)])
 
+    def groups(self, split: str) -> np.ndarray | None:
+        """A number for each image of a split, int64 [n], that near-duplicates share; None without near-duplicates."""
+        if "group" not in self.index:
+            return None
+        group = self.index["group"].iloc[self.rows(split)]
+        return np.asarray(pd.factorize(group.where(group != "", "alone " + self.index["path"]))[0], np.int64)
+
     def hold_out(self, fold: np.ndarray) -> Self:
         """A copy in which some training images belong to the split `validation`.
 
