@@ -8,13 +8,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
+def printable(text: str) -> str:
+    """The text with escapes for control characters and whatever else would move a terminal's cursor."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 class UserError(Exception):
     """An error that a user can fix: one line that says what is wrong, where, and what to do."""
 
     def __init__(self, message: str):
         """Keep the message on one printable line, whatever file name or parser message it quotes."""
         line = " ".join(message.split())
-        super().__init__("".join(char if char.isprintable() else repr(char)[1:-1] for char in line))
+        super().__init__(printable(line))
 
 
 def abbreviate(names: Sequence[str], limit: int = 10) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
@@ -12,30 +13,36 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from delta.io.errors import UserError, exit_on_user_error
+from delta.io.errors import UserError, abbreviate, exit_on_user_error, printable
+from delta.io.signals import say
 from delta.networks.devices import pick_device
-from delta.predict.classifier import Classifier, Prediction, image_files
+from delta.predict.classifier import Classifier, Prediction, find_files
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command: print a table or JSON to standard output and progress to standard error.
 
-    If images cannot be read, the others are classified, the error at the end names them, and the exit code is 1.
+    Files that are left out are named on standard error. If images cannot be read, the others are classified, the error
+    at the end names them, and the exit code is 1.
     """
     options = parser().parse_args(arguments)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may not be valid text
     with exit_on_user_error():
         classifier = Classifier.open(options.run, pick_device(options.device))
-        files = image_files(options.images)
-        predictions = list(tqdm(classifier.classify(files), total=len(files), desc="classify", unit="image"))
+        files = find_files(options.images)
+        images = tqdm(classifier.classify(files.images), total=len(files.images), desc="classify", unit="image")
+        predictions = list(images)
+        notes = [*files.left_out(), *_remarks(predictions)]
         if options.json:
             entries = [_entry(prediction, classifier.classes, options.top) for prediction in predictions]
             print(json.dumps(entries, indent=1))
         else:
             print("\n".join(_table(predictions, classifier.classes, options.top)))
+        for note in notes:
+            say(f"note: {note}")
         if bad := [f"{prediction.path} ({prediction.problem})" for prediction in predictions if prediction.problem]:
-            raise UserError(f"{len(bad)} unreadable image file(s): {', '.join(bad)}: repair or remove them")
+            raise UserError(f"{len(bad)} unreadable image file(s): {abbreviate(bad)}: repair or remove them")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,6 +54,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--json", action="store_true", help="JSON instead of a table")
     result.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
     return result
+
+
+def _remarks(predictions: Iterable[Prediction]) -> list[str]:
+    """What a user should know of the images, a sentence for each remark."""
+    paths: dict[str, list[str]] = defaultdict(list)
+    for prediction in predictions:
+        for remark in prediction.remarks:
+            paths[remark].append(str(prediction.path))
+    return [f"{len(named):,} image(s) {remark}: {abbreviate(named, 5)}" for remark, named in paths.items()]
 
 
 def _count(text: str) -> int:
@@ -80,7 +96,7 @@ def _table(predictions: Iterable[Prediction], classes: Sequence[str], top: int) 
     rows = [("image", "class", "probability")]
     for prediction in predictions:
         for rank, (name, probability) in enumerate(_top_classes(prediction, classes, top)):
-            rows.append(("" if rank else str(prediction.path), name, f"{100 * probability:.1f} %"))
+            rows.append(("" if rank else printable(str(prediction.path)), name, f"{100 * probability:.1f} %"))
     path_width, name_width, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
     for path, name, percentage in rows:
         yield f"{path:{path_width}}  {name:{name_width}}  {percentage:>11}"
