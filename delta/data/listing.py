@@ -8,7 +8,7 @@ import pandas as pd
 
 from delta.io.errors import UserError
 
-NEAR_DUPLICATES = "near_duplicates.csv"
+NEAR_DUPLICATES = ["group", "path", "label", "split"]  # the columns of near_duplicates.csv
 
 
 def write_images(folder: Path, table: pd.DataFrame) -> None:
@@ -35,24 +35,26 @@ def write_near_duplicates(folder: Path, table: pd.DataFrame, index: pd.DataFrame
     """Write the images that are nearly the same as others, `near_duplicates.csv`, into a folder; nothing for none.
 
     Args:
-        table: see `read_images`.
+        table: see `write_images`.
         index: those of its images that are used, with the columns path and split.
     """
-    if "group" in table and table["group"].any():
-        split = table["path"].map(dict(zip(index["path"], index["split"], strict=True))).fillna("")
-        grouped = table.assign(split=split)[table["group"] != ""]
-        grouped = grouped.sort_values(["group", "path"], key=lambda column: column.astype(int, errors="ignore"))
-        grouped[["group", "path", "label", "split"]].to_csv(folder / NEAR_DUPLICATES, index=False)
+    if "group" not in table or not table["group"].any():
+        return
+    split = dict(zip(index["path"], index["split"], strict=True))
+    found = table[table["group"] != ""].sort_values("path")
+    found = found.assign(split=found["path"].map(split).fillna(""), group=found["group"].astype(int))
+    found.sort_values("group", kind="stable")[NEAR_DUPLICATES].to_csv(folder / "near_duplicates.csv", index=False)
 
 
 def read_near_duplicates(folder: Path) -> pd.DataFrame | None:
-    """What `write_near_duplicates` wrote: group, path, label and split (train, test; empty for an image left out).
+    """What `write_near_duplicates` wrote: group, path, label and split (train, test; empty for an image that is not
+    used); None for nothing.
 
     Raises:
         UserError: the file cannot be read.
     """
-    file = folder / NEAR_DUPLICATES
-    return _read(file, dict.fromkeys(("group", "path", "label", "split"), str)) if file.exists() else None
+    file = folder / "near_duplicates.csv"
+    return _read(file, dict.fromkeys(NEAR_DUPLICATES, str)) if file.exists() else None
 
 
 def write_parts(folder: Path, table: pd.DataFrame) -> None:

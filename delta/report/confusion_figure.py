@@ -13,6 +13,7 @@ from matplotlib.textpath import TextPath
 
 from delta.report.confusion import confusion_matrix
 from delta.report.figure_style import RC, pair_title
+from delta.report.fonts import drawable, font_families
 from delta.report.predictions import Predictions
 
 NUMBERED = 12  # classes up to which the cells have their numbers
@@ -35,6 +36,7 @@ def confusion(predictions: Predictions) -> Figure:
     """
     matrices = {method: confusion_matrix(predictions, method) for method in predictions.methods}
     names = [_short(name) for name in next(iter(matrices.values())).columns]
+    matplotlib.rcParams["font.family"] = font_families(names)  # until the end of this function's rc_context
     side = max(_LEAST_SIDE, _ROW * len(names))
     columns = min(2 if side > _WIDE_SIDE else 3, len(matrices))
     rows = -(-len(matrices) // columns)
@@ -86,4 +88,5 @@ def _panel(axes: Axes, matrix: pd.DataFrame, names: list[str]) -> AxesImage:
 
 
 def _short(name: str) -> str:
+    name = drawable(name)
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
