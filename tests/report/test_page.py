@@ -20,12 +20,13 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from delta.analysis.recommendation import Candidate
 from delta.io.errors import UserError
 from delta.report import captions
 from delta.report.differences import COLUMNS as DIFFERENCES
 from delta.report.inline_pictures import LARGEST_SVG
 from delta.report.page import Run, write_page
-from tests.helpers.report_project import report, write_project
+from tests.helpers.report_project import DATASETS, report, write_best, write_project
 
 METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 LABELS = dict(zip(METHODS, ["L2-FE", "L2", "L2-SP", "L2-SP(ATT)", "DELTA(w/o ATT)", "DELTA"], strict=True))
@@ -64,6 +65,10 @@ SHARES = ["dataset", "backbone", "stage", "seed", "filters", "share", "reach"]
 TABLES = "section:not(#differences) table"
 ATTACK = "<script>alert(1)</script> & </pre><img src='https://example.org/x'>"
 NAN = float("nan")
+
+DELTA = Candidate(
+    backbone="resnet101", method="delta", label="DELTA", alpha=0.01, folds=5, top1=80.0, macro=80.0, seconds=301.2
+)
 
 # Top-1 of the small page, and the difference to L2-SP with its interval; only of L2-SP(ATT) and DELTA it excludes 0.
 SMALL = {
@@ -183,10 +188,14 @@ def write_full(reports: Path) -> Path:
 def pages(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pages")
     interpretability = report(write_project(root / "interpretability")) / "index.html"
+    recommended = write_project(root / "best", with_analyses=False)
+    for dataset in DATASETS:
+        write_best(recommended, dataset, [DELTA])
     return {
         "small": write_small(root / "small"),
         "full": write_full(root / "full"),
         "interpretability": interpretability,
+        "best": report(recommended) / "index.html",
     }
 
 
@@ -210,7 +219,7 @@ def either(request, browser, pages) -> webdriver.Chrome:
     return opened(browser, pages[request.param])
 
 
-@pytest.fixture(params=["small", "full", "interpretability"])
+@pytest.fixture(params=["small", "full", "interpretability", "best"])
 def every(request, browser, pages) -> webdriver.Chrome:
     return opened(browser, pages[request.param])
 
@@ -524,7 +533,7 @@ def test_the_page_is_accessible(every, pages):
     assert either.find_elements(By.CSS_SELECTOR, "tbody tr:not(:has(th[scope=row]))") == []
     targets = [link.get_attribute("hash") for link in either.find_elements(By.CSS_SELECTOR, "nav a")]
     name = next(name for name, page in pages.items() if page.as_uri() == either.current_url)
-    assert len(targets) == {"small": 5, "full": 6, "interpretability": 12}[name]
+    assert len(targets) == {"small": 5, "full": 6, "interpretability": 12, "best": 11}[name]
     assert all(either.find_elements(By.CSS_SELECTOR, target) for target in targets)
 
 

@@ -35,8 +35,8 @@ LEGEND = (
 )
 CANDIDATES_LEGEND = (
     "Accuracy by cross-validation on training images: every image is classified by a network that was not trained on "
-    "it. The recommended network comes first. A candidate that fell behind was dropped: its accuracy is that of the "
-    "folds computed until then, and is not quite comparable."
+    "it. A candidate that fell behind was dropped: its accuracy is that of the folds computed until then, and is not "
+    "quite comparable."
 )
 MACRO = " The mean over classes counts a small class as much as a large one."
 
@@ -143,8 +143,9 @@ def candidate_table(frame: pd.DataFrame) -> Table:
         for place, row in enumerate(block.itertuples()):
             dropped = ", dropped" if row.folds < row.of_folds else ""
             cells = [
-                *map(Cell, (row.method_label, display(row.backbone), settings(row))),
-                number_cell(row.top1, 1, best=place == 0),
+                Cell(row.method_label, qualifier="" if place else "recommended"),
+                *map(Cell, (display(row.backbone), settings(row))),
+                number_cell(row.top1, 1),
                 *[number_cell(row.macro, 1)] * differ,
                 number_cell(row.seconds, 1),
                 Cell(f"{row.folds} of {row.of_folds}{dropped}"),
