@@ -50,6 +50,7 @@ TABLE = [
     "source_network",
     "mean",
     "std",
+    "macro",
     "seeds",
     "paper_mean",
     "paper_std",
@@ -150,7 +151,7 @@ def write_small(reports: Path, seeds: int = 3) -> Path:
         significant = method in ("l2_sp_att", "delta")
         interval = (low, high, *[0.01 if significant else 0.3] * 2) if seeds > 2 else [NAN] * 4
         keys = ("drawn_30", "efficientnet_lite0", method, LABELS[method], "EfficientNet-Lite0, ImageNet")
-        rows.append((*keys, mean, std, seeds, NAN, NAN, difference, *interval))
+        rows.append((*keys, mean, std, NAN, seeds, NAN, NAN, difference, *interval))
     table = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
     table.to_csv(folders(reports) / "tables" / "table1.csv", index=False)
     differences(table, "table1", 2, seeds).to_csv(reports / "tables" / "differences.csv", index=False)
@@ -173,7 +174,7 @@ def write_full(reports: Path) -> Path:
                     change = [NAN] * 5 if method == "l2_sp" else [difference, difference - 1, difference + 1, *p]
                     paper = [NAN, NAN] if dataset == "my_birds" else [round(number.uniform(60, 95), 1), 0.2]
                     source = OF_MIT[backbone] if dataset == "mit_indoors_67" else f"{NAMES[backbone]}, ImageNet"
-                    rows.append((dataset, backbone, method, LABELS[method], source, mean, 0.3, 5, *paper, *change))
+                    rows.append((dataset, backbone, method, LABELS[method], source, mean, 0.3, NAN, 5, *paper, *change))
         (reports if table == 2 else folders(reports)).joinpath("tables").mkdir(exist_ok=True)
         frame = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
         frame.to_csv(reports / "tables" / f"table{table}.csv", index=False)
