@@ -17,7 +17,7 @@ from delta.report.names import display
 from delta.report.statistics import format_duration
 from delta.report.table import Table
 from delta.report.tables import best_classes
-from delta.report.tables.recommendation import candidate_table, network, unknown, with_interval
+from delta.report.tables.recommendation import candidate_table, network, with_interval
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,26 @@ class Advice:
     galleries: Sequence[BestGallery]
 
 
-def advice(figures: Path, tables: Mapping[str, pd.DataFrame]) -> list[Advice]:
+def advice(figures: Path, tables: Mapping[str, pd.DataFrame], seconds: Mapping[str, float]) -> list[Advice]:
     """What the page says of each data set that has a recommended network.
 
     Args:
         figures: the folder of the pictures.
         tables: the frames of the report's tables, by name.
+        seconds: how long the recommendation took, by data set; it may lack some.
     """
     if "recommendation" not in tables:
         return []
-    return [_advice(row, figures, tables) for row in tables["recommendation"].itertuples()]
+    return [_advice(row, figures, tables, seconds) for row in tables["recommendation"].itertuples()]
 
 
-def _advice(row: Any, figures: Path, tables: Mapping[str, pd.DataFrame]) -> Advice:
+def _advice(row: Any, figures: Path, tables: Mapping[str, pd.DataFrame], seconds: Mapping[str, float]) -> Advice:
     own = {name: frame[frame["dataset"] == row.dataset] for name, frame in tables.items() if "dataset" in frame}
     classes = own["best_classes"]
     return Advice(
         title=display(row.dataset),
         headline=headline(row),
-        facts=facts(row),
+        facts=facts(row, seconds.get(row.dataset)),
         commands=commands(row.folder),
         candidates=candidate_table(own["candidates"]),
         classes=best_classes.best_class_table(classes),
@@ -86,12 +87,14 @@ def headline(row: Any) -> str:
     )
 
 
-def facts(row: Any) -> dict[str, str]:
+def facts(row: Any, seconds: float | None) -> dict[str, str]:
     """What is known of a recommended network, sentences by their heading.
 
     Args:
         row: of `reports/tables/recommendation.csv`.
+        seconds: how long the recommendation took; None if that is not known.
     """
+    time = f"{format_duration(seconds)} for comparing the candidates and training the network." if seconds else ""
     mean = ", {:.1f} % as the mean of the classes".format if row.sizes_differ else "".format
     best_of = f"As the best of {row.candidates} candidates it is a little too high. " if row.candidates > 1 else ""
     return {
@@ -104,15 +107,15 @@ def facts(row: Any) -> dict[str, str]:
             f"{row.test_right:,} of {row.test_images:,} are right, "
             f"{with_interval(row.test_top1, row.test_low, row.test_high)} %{mean(row.test_macro)}. They chose nothing."
         ),
-        "Time": f"{format_duration(row.seconds)} for comparing the candidates and training the network.",
+        **({"Time": time} if time else {}),
         "Probabilities": (
             f"They are off by {row.calibration_error_before:.1f} points on average as trained, and by "
             f"{row.calibration_error:.1f} after the logits are divided by {row.temperature:.2f}, as they are when the "
             "network is used (expected calibration error on cross-validated training images)."
         ),
         "Unknown images": (
-            f"With --unknown, an image is none of the classes at a {unknown(row)}. Of the cross-validated training "
-            f"images {row.kept:.1f} % are kept."
+            "With --unknown, an image is none of the classes where the cosine of its features and the nearest class "
+            f"mean is below {row.threshold:.3g}. Of the cross-validated training images {row.kept:.1f} % reach it."
         ),
     }
 
@@ -124,8 +127,9 @@ def commands(folder: str) -> list[tuple[str, str]]:
         folder: the network's.
     """
     run = shlex.quote(folder)
+    first = "Classify new images; where no other network is recommended, the run may be left out"
     return [
-        ("Classify new images", f"python -m delta.predict {run} ../new"),
+        (first, f"python -m delta.predict {run} ../new"),
         ("The same, and say which belong to none of the classes", f"python -m delta.predict {run} ../new --unknown"),
         ("Write it as ONNX and safetensors", f"python -m delta.export {run} --out exported"),
     ]

@@ -103,7 +103,9 @@ class Inputs:
     def unused_runs(self, root: Path) -> list[Path]:
         """The run folders below `root` that params.yaml does not name."""
         used = {run for setting in ("default", *SECTIONS) for run in self.runs_with(setting)["run"]}
-        return sorted({file.parent for file in root.glob("*/*/*/*/result.json")} - used)
+        used |= {each.folder for each in self.recommended}
+        files = [*root.glob("*/*/*/*/result.json"), *root.glob("*/best/result.json")]
+        return sorted({file.parent for file in files} - used)
 
     @property
     def network_labels(self) -> dict[str, str]:

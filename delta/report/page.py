@@ -56,6 +56,7 @@ class Run:
         machine: label and value, such as processor, cores and devices.
         commit: of the pipeline.
         times: stage, number of its items and their wall time in seconds, summed.
+        recommended_in: by data set, how many seconds its recommendation took; those that ran here.
         notes: sentences that say how the run differs from the paper's protocol.
     """
 
@@ -71,6 +72,7 @@ class Run:
     machine: Mapping[str, str]
     commit: str
     times: Sequence[tuple[str, int, float]]
+    recommended_in: Mapping[str, float]
     notes: Sequence[str]
 
 
@@ -98,7 +100,7 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         table4=tables.get("table4"),
         maps=plots["activation_maps"],
     )
-    sources, best = unusual_sources(table1), advice(reports / "figures", tables)
+    sources, best = unusual_sources(table1), advice(reports / "figures", tables, run.recommended_in)
     environment = Environment(
         loader=PackageLoader("delta.report", ""),
         autoescape=True,

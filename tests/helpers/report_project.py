@@ -155,8 +155,7 @@ def write_best(
         "temperature": 1.5,
         "calibration_error": 2.0,
         "calibration_error_before": 8.0,
-        "unknown": Unknown(measure="confidence", threshold=0.5, kept=95.0),
-        "seconds": 372.4,
+        "unknown": Unknown(threshold=0.5312, kept=95.0),
         "reason": "It is the most accurate.",
     }
     Recommendation(**values | changes).write(best)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from delta.analysis.recommendation import CROSS_VALIDATED, FILE, Candidate, Unknown
+from delta.analysis.recommendation import CROSS_VALIDATED, FILE, Candidate
 from delta.io.errors import UserError
 from delta.report.advice import commands, facts, headline
 from delta.report.confusion import best_plot_rows
@@ -29,12 +29,9 @@ DELTA = Candidate(
     folds=5,
     top1=80.0,
     macro=75.0,
-    seconds=301.24,
 )
-PROBE = Candidate(
-    backbone="resnet101", method="probe", label="Probe", c=0.1, folds=5, top1=78.0, macro=74.0, seconds=3.0
-)
-L2 = Candidate(backbone="resnet101", method="l2", label="L2", folds=2, top1=60.0, macro=60.0, seconds=99.0)
+PROBE = Candidate(backbone="resnet101", method="probe", label="Probe", c=0.1, folds=5, top1=78.0, macro=74.0)
+L2 = Candidate(backbone="resnet101", method="l2", label="L2", folds=2, top1=60.0, macro=60.0)
 # Three images of a cat, one of a dog; the fox is only among the training images.
 TESTED = pd.DataFrame(
     [
@@ -109,7 +106,7 @@ def test_the_recommendation_as_a_row(found):
     assert (row.test_low, row.test_high) == pytest.approx(wilson_interval(2, 4))
     assert row.sizes_differ
     assert (row.temperature, row.calibration_error_before, row.calibration_error) == (1.5, 8, 2)
-    assert (row.measure, row.threshold, row.kept, row.seconds) == ("confidence", 0.5, 95, 372.4)
+    assert (row.threshold, row.kept) == (0.5312, 95)
 
 
 def test_the_recommendation_in_words(found):
@@ -118,7 +115,7 @@ def test_the_recommendation_in_words(found):
         "For ants the recommended network is DELTA on ResNet-101, α = 0.01, β = 0.001: 50.0 % of the test images are "
         "right, 95 % confidence interval [15.0, 85.0]."
     )
-    assert facts(row) == {
+    assert facts(row, 372.4) == {
         "Network": "DELTA on ResNet-101, α = 0.01, β = 0.001. It is the most accurate.",
         "In cross-validation": (
             "80.0 [80.0, 95.0] % of the 8 training images are right, in 5 folds, 75.0 % as the mean of the classes. As "
@@ -133,8 +130,8 @@ def test_the_recommendation_in_words(found):
             "they are when the network is used (expected calibration error on cross-validated training images)."
         ),
         "Unknown images": (
-            "With --unknown, an image is none of the classes at a largest probability below 0.5. Of the "
-            "cross-validated training images 95.0 % are kept."
+            "With --unknown, an image is none of the classes where the cosine of its features and the nearest class "
+            "mean is below 0.531. Of the cross-validated training images 95.0 % reach it."
         ),
     }
 
@@ -144,18 +141,11 @@ def test_classes_of_one_size_have_no_mean_of_their_own(tmp_path):
     tested = TESTED.iloc[[0, 3]]
     row = row_of(read_recommended("ants", write_best(tmp_path, "ants", [PROBE], tested, same)))
     assert not row.sizes_differ
-    words = facts(row)
+    words = facts(row, None)
+    assert "Time" not in words
     assert words["On test images"] == "1 of 2 are right, 50.0 [9.5, 90.5] %. They chose nothing."
     assert "candidates" not in words["In cross-validation"]
     assert words["Network"].startswith("Probe on ResNet-101, C = 0.1.")
-
-
-def test_the_threshold_of_a_distance(tmp_path):
-    row = row_of(best(tmp_path, unknown=Unknown(measure="distance", threshold=-12.345, kept=97.5)))
-    assert facts(row)["Unknown images"] == (
-        "With --unknown, an image is none of the classes at a distance to the nearest class mean above 12.3. Of the "
-        "cross-validated training images 97.5 % are kept."
-    )
 
 
 def test_the_commands_name_the_folder():
@@ -170,11 +160,11 @@ def test_the_commands_name_the_folder():
 def test_the_candidates(found):
     frame = recommendation.candidate_frame([found])
     assert body(recommendation.candidate_table(read_back(recommendation, "candidates", frame)).markdown()) == [
-        "| Method | Network | Settings | Accuracy (%) | Mean of classes (%) | Seconds | Folds |",
-        "| --- | --- | --- | ---: | ---: | ---: | --- |",
-        "| DELTA (recommended) | ResNet-101 | α = 0.01, β = 0.001 | 80.0 | 75.0 | 301.2 | 5 of 5 |",
-        "| Probe | ResNet-101 | C = 0.1 | 78.0 | 74.0 | 3.0 | 5 of 5 |",
-        "| L2 | ResNet-101 |  | 60.0 | 60.0 | 99.0 | 2 of 5, dropped |",
+        "| Method | Network | Settings | Accuracy (%) | Mean of classes (%) | Folds |",
+        "| --- | --- | --- | ---: | ---: | --- |",
+        "| DELTA (recommended) | ResNet-101 | α = 0.01, β = 0.001 | 80.0 | 75.0 | 5 of 5 |",
+        "| Probe | ResNet-101 | C = 0.1 | 78.0 | 74.0 | 5 of 5 |",
+        "| L2 | ResNet-101 |  | 60.0 | 60.0 | 2 of 5, dropped |",
     ]
 
 

@@ -23,9 +23,7 @@ from delta.report.tables.registry import write_tables
 from delta.report.thumbnails import LARGEST, SHOWN, SIDE, write_thumbnails
 from tests.helpers.report_project import inputs, predicted, report, write_best, write_project
 
-DELTA = Candidate(
-    backbone="resnet101", method="delta", label="DELTA", alpha=0.01, folds=5, top1=80.0, macro=80.0, seconds=301.2
-)
+DELTA = Candidate(backbone="resnet101", method="delta", label="DELTA", alpha=0.01, folds=5, top1=80.0, macro=80.0)
 ODD = ["$5 or $6", "50%_off", "猫", '<b>"bold" & co</b>']
 
 
@@ -50,6 +48,9 @@ def write_odd(root: Path) -> None:
     index[["path", "label", "target", "split"]].to_csv(folder / "index.csv", index=False)
     noise = np.random.default_rng(0).integers(0, 256, (len(index), 256, 256, 3), dtype=np.uint8)
     np.save(folder / "test_view.npy", noise)
+    times = root / "data/wall_times"
+    times.mkdir()
+    (times / "recommend-ants.json").write_text('{"stage": "recommend", "dataset": "ants", "seconds": 372.4}')
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,7 @@ def test_the_page_starts_with_the_recommendation(page):
     assert first.startswith("For ants the recommended network is DELTA on ResNet-101, α = 0.01: 0.0 % of the test")
     found = section(text, "recommendation")
     assert "<code>python -m delta.predict runs/ants/best ../new --unknown</code>" in found
+    assert "<dt>Time</dt>\n<dd>6 min 12 s for comparing" in found
     assert "<dt>Probabilities</dt>\n<dd>They are off by 8.0 points" in found
     assert "DELTA <small>(recommended)</small>" in found
     assert "bees" not in found
@@ -142,6 +144,8 @@ def test_the_recommended_network_is_no_run_of_a_table(project):
         assert inputs(project).unused_runs(Path("runs")) == []
         assert set(inputs(project).runs["backbone"]) == {"resnet101"}
         assert [each.dataset for each in inputs(project).recommended] == ["ants"]
+        gone = write_best(Path(), "gone", [DELTA])
+        assert inputs(project).unused_runs(Path("runs")) == [gone]
     table = pd.read_csv(project / "reports/tables/table1.csv")
     assert set(table["backbone"]) == {"resnet101"}
     assert len(table) == 2 * 6

@@ -67,9 +67,7 @@ TABLES = "section:not(#differences) table"
 ATTACK = "<script>alert(1)</script> & </pre><img src='https://example.org/x'>"
 NAN = float("nan")
 
-DELTA = Candidate(
-    backbone="resnet101", method="delta", label="DELTA", alpha=0.01, folds=5, top1=80.0, macro=80.0, seconds=301.2
-)
+DELTA = Candidate(backbone="resnet101", method="delta", label="DELTA", alpha=0.01, folds=5, top1=80.0, macro=80.0)
 
 # Top-1 of the small page, and the difference to L2-SP with its interval; only of L2-SP(ATT) and DELTA it excludes 0.
 SMALL = {
@@ -96,6 +94,7 @@ def a_run(datasets: list[str], backbones: list[str], seeds: int) -> Run:
         machine={"Processor": "a made-up one", "Cores": "2"},
         commit="0123abc",
         times=[("split", 1, 4.24), ("train", 15, 312.4), ("grid", 30, 3900.0), ("report", 1, 0.5)],
+        recommended_in={},
         notes=[ATTACK, "The slice: 60 iterations instead of 9,000."],
     )
 

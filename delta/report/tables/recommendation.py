@@ -21,17 +21,18 @@ CANDIDATES = "The candidates"
 NETWORK = ["dataset", "backbone", "method", "method_label", "alpha", "beta", "c"]
 CROSS = ["top1", "low", "high", "macro", "images", "folds", "candidates", "sizes_differ"]
 TEST = ["test_top1", "test_low", "test_high", "test_macro", "test_right", "test_images"]
-PROBABILITIES = ["temperature", "calibration_error_before", "calibration_error", "measure", "threshold", "kept"]
+PROBABILITIES = ["temperature", "calibration_error_before", "calibration_error", "threshold", "kept"]
 COLUMNS = {
-    "recommendation": [*NETWORK, *CROSS, *TEST, *PROBABILITIES, "seconds", "reason", "folder"],
-    "candidates": [*NETWORK, "top1", "macro", "folds", "of_folds", "seconds", "sizes_differ"],
+    "recommendation": [*NETWORK, *CROSS, *TEST, *PROBABILITIES, "reason", "folder"],
+    "candidates": [*NETWORK, "top1", "macro", "folds", "of_folds", "sizes_differ"],
 }
 DIGITS = 8  # of a small α
 LEGEND = (
     "The network in runs/<data set>/best. Its accuracy by cross-validation on training images chose it among the "
     "candidates, and is therefore a little too high; the test images chose nothing. In brackets: 95 % confidence "
     "intervals over the images. The calibration error (expected calibration error) is on cross-validated images, "
-    "after and before dividing the logits by the temperature. The last column is what `--unknown` calls unknown."
+    "after and before dividing the logits by the temperature. With `--unknown` an image is none of the "
+    "classes where the cosine of its features and the nearest class mean is below the last column."
 )
 CANDIDATES_LEGEND = (
     "Accuracy by cross-validation on training images: every image is classified by a network that was not trained on "
@@ -66,23 +67,21 @@ def recommendation_frame(recommended: Sequence[Recommended]) -> pd.DataFrame:
     - the same on test images: test_right of test_images;
     - temperature, expected calibration errors in percent, and when an image is unknown, see
       `delta.analysis.recommendation`;
-    - seconds, reason, and folder, which is the network's.
+    - reason, and folder, which is the network's.
     """
     rows = []
     for each in recommended:
         found, tested = each.recommendation, each.tested
         right, images = int(tested.right.sum()), len(tested.targets)
-        winner, unknown = found.winner, found.unknown
+        winner = found.winner
         recalls = pd.Series(tested.right[0]).groupby(tested.targets).mean()
         differ = each.cross_validated.sizes_differ or tested.sizes_differ
         network = (each.dataset, winner.backbone, winner.method, winner.label, winner.alpha, winner.beta, winner.c)
         cross = (winner.top1, found.low, found.high, winner.macro, found.images, found.folds, len(found.candidates))
         test = (100 * right / images, *wilson_interval(right, images), 100 * recalls.mean(), right, images)
         errors = (found.temperature, found.calibration_error_before, found.calibration_error)
-        of_unknown = (unknown.measure, unknown.threshold, unknown.kept)
-        rows.append(
-            (*network, *cross, differ, *test, *errors, *of_unknown, found.seconds, found.reason, each.folder.as_posix())
-        )
+        threshold, folder = (found.unknown.threshold, found.unknown.kept), each.folder.as_posix()
+        rows.append((*network, *cross, differ, *test, *errors, *threshold, found.reason, folder))
     return pd.DataFrame(rows, columns=COLUMNS["recommendation"])
 
 
@@ -94,7 +93,7 @@ def candidate_frame(recommended: Sequence[Recommended]) -> pd.DataFrame:
         of_folds, differ = each.recommendation.folds, each.cross_validated.sizes_differ
         for one in each.recommendation.candidates:
             network = (each.dataset, one.backbone, one.method, one.label, one.alpha, one.beta, one.c)
-            rows.append((*network, one.top1, one.macro, one.folds, of_folds, one.seconds, differ))
+            rows.append((*network, one.top1, one.macro, one.folds, of_folds, differ))
     return pd.DataFrame(rows, columns=COLUMNS["candidates"])
 
 
@@ -107,7 +106,7 @@ def recommendation_table(frame: pd.DataFrame) -> Table:
     differ = bool(frame["sizes_differ"].any())
     mean = ["Mean of classes (%)"] * differ
     headings = ["Cross-validated (%)", *mean, "Test images (%)", *mean]
-    headings += ["Calibration error (%)", "before", "Temperature", "Seconds"]
+    headings += ["Calibration error (%)", "before", "Temperature", "Unknown below"]
     columns = [Column("Data set"), Column("Network"), *(Column(heading, "number") for heading in headings)]
     rows = []
     for row in frame.itertuples():
@@ -120,11 +119,10 @@ def recommendation_table(frame: pd.DataFrame) -> Table:
             *test_macro,
             *(number_cell(error, 1) for error in (row.calibration_error, row.calibration_error_before)),
             number_cell(row.temperature, 2),
-            number_cell(row.seconds, 1),
-            Cell(unknown(row)),
+            number_cell(row.threshold, 3),
         ]
         rows.append(Row(cells))
-    return Table(TITLE, LEGEND, [Block([*columns, Column("Unknown")], rows)], frame, DIGITS)
+    return Table(TITLE, LEGEND, [Block(columns, rows)], frame, DIGITS)
 
 
 def candidate_table(frame: pd.DataFrame) -> Table:
@@ -136,7 +134,7 @@ def candidate_table(frame: pd.DataFrame) -> Table:
     blocks = []
     for dataset, block in frame.groupby("dataset", sort=False):
         differ = bool(block["sizes_differ"].any())
-        headings = ["Accuracy (%)", *["Mean of classes (%)"] * differ, "Seconds"]
+        headings = ["Accuracy (%)", *["Mean of classes (%)"] * differ]
         columns = [Column("Method"), Column("Network"), Column("Settings")]
         columns += [*(Column(heading, "number") for heading in headings), Column("Folds")]
         rows = []
@@ -147,7 +145,6 @@ def candidate_table(frame: pd.DataFrame) -> Table:
                 *map(Cell, (display(row.backbone), settings(row))),
                 number_cell(row.top1, 1),
                 *[number_cell(row.macro, 1)] * differ,
-                number_cell(row.seconds, 1),
                 Cell(f"{row.folds} of {row.of_folds}{dropped}"),
             ]
             rows.append(Row(cells))
@@ -165,13 +162,6 @@ def settings(row: Any) -> str:
     """A candidate's parameters: "α = 0.01, β = 0.01" or "C = 1"; empty where it has none."""
     values = {"α": row.alpha, "β": row.beta, "C": row.c}
     return ", ".join(f"{name} = {value:g}" for name, value in values.items() if pd.notna(value))
-
-
-def unknown(row: Any) -> str:
-    """When an image is none of the classes: "largest probability below 0.53"."""
-    if row.measure == "confidence":
-        return f"largest probability below {row.threshold:.3g}"
-    return f"distance to the nearest class mean above {-row.threshold:.3g}"
 
 
 def with_interval(value: float, low: float, high: float) -> str:
