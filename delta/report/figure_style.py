@@ -72,6 +72,6 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(line.replace("_ ", "_") for line in wrap(text.replace("_", "_ "), width))
 
 
-def pair_title(dataset: str, backbone: str) -> str:
-    """The names of a data set and a backbone, in lines short enough for a figure's title."""
-    return wrapped(f"{display(dataset)}, {display(backbone)}", 64)
+def pair_title(dataset: str, backbone: str, *further: str) -> str:
+    """The names of a data set, a backbone and what else there is, in lines short enough for a figure's title."""
+    return wrapped(", ".join([display(dataset), display(backbone), *further]), 64)

@@ -10,10 +10,12 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from delta.analysis.recommendation import FILE
 from delta.data.listing import NEAR_DUPLICATES, read_near_duplicates
 from delta.report.differences import run_differences
 from delta.report.names import SOURCE_LABEL
 from delta.report.predictions import Predictions, read_all_predictions
+from delta.report.recommended import Recommended, read_recommended
 from delta.report.results import gather, read_results
 
 # The settings that a run is trained in, with the section of params.yaml that asks for them.
@@ -24,6 +26,8 @@ class Paths(Protocol):
     """Where the pipeline keeps its files, see `stages.common.paths`."""
 
     def run_folder(self, dataset: str, backbone: str, method: str, seed: int, setting: str = "default") -> Path: ...
+
+    def best_folder(self, dataset: str) -> Path: ...
 
     def analysis_output(self, dataset: str, backbone: str, name: str) -> Path: ...
 
@@ -66,6 +70,16 @@ class Inputs:
         """
         return run_differences(self.predictions, read_all_predictions(self.runs_with("improved")))
 
+    @cached_property
+    def recommended(self) -> list[Recommended]:
+        """The recommended network of each data set that has one.
+
+        Raises:
+            UserError: one cannot be read.
+        """
+        folders = {dataset: self._paths.best_folder(dataset) for dataset in self.params.datasets}
+        return [read_recommended(*each) for each in folders.items() if (each[1] / FILE).exists()]
+
     def runs_with(self, setting: str, section: str | None = None) -> pd.DataFrame:
         """The runs of one setting, `default`, `improved` or `exponential`, one per row; empty for none.
 
@@ -90,7 +104,9 @@ class Inputs:
     def unused_runs(self, root: Path) -> list[Path]:
         """The run folders below `root` that params.yaml does not name."""
         used = {run for setting in ("default", *SECTIONS) for run in self.runs_with(setting)["run"]}
-        return sorted({file.parent for file in root.glob("*/*/*/*/result.json")} - used)
+        used |= {each.folder for each in self.recommended}
+        files = [*root.glob("*/*/*/*/result.json"), *root.glob("*/best/result.json")]
+        return sorted({file.parent for file in files} - used)
 
     @property
     def network_labels(self) -> dict[str, str]:

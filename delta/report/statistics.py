@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2, t
+from scipy.stats import binomtest, chi2, t
 
 # Of two seeds an interval would be uselessly wide: Student's factor is 12.7, with three it is 4.3.
 LEAST_SEEDS = 3
@@ -182,6 +182,18 @@ def welch_interval(
     return _interval(difference, *student(difference, (a + b) ** 0.5, freedom, confidence))
 
 
+def wilson_interval(right: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The confidence interval of an accuracy, percent, by Wilson's score ("Probable inference, the law of succession,
+    and statistical inference", 1927); it is right for few images, and where all or none are right.
+
+    Args:
+        right: of how many `images`, at least 1.
+        confidence: the interval's level, between 0 and 1.
+    """
+    interval = binomtest(right, images).proportion_ci(confidence, method="wilson")
+    return 100 * float(interval.low), 100 * float(interval.high)
+
+
 def student(
     difference: np.ndarray | float, error: np.ndarray | float, freedom: np.ndarray | float, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -255,3 +267,12 @@ def format_interval(difference: float, low: float, high: float) -> str:
 def format_correlation(value: float) -> str:
     """A correlation with two digits: "0.83", "−0.20"."""
     return f"{value:z.2f}".replace("-", "−")
+
+
+def format_duration(seconds: float) -> str:
+    """A wall time in its two largest units: "4.2 s", "3 min 12 s", "1 h 05 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -37,6 +37,11 @@ class Training(Section):
     class_weights: Literal["balanced"] | None
     precision: Literal["fp32", "bf16"]
 
+    def lasting(self, iterations: int) -> Training:
+        """The same training, `iterations` long: the learning rate decays after the same fraction of them."""
+        decay_after = max(1, round(self.decay_after * iterations / self.iterations))
+        return self.model_copy(update={"iterations": iterations, "decay_after": decay_after})
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -80,6 +80,11 @@ def run_folder(dataset: str, backbone: str, method: str, seed: int, setting: str
     return RUNS / dataset / backbone / f"{method}{SETTINGS[setting]}" / str(seed)
 
 
+def best_folder(dataset: str) -> Path:
+    """The network that a data set's training images recommend, a run's folder with a recommendation."""
+    return RUNS / dataset / "best"
+
+
 def analysis_output(dataset: str, backbone: str, name: str) -> Path:
     """An analysis's output: the file or folder `name`, such as `filter_distances.csv` or `dissection/delta/0`."""
     return RUNS / dataset / backbone / name

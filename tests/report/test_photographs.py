@@ -14,8 +14,9 @@ from PIL import Image
 
 from delta.io.errors import UserError
 from delta.report.figure_files import write_figures
-from delta.report.photographs import SHOWN, photographs, write_photographs
+from delta.report.photographs import photographs, write_photographs
 from delta.report.tables.registry import write_tables
+from delta.report.thumbnails import SHOWN
 from tests.helpers.clone import ROOT
 from tests.helpers.report_project import inputs, report, write_project
 

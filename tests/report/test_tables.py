@@ -20,7 +20,7 @@ from delta.report.differences import COLUMNS as DIFFERENCES
 from delta.report.figure_files import write_figures
 from delta.report.results import read_results
 from delta.report.statistics import two_way_interval
-from delta.report.tables.accuracy import accuracy_frame, accuracy_metrics, paper_layout
+from delta.report.tables.accuracy import accuracy_frame, accuracy_metrics, page_layout, paper_layout
 from delta.report.tables.registry import write_tables
 from delta.training.predictions import write_predictions
 from tests.helpers.report_project import inputs, predicted, report, write_project, write_run
@@ -39,6 +39,7 @@ IMPROVED = {"l2_sp": [60.0, 62.0, 61.0], "l2": [60.0, 60.0, 63.0], "delta": [62.
 def runs(top1: dict[tuple[str, str, str], list[float]], source: str = "ResNet-101, ImageNet") -> pd.DataFrame:
     rows = [(*key, seed, value) for key, values in top1.items() for seed, value in enumerate(values)]
     table = pd.DataFrame(rows, columns=["dataset", "backbone", "method", "seed", "top1"])
+    table = table.assign(macro=table["top1"])
     return table.assign(method_label=table["method"].map(LABELS), source_network=source, device="cpu")
 
 
@@ -88,7 +89,7 @@ def test_the_text_of_table_1():
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    columns = ["dataset", "backbone", "method", "method_label", "source_network", "mean", "std", "seeds"]
+    columns = ["dataset", "backbone", "method", "method_label", "source_network", "mean", "std", "macro", "seeds"]
     assert list(rows) == [*columns, "paper_mean", "paper_std", "difference", "low", "high", "p", "p_holm", "device"]
     delta = rows.set_index(["dataset", "method"]).loc["cub_200_2011", "delta"]
     assert delta["mean"] == pytest.approx(statistics.mean([80.0, 81.0, 81.5]), abs=1e-4)
@@ -233,6 +234,40 @@ def test_metrics_are_nested():
         "top1_std": 1.0,
         "per_seed": {"0": 60.0, "1": 61.0, "2": 62.0},
     }
+
+
+def test_the_mean_of_the_classes_where_they_differ_in_size():
+    """Of one data set here; one run of it happens to have the same mean over classes as over images."""
+    results = runs(TOP1)
+    birds = results["dataset"] == "my_birds"
+    results.loc[birds, "macro"] = [50.0, 41.0, 42.0, 51.0, 52.0, 53.0]
+    markdown, latex, rows = printed(1, results)
+    assert markdown[-3:] == [
+        "| CUB-200-2011 | 78.0 ± 1.0 (78.4 ± 0.1) | 80.8 ± 0.8 (80.5 ± 0.1) |",
+        "| my_birds | 50.0 ± 0.0 | 61.0 ± 1.0 |",
+        "| my_birds (mean of classes) | 44.3 | 52.0 |",
+    ]
+    assert "macro average" in markdown[2]
+    assert r"my\_birds (mean of classes) & $44.3$ & $52.0$ \\" in latex
+    assert rows["macro"].tolist() == [pytest.approx(NAN, nan_ok=True)] * 2 + [pytest.approx(133 / 3, abs=1e-4), 52]
+    metrics = accuracy_metrics(results)
+    assert metrics["my_birds"]["resnet101"]["delta"] == {
+        "top1_mean": 61.0,
+        "top1_std": 1.0,
+        "macro_mean": 52.0,
+        "macro_std": 1.0,
+        "per_seed": {"0": 60.0, "1": 61.0, "2": 62.0},
+    }
+    assert "macro_mean" not in metrics["cub_200_2011"]["resnet101"]["delta"]
+    (block,) = page_layout("table1", accuracy_frame("table1", results, differences())).blocks
+    assert [column.heading for column in block.columns] == [
+        "Data set",
+        "Method",
+        "Top-1 (%)",
+        "Paper (%)",
+        "Mean of classes (%)",
+    ]
+    assert [row.cells[-1].text for row in block.rows] == ["", "", "44.3", "52.0"]
 
 
 def test_unused_runs_are_found(tmp_path):

@@ -324,7 +324,7 @@ def test_duplicate_keys_are_refused_at_any_depth(twice, tmp_path):
 def test_a_cell_decays_after_the_same_share_of_its_iterations():
     params = load_params(ROOT / "params.yaml")
     training = params.training.model_copy(update={"iterations": 9000, "decay_after": 6000})
-    short = params.grid.model_copy(update={"iterations": 30}).shortened(training)
+    short = training.lasting(30)
     assert (short.iterations, short.decay_after, short.batch_size) == (30, 20, training.batch_size)
 
 

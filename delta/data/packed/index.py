@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from delta.io.errors import UserError
@@ -35,3 +36,11 @@ def read_index(folder: Path, whole: bool = False) -> pd.DataFrame:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: not a packed data set ({error}): run `dvc repro split`") from None
     return index
+
+
+def near_duplicate_groups(index: pd.DataFrame) -> np.ndarray:
+    """A number for each row of an index, int64 [n], that near-duplicates share and that others have for themselves."""
+    if "group" not in index:
+        return np.arange(len(index))
+    alone = pd.Series([f"row {row}" for row in range(len(index))], index.index)
+    return pd.factorize(index["group"].where(index["group"] != "", alone))[0].astype(np.int64)

@@ -20,7 +20,7 @@ from delta.report.statistics import (
     format_interval,
     format_mean,
 )
-from delta.report.table import Cell, Column, Table, sort_value
+from delta.report.table import Cell, Column, Table, number_cell, sort_value
 from delta.report.tables.base import Collected, Section, Shown
 
 ORDER = 1
@@ -31,11 +31,12 @@ TITLES = {
     "table1": "Table 1: top-1 accuracy (%)",
     "table2": "Table 2: top-1 accuracy (%) with the improved view",
 }
-MEANS = ["method_label", "source_network", "mean", "std", "seeds", "paper_mean", "paper_std"]
+MEANS = ["method_label", "source_network", "mean", "std", "macro", "seeds", "paper_mean", "paper_std"]
 COLUMNS = dict.fromkeys(SETTINGS, [*KEYS, *MEANS, *NUMBERS, "device"])
 INTERVAL = "95 % confidence interval over images and seeds, for this comparison alone"
 HOLM = "p < 0.05 after Holm's correction over all differences of this table on the data set and backbone"
 IMPROVED_VIEW = "Images keep their aspect ratio, and the logits of ten crops of a test image are averaged. "
+MACRO = " Where classes differ in size, the mean of their accuracies (macro average) counts small ones as much."
 
 
 def collect(inputs: Inputs) -> Collected:
@@ -57,19 +58,27 @@ def show(frames: Mapping[str, pd.DataFrame]) -> Shown:
 
 
 def accuracy_metrics(runs: pd.DataFrame) -> Metrics:
-    """By data set, backbone and method: top1_mean, top1_std (not for one seed) and per_seed, percent."""
+    """By data set, backbone and method: top1_mean, top1_std (not for one seed), macro_mean and macro_std where the
+    classes differ in size, and per_seed; percent."""
 
     def entry(rows: pd.DataFrame) -> dict[str, Any]:
-        top1 = rows.set_index("seed")["top1"]
-        return mean_and_std("top1", top1) | {"per_seed": per_seed(top1)}
+        top1, macro = rows.set_index("seed")["top1"], rows["macro"].dropna()
+        means = mean_and_std("top1", top1) | (mean_and_std("macro", macro) if len(macro) else {})
+        return means | {"per_seed": per_seed(top1)}
 
-    return nested_metrics(runs, entry)
+    return nested_metrics(_without_equal_macro(runs), entry)
+
+
+def _without_equal_macro(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with macro NaN where the classes have equally many images, as it is top1 then."""
+    differs = (runs["macro"] - runs["top1"]).abs() > 1e-6
+    return runs.assign(macro=runs["macro"].where(differs.groupby([runs[key] for key in KEYS[:2]]).transform("any")))
 
 
 def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, backbone and method: method_label, source_network, mean, std, seeds, the paper's
-    paper_mean and paper_std, the difference to L2-SP with its confidence interval low and high, p and p_holm, and
-    device.
+    """One row per data set, backbone and method: method_label, source_network, mean, std, macro (the mean accuracy of
+    the classes, where they differ in size), seeds, the paper's paper_mean and paper_std, the difference to L2-SP with
+    its confidence interval low and high, p and p_holm, and device.
 
     What does not exist is NaN, such as the deviation of one seed or the paper's value for a user's own data set.
 
@@ -78,8 +87,9 @@ def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> 
         runs: see `delta.report.results.read_results`.
         differences: see `delta.report.differences.run_differences`.
     """
-    groups = runs.groupby([*KEYS, "method_label", "source_network"], sort=False)["top1"]
-    summary = groups.agg(mean="mean", std="std", seeds="size").reset_index()
+    groups = _without_equal_macro(runs).groupby([*KEYS, "method_label", "source_network"], sort=False)
+    summary = groups["top1"].agg(mean="mean", std="std", seeds="size").assign(macro=groups["macro"].mean())
+    summary = summary.reset_index()
     numbers = paper.numbers(int(name[-1])).drop(columns="metric")
     summary = summary.merge(numbers.rename(columns={"mean": "paper_mean", "std": "paper_std"}), how="left", on=KEYS)
     summary = summary.merge(_minus_reference(name, differences), how="left", on=KEYS)
@@ -116,8 +126,8 @@ def page_layout(name: str, frame: pd.DataFrame) -> Table:
         frame: see `accuracy_frame`.
     """
     difference = Column(f"Difference to {label(REFERENCE)} (points)", "number", marked=True)
-    headings = ("Method", "Top-1 (%)", "Paper (%)")
-    blocks = page_blocks(frame, headings, difference=(difference, _difference))
+    further = [("macro", Column("Mean of classes (%)", "number"), _macro), ("difference", difference, _difference)]
+    blocks = page_blocks(frame, ("Method", "Top-1 (%)", "Paper (%)"), further=further)
     legend = (IMPROVED_VIEW if name == "table2" else "") + _page_legend(frame) + source_note(frame)
     return Table(TITLES[name], legend, blocks, frame)
 
@@ -133,6 +143,10 @@ def _accuracy(row: Any) -> Cell:
     )
 
 
+def _macro(row: Any) -> Cell:
+    return number_cell(row.macro, 1)
+
+
 def _difference(row: Any) -> Cell:
     """The difference to L2-SP with its interval; empty for L2-SP itself."""
     text = format_interval(row.difference, row.low, row.high)
@@ -142,6 +156,7 @@ def _difference(row: Any) -> Cell:
 def _paper_layout_legend(frame: pd.DataFrame) -> str:
     seeds = int(frame["seeds"].max())
     text = "Top-1 of one seed." if seeds == 1 else f"Mean ± sample standard deviation over {seeds} seeds."
+    text += MACRO if frame["macro"].notna().any() else ""
     text += " In brackets the paper's value, where it has one." if frame["paper_mean"].notna().any() else ""
     if frame["difference"].notna().any():
         text += f" Below: the difference to {label(REFERENCE)}, paired by test image and seed"
@@ -155,6 +170,7 @@ def _paper_layout_legend(frame: pd.DataFrame) -> str:
 def _page_legend(frame: pd.DataFrame) -> str:
     seeds = int(frame["seeds"].max())
     text = "Top-1 of one seed." if seeds == 1 else f"Mean top-1 ± sample standard deviation over {seeds} seeds."
+    text += MACRO if frame["macro"].notna().any() else ""
     if frame["difference"].isna().all():
         return f"{text} There is nothing to compare with {label(REFERENCE)}."
     text += f" The difference to {label(REFERENCE)} is paired by test image and seed"
