@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from delta.data.listing import NEAR_DUPLICATES, read_near_duplicates
 from delta.methods.registry import ALWAYS_TRAINED
 from delta.report.differences import run_differences
 from delta.report.names import SOURCE_LABEL
@@ -124,6 +125,20 @@ class Inputs:
         grid = self.params.grid
         methods = {name: self.params.method(name) for name in (grid.methods if grid.datasets else [])}
         return {name: (method.alpha, method.beta) for name, method in methods.items()}
+
+    @property
+    def near_duplicates(self) -> pd.DataFrame:
+        """The images of each data set that are nearly the same, see `delta.data.listing.read_near_duplicates`: dataset,
+        group, path, label, split. The split is the same for all backbones.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        backbone, tables = next(iter(self.params.backbones)), [pd.DataFrame(columns=["dataset", *NEAR_DUPLICATES])]
+        for dataset in self.params.datasets:
+            table = read_near_duplicates(self.packed(dataset, backbone))
+            tables += [] if table is None else [table.assign(dataset=dataset)]
+        return pd.concat(tables, ignore_index=True)
 
     def packed(self, dataset: str, backbone: str) -> Path:
         """The folder of a data set's images as the networks see them."""
