@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
@@ -92,6 +94,16 @@ class Dataset(Section):
                 f"leave out {', '.join(wrong)}: the publisher of {self.format} has split it"
                 if published
                 else f"{', '.join(wrong)}: missing, as format {self.format} comes unsplit"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _photographs_are_found_from_everywhere(self) -> Dataset:
+        path = Path(self.source).expanduser()
+        if self.format == "folder" and (self.source.startswith("~") or os.path.normpath(path).startswith("..")):
+            raise ValueError(
+                f"source: write the absolute path, {path.resolve()}: `dvc exp run --queue` and `--temp` run in another "
+                "folder"
             )
         return self
 
