@@ -50,6 +50,8 @@ HEAD = 100  # outputs of the networks whose operations are counted
 # PyTorch/Classification/ConvNets/resnet50v1.5). We assume less in bf16, as batches have 64 images instead of 256,
 # algorithms are deterministic, and operations are not fused.
 SUSTAINED = {"fp32": 20, "bf16": 35}  # training, by precision; in fp32, convolutions use TF32
+# On disk; JPEGs as benchmarks/scaling.md measures them.
+BYTES_PER_PIXEL = {"raw": 3.0, "jpeg": 0.46}
 SUSTAINED_TESTS = SUSTAINED["fp32"]  # in either precision
 SUSTAINED_ATTENTION = 11  # float32 without TF32, in either precision: 57 % of 19.5 TFLOP/s
 
@@ -334,12 +336,13 @@ def estimate(costs: Costs) -> None:
         "attention does not use TF32."
     )
 
+    pixel = BYTES_PER_PIXEL[params.packing]
     packed = sum(
-        3 * (counts[d][0] * view.resize**2 + sum(counts[d]) * view.crop**2)
+        pixel * (counts[d][0] * view.resize**2 + sum(counts[d]) * view.crop**2)
         for d, view in product(params.datasets, params.backbones.values())
     )
     whole = sum(
-        4 * sum(counts[d]) * params.backbones[b].resize ** 2  # 3 bytes per pixel, the longer edge a third longer
+        pixel * sum(counts[d]) * params.backbones[b].resize ** 2 * 4 / 3  # the longer edge a third longer
         for d, b in product(params.improved_view.datasets, params.improved_view.backbones)
     )
     trained = sum(

@@ -11,7 +11,7 @@ from stages.common.paths import analysis_output, index_folder, packed_folder, ra
 
 def main(params: Params, dataset: str, backbone: str, method: str) -> None:
     # L2-FE's backbone is the source network's, whatever the seed.
-    seeds = params.seeds[:1] if method == "l2_fe" else params.seeds
+    seeds = params.part_activation.seeds[:1] if method == "l2_fe" else params.part_activation.seeds
     activation = part_activation(
         {seed: run_folder(dataset, backbone, method, seed) for seed in seeds},
         packed_folder(dataset, backbone),

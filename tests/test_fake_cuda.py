@@ -28,7 +28,7 @@ from delta.analysis.unit_gallery import write_gallery
 from delta.attention.importance import filter_importance
 from delta.data.packed.views import random_crops
 from delta.methods.l2_sp import L2SP
-from delta.methods.registry import KEYS, method_class
+from delta.methods.registry import method_class
 from delta.networks.devices import deterministic, pick_device, to_device
 from delta.networks.network import Network, build_network, trained_network
 from delta.predict.classifier import Classifier
@@ -38,13 +38,24 @@ from delta.training.loop import fine_tune, objective
 from delta.training.run import write_run
 from tests.helpers import broden
 from tests.helpers.fake_cuda import CUDA, fake_card
-from tests.helpers.tiny import CPU, CROP, LAYERS, RESIZE, SPEC, TRAINING, recipe, same_state, uneven_channel_weights
+from tests.helpers.tiny import (
+    CPU,
+    CROP,
+    LAYERS,
+    RESIZE,
+    SPEC,
+    TRAINED,
+    TRAINING,
+    recipe,
+    same_state,
+    uneven_channel_weights,
+)
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: tests/networks/test_cuda.py uses it")
 
 VIEWS = ("data", "whole")
 PRECISIONS = ("fp32", "bf16")
-RUNS = (*((key, "fp32") for key in KEYS), ("delta", "bf16"))
+RUNS = (*((key, "fp32") for key in TRAINED), ("delta", "bf16"))
 
 
 def on_both(compute: Callable[[torch.device], Any]) -> tuple[Any, Any]:
@@ -121,7 +132,7 @@ def test_logits_of_the_test_images(view, weights, request):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", TRAINED)
 def test_objective_and_gradient(key, precision, weights):
     images = torch.randn(4, 3, CROP, CROP, generator=torch.Generator().manual_seed(1))
     targets, method = torch.tensor([0, 2, 1, 1]), method_of(key)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
+from delta.analysis.stratified import distinct_counts, stratified_parts
 from delta.attention.importance import filter_importance
 from delta.attention.normalization import channel_weights
 from delta.data.packed.views import DefaultViewData
-from delta.io.errors import UserError
+from delta.io.errors import UserError, abbreviate
 from delta.networks.network import Network
 from delta.training.loop import as_tensors
 
 
 def stratified_folds(data: DefaultViewData, folds: int, seed: int, parameter: str) -> list[np.ndarray]:
-    """Split the training images into `folds` disjoint, stratified parts.
+    """Split the training images into `folds` disjoint, stratified parts; near-duplicates stay together.
 
     Args:
         parameter: the name of the number of folds, for messages.
@@ -24,16 +24,16 @@ def stratified_folds(data: DefaultViewData, folds: int, seed: int, parameter: st
         Each part as indices into the training split, int64 [n].
 
     Raises:
-        UserError: some classes have fewer training images than folds; the message names them.
+        UserError: some classes have fewer training images than folds, counting near-duplicates once; the message names
+            them.
     """
-    targets = data.targets("train").numpy()
-    counts = np.bincount(targets)
+    targets, groups = data.targets("train").numpy(), data.groups("train")
+    counts = distinct_counts(targets, groups, len(data.classes))
     if short := [f"{data.classes[target]} has {count}" for target, count in enumerate(counts) if count < folds]:
         raise UserError(
-            f"{parameter}: {folds} folds, but of training images {', '.join(short)}: fewer folds are needed"
+            f"{parameter}: {folds} folds, but of training images {abbreviate(short)}: fewer folds are needed"
         )
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return [part for _, part in splitter.split(np.zeros(len(targets)), targets)]
+    return stratified_parts(targets, groups, folds, seed)
 
 
 def learn_channel_weights(

@@ -13,10 +13,11 @@ import pandas as pd
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from delta.analysis.stratified import distinct_counts, stratified_parts
+from delta.data.packed.index import near_duplicate_groups
 from delta.io.errors import UserError
 from delta.io.signals import say
 from delta.methods.probe import Probe
@@ -86,12 +87,15 @@ def fit_probe(
         return ProbeFit(chosen, decisions, *_regression(features, targets, chosen, class_weights))
 
 
-def probe_folds(targets: np.ndarray, classes: Sequence[str], seed: int) -> list[np.ndarray]:
+def probe_folds(
+    targets: np.ndarray, classes: Sequence[str], seed: int, groups: np.ndarray | None = None
+) -> list[np.ndarray]:
     """Stratified folds of the training images: five, or as many as the smallest class has images.
 
     Args:
         targets: class indices, int [n].
         classes: names by index.
+        groups: numbers that near-duplicates share, int [n]; they stay together and count as one image. None for none.
 
     Returns:
         Each fold as indices into `targets`, int64 [m].
@@ -99,14 +103,14 @@ def probe_folds(targets: np.ndarray, classes: Sequence[str], seed: int) -> list[
     Raises:
         UserError: some classes have fewer than two training images; the message names them.
     """
-    counts = np.bincount(targets, minlength=len(classes))
+    groups = np.arange(len(targets)) if groups is None else groups
+    counts = distinct_counts(targets, groups, len(classes))
     if short := [f"{name} has {count}" for name, count in zip(classes, counts, strict=True) if count < 2]:
         raise UserError(
             f"cross-validation takes at least two training images a class, but {', '.join(short)}: add images, or "
             "leave these out of `classes`"
         )
-    splitter = StratifiedKFold(min(FOLDS, counts.min()), shuffle=True, random_state=seed)
-    return [fold for _, fold in splitter.split(np.zeros(len(targets)), targets)]
+    return stratified_parts(targets, groups, min(FOLDS, counts.min()), seed)
 
 
 def write_probe(
@@ -139,9 +143,8 @@ def write_probe(
     classes = sorted(index["label"].unique())
     train, test = (np.flatnonzero(index["split"] == split) for split in ("train", "test"))
     targets = index["target"].to_numpy()
-    fit = fit_probe(
-        features[train], targets[train], probe_folds(targets[train], classes, seed), method.c, class_weights
-    )
+    folds = probe_folds(targets[train], classes, seed, near_duplicate_groups(index)[train])
+    fit = fit_probe(features[train], targets[train], folds, method.c, class_weights)
     network = build_network(weights, len(classes))
     network.head.load_state_dict({"weight": torch.from_numpy(fit.weight), "bias": torch.from_numpy(fit.bias)})
     with torch.inference_mode():

@@ -35,7 +35,7 @@ from delta.io.cores import available_cores
 
 SUPERSAMPLING = 2
 JPEG_QUALITY = 90
-ANNOTATED = 50  # of each class's images, the first so many are annotated for Broden: dissection takes a while
+ANNOTATED = 30  # of each class's images, the first so many are annotated for Broden: dissection takes a while
 OBJECT_SIZE = 0.4, 0.5  # range of half an object's extent, as a fraction of the image's shorter side
 OCCLUDED = 0.45  # fraction of the images with something in front of the object
 MIN_VISIBLE_SHARE, MIN_VISIBLE_PIXELS = 0.5, 6  # a part of which less remains unoccluded is not visible

@@ -16,7 +16,15 @@ from torch import Tensor
 from delta.analysis.recommendation import FILE as RECOMMENDATION
 from delta.analysis.recommendation import Recommendation
 from delta.analysis.unknown import read_class_means, similarity
-from delta.data.images import DECODE_ERRORS, decode, failure_reason, map_in_order, resize_shorter_edge, resize_square
+from delta.data.image_files import FoundFiles, find_images
+from delta.data.images import (
+    DECODE_ERRORS,
+    decode_with_remarks,
+    failure_reason,
+    map_in_order,
+    resize_shorter_edge,
+    resize_square,
+)
 from delta.data.packed.views import ImprovedViewData, input_statistics, normalised, ten_crops
 from delta.io.errors import UserError
 from delta.io.files import is_file
@@ -38,12 +46,14 @@ class Prediction:
         probabilities: float32 [n_classes]; None if the file cannot be decoded.
         problem: why the file cannot be decoded, in a few words; None if it can.
         unknown: whether it is none of the classes; None if the run does not tell, or the file cannot be decoded.
+        remarks: what a user should know of the file, see `delta.data.images.Decoded`.
     """
 
     path: Path
     probabilities: np.ndarray | None
     problem: str | None = None
     unknown: bool | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,9 +140,10 @@ class Classifier:
             workers: decoding threads, by default one per core.
         """
 
-        def attempt(index: int) -> Tensor | str:
+        def attempt(index: int) -> tuple[Tensor, tuple[str, ...]] | str:
             try:
-                return preprocess(self.view, decode(paths[index]))
+                image, remarks = decode_with_remarks(paths[index])
+                return preprocess(self.view, image), remarks
             except DECODE_ERRORS as error:
                 return failure_reason(error)
 
@@ -140,14 +151,14 @@ class Classifier:
         images = max(1, batch_size // self.view.crops)
         remaining = iter(paths)
         while batch := list(islice(decoded, images)):
-            readable = [crops for crops in batch if isinstance(crops, Tensor)]
+            readable = [each[0] for each in batch if not isinstance(each, str)]
             scores = self._scores(torch.stack(readable)) if readable else iter(())
-            for path, crops in zip(islice(remaining, len(batch)), batch, strict=True):
-                if isinstance(crops, Tensor):
-                    probabilities, unknown = next(scores)
-                    yield Prediction(path, probabilities, unknown=unknown)
+            for path, each in zip(islice(remaining, len(batch)), batch, strict=True):
+                if isinstance(each, str):
+                    yield Prediction(path, None, problem=each)
                 else:
-                    yield Prediction(path, None, problem=crops)
+                    probabilities, unknown = next(scores)
+                    yield Prediction(path, probabilities, unknown=unknown, remarks=each[1])
 
     def _scores(self, crops: Tensor) -> Iterator[tuple[np.ndarray, bool | None]]:
         """Each image's probabilities, and whether it is none of the classes."""
@@ -188,25 +199,27 @@ def preprocess(view: TestView, image: Image.Image) -> Tensor:
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Expand folders to the image files in them, at any depth and sorted; other paths are kept.
-
-    Image files in folders are recognised by their suffix; hidden files and folders are skipped.
+    """Expand folders to the image files in them, see `find_files`.
 
     Raises:
         UserError: a folder without image files.
     """
-    files = []
+    return find_files(paths).images
+
+
+def find_files(paths: Iterable[Path]) -> FoundFiles:
+    """Expand folders to the image files in them, at any depth and sorted; other paths are kept.
+
+    Returns:
+        The image files, and what is left out of the folders, see `delta.data.image_files.find_images`.
+
+    Raises:
+        UserError: a folder without image files.
+    """
+    files = FoundFiles()
     for path in paths:
-        found = sorted(_find_images(path)) if path.is_dir() else [path]
-        if not found:
-            raise UserError(f"{path}: a folder without image files")
-        files += found
+        found = find_images(path) if path.is_dir() else FoundFiles(images=[path])
+        if not found.images:
+            raise UserError("; ".join([f"{path}: a folder without image files", *found.left_out()]))
+        files.add(found)
     return files
-
-
-def _find_images(folder: Path) -> Iterator[Path]:
-    suffixes = {suffix for suffix, format in Image.registered_extensions().items() if format in Image.OPEN}
-    for path in folder.rglob("*"):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in suffixes and not is_hidden and path.is_file():
-            yield path

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
@@ -13,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from delta.io.errors import UserError, exit_on_user_error
+from delta.io.errors import UserError, abbreviate, exit_on_user_error, printable
 from delta.io.signals import say
 from delta.networks.devices import pick_device
-from delta.predict.classifier import Classifier, Prediction, image_files, is_run, recommended_run
+from delta.predict.classifier import Classifier, Prediction, find_files, is_run, recommended_run
 
 UNKNOWN = "unknown"
 
@@ -24,25 +25,29 @@ UNKNOWN = "unknown"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command: print a table or JSON to standard output and progress to standard error.
 
-    If images cannot be read, the others are classified, the error at the end names them, and the exit code is 1.
+    Files that are left out are named on standard error. If images cannot be read, the others are classified, the error
+    at the end names them, and the exit code is 1.
     """
     options = parser().parse_args(arguments)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may not be valid text
     with exit_on_user_error():
-        run, images = _run_and_images(options.paths)
+        run, paths = _run_and_images(options.paths)
         classifier = Classifier.open(run, pick_device(options.device))
         if options.unknown and not classifier.familiar:
             raise UserError(f"{run}: cannot tell unknown images, only a recommended run can, runs/<data set>/best")
-        files = image_files(images)
-        predictions = list(tqdm(classifier.classify(files), total=len(files), desc="classify", unit="image"))
+        files = find_files(paths)
+        images = tqdm(classifier.classify(files.images), total=len(files.images), desc="classify", unit="image")
+        predictions = list(images)
         if options.json:
             entries = [_entry(each, classifier.classes, options.top, options.unknown) for each in predictions]
             print(json.dumps(entries, indent=1))
         else:
             print("\n".join(_table(predictions, classifier.classes, options.top, options.unknown)))
+        for note in [*files.left_out(), *_remarks(predictions)]:
+            say(f"note: {note}")
         if bad := [f"{prediction.path} ({prediction.problem})" for prediction in predictions if prediction.problem]:
-            raise UserError(f"{len(bad)} unreadable image file(s): {', '.join(bad)}: repair or remove them")
+            raise UserError(f"{len(bad)} unreadable image file(s): {abbreviate(bad)}: repair or remove them")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +66,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--json", action="store_true", help="JSON instead of a table")
     result.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
     return result
+
+
+def _remarks(predictions: Iterable[Prediction]) -> list[str]:
+    """What a user should know of the images, a sentence for each remark."""
+    paths: dict[str, list[str]] = defaultdict(list)
+    for prediction in predictions:
+        for remark in prediction.remarks:
+            paths[remark].append(str(prediction.path))
+    return [f"{len(named):,} image(s) {remark}: {abbreviate(named, 5)}" for remark, named in paths.items()]
 
 
 def _run_and_images(paths: Sequence[Path]) -> tuple[Path, Sequence[Path]]:
@@ -115,10 +129,10 @@ def _table(predictions: Iterable[Prediction], classes: Sequence[str], top: int, 
     rows = [("image", "class", "probability")]
     for prediction in predictions:
         if tell_unknown and prediction.unknown:
-            rows.append((str(prediction.path), UNKNOWN, ""))
+            rows.append((printable(str(prediction.path)), UNKNOWN, ""))
             continue
         for rank, (name, probability) in enumerate(_top_classes(prediction, classes, top)):
-            rows.append(("" if rank else str(prediction.path), name, f"{100 * probability:.1f} %"))
+            rows.append(("" if rank else printable(str(prediction.path)), name, f"{100 * probability:.1f} %"))
     path_width, name_width, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
     for path, name, percentage in rows:
         yield f"{path:{path_width}}  {name:{name_width}}  {percentage:>11}"

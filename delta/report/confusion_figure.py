@@ -15,6 +15,7 @@ from matplotlib.textpath import TextPath
 
 from delta.report.confusion import confusion_matrix, shown_classes
 from delta.report.figure_style import RC, pair_title
+from delta.report.fonts import drawable, font_families
 from delta.report.predictions import Predictions
 from delta.report.recommended import Recommended
 
@@ -55,6 +56,7 @@ def best_confusion(best: Recommended) -> Figure:
 def _figure(title: str, matrices: Mapping[str, pd.DataFrame]) -> Figure:
     """A panel for each matrix, by its title; all are of the same classes."""
     names = [_short(name) for name in next(iter(matrices.values())).columns]
+    matplotlib.rcParams["font.family"] = font_families(names)  # until the end of this function's rc_context
     side = max(_LEAST_SIDE, _ROW * len(names))
     columns = min(2 if side > _WIDE_SIDE else 3, len(matrices))
     rows = -(-len(matrices) // columns)
@@ -104,4 +106,5 @@ def _panel(axes: Axes, matrix: pd.DataFrame, names: list[str]) -> AxesImage:
 
 
 def _short(name: str) -> str:
+    name = drawable(name)
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

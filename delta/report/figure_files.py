@@ -8,9 +8,11 @@ from pathlib import Path
 from delta.analysis.map_files import read_maps
 from delta.io.errors import UserError
 from delta.io.files import atomic_folder
+from delta.io.signals import say
 from delta.report import figures
 from delta.report.best_galleries import write_galleries
 from delta.report.confusion_figure import best_confusion, confusion
+from delta.report.fonts import undrawable_letters
 from delta.report.forest import forest
 from delta.report.inputs import Inputs
 from delta.report.map_figures import write_map_pictures
@@ -28,6 +30,8 @@ def write_figures(reports: Path, inputs: Inputs) -> None:
         UserError: Table 1, a run or an analysis's output is missing or unreadable.
     """
     tables = plot_tables(inputs)
+    if letters := undrawable_letters(name for each in inputs.predictions for name in each.classes):
+        say(f"note: no installed font has {letters[:20]}, so figures have their codes: install one, and run again")
     with atomic_folder(reports / "plots") as out:
         (out / "confusion").mkdir()
         for name, table in tables.items():

@@ -7,10 +7,12 @@ from itertools import cycle
 from textwrap import wrap
 from typing import NamedTuple
 
+from delta.report.fonts import MAIN
 from delta.report.names import display
 
 RC = {
-    "font.family": "DejaVu Sans",
+    "font.family": MAIN,
+    "text.parse_math": False,  # a dollar sign in the name of a class is one
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,

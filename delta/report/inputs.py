@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from delta.analysis.recommendation import FILE
+from delta.data.listing import NEAR_DUPLICATES, read_near_duplicates
 from delta.methods.registry import ALWAYS_TRAINED
 from delta.report.differences import run_differences
 from delta.report.names import SOURCE_LABEL
@@ -75,10 +75,10 @@ class Inputs:
         """The recommended network of each data set that has one.
 
         Raises:
-            UserError: one cannot be read.
+            UserError: one is missing or unreadable.
         """
-        folders = {dataset: self._paths.best_folder(dataset) for dataset in self.params.datasets}
-        return [read_recommended(*each) for each in folders.items() if (each[1] / FILE).exists()]
+        datasets = self.params.recommend.datasets
+        return [read_recommended(dataset, self._paths.best_folder(dataset)) for dataset in datasets]
 
     def runs_with(self, setting: str, section: str | None = None) -> pd.DataFrame:
         """The runs of one setting, `default`, `improved` or `exponential`, one per row; empty for none.
@@ -125,6 +125,20 @@ class Inputs:
         grid = self.params.grid
         methods = {name: self.params.method(name) for name in (grid.methods if grid.datasets else [])}
         return {name: (method.alpha, method.beta) for name, method in methods.items()}
+
+    @property
+    def near_duplicates(self) -> pd.DataFrame:
+        """The images of each data set that are nearly the same, see `delta.data.listing.read_near_duplicates`: dataset,
+        group, path, label, split. The split is the same for all backbones.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        backbone, tables = next(iter(self.params.backbones)), [pd.DataFrame(columns=["dataset", *NEAR_DUPLICATES])]
+        for dataset in self.params.datasets:
+            table = read_near_duplicates(self.packed(dataset, backbone))
+            tables += [] if table is None else [table.assign(dataset=dataset)]
+        return pd.concat(tables, ignore_index=True)
 
     def packed(self, dataset: str, backbone: str) -> Path:
         """The folder of a data set's images as the networks see them."""

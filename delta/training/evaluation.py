@@ -10,12 +10,16 @@ from delta.networks.hooks import in_eval_mode
 from delta.networks.network import Network
 
 
-def split_logits(network: Network, data: ViewData, split: str, batch_size: int = 64) -> Tensor:
-    """Logits of a split's images in order, float [n, n_classes] on the CPU; test view, eval mode."""
+def split_logits(network: Network, data: ViewData, split: str, batch_size: int = 32) -> Tensor:
+    """Logits of a split's images in order, float [n, n_classes] on the CPU; test view, eval mode.
+
+    Args:
+        batch_size: crops that are passed together; 32 is fastest on a CPU, whose caches hold their maps.
+    """
     return _split_outputs(network, network, data, split, batch_size)
 
 
-def split_features(network: Network, data: ViewData, split: str, batch_size: int = 64) -> Tensor:
+def split_features(network: Network, data: ViewData, split: str, batch_size: int = 32) -> Tensor:
     """Pooled features of a split's images in order, float [n, d] on the CPU; test view, eval mode."""
     return _split_outputs(network, network.backbone, data, split, batch_size)
 

@@ -37,6 +37,8 @@ from stages.common.sections import (
     Seed,
 )
 
+RECOMMEND_WATCHES = (("delta", "rectify"), ("delta", "scale"), ("l2", "weight_decay"), ("l2_fe", "weight_decay"))
+
 
 class Params(Experiments):
     """params.yaml. The methods' sections, each under its key, are fields of a subclass, see `params_model`."""
@@ -84,11 +86,14 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _methods_have_sections(self) -> Params:
-        # DVC tells the stage `recommend` of a change in any candidate's section, used or not.
         candidates = CANDIDATES if self.recommend.datasets else []
         for name in [*ALWAYS_TRAINED, *self.methods, *self.grid.methods, *candidates]:
             if getattr(self, name, None) is None:
                 raise ValueError(f"{name}: missing: a method that is used needs a section of its own")
+        # DVC watches these for the stage `recommend`, whose α and β are its own, and needs them to be there.
+        for name, field in RECOMMEND_WATCHES if candidates else ():
+            if field not in getattr(self, name).model_fields_set:
+                raise ValueError(f"{name}.{field}: missing: a data set of recommend.datasets needs it")
         return self
 
     @field_validator("device")

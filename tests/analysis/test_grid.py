@@ -13,6 +13,7 @@ from delta.analysis import grid as grid_module
 from delta.analysis.folds import learn_channel_weights, stratified_folds
 from delta.analysis.grid import cross_validate
 from delta.analysis.grid_result import best_cell, best_pair, cells, read_grid
+from delta.data.packed.views import random_crops
 from delta.io.errors import UserError
 from delta.methods.registry import method_class
 from delta.networks.network import build_network
@@ -68,7 +69,9 @@ def test_held_out_images_leave_the_training_split(data):
     assert np.array_equal(part.rows("validation"), data.rows("train")[fold])
     assert np.array_equal(part.rows("test"), data.rows("test"))
     # An index into the part's training images still gives the pixels of that image.
-    kept = part.training_crops(torch.arange(len(part.rows("train"))), RESIZE, torch.Generator().manual_seed(0), CPU)
+    kept = random_crops(
+        part.training_images(torch.arange(len(part.rows("train")))), RESIZE, torch.Generator().manual_seed(0), CPU
+    )
     for crop, row in zip(kept.numpy(), part.rows("train"), strict=True):
         image = data.train_view[list(data.rows("train")).index(row)]
         assert np.array_equal(crop, image) or np.array_equal(crop, image[:, ::-1])

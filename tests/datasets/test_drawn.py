@@ -63,7 +63,7 @@ def test_only_the_first_images_of_a_class_are_annotated(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Broden's folder is as if only those had been drawn. The photographs, their list and their parts are all there."""
-    assert drawn.ANNOTATED == 50
+    assert drawn.ANNOTATED == 30
     monkeypatch.setattr(drawn, "ANNOTATED", 2)
     drawn.draw(tmp_path / "three", 3, seed=7)
     drawn.draw(tmp_path / "two", 2, seed=7)

@@ -54,21 +54,28 @@ AREAS = {"l2_fe": 40.0, "l2": 30.0, "l2_sp": 20.0, "delta_wo_att": 20.0, "delta"
 CORRELATIONS = {"l2_fe": 0.25, "l2": 0.5, "l2_sp": 1.0, "delta_wo_att": 0.75, "delta": 0.5}
 
 
-def write_project(root: Path, datasets: list[str] = DATASETS, with_analyses: bool = True) -> Path:
-    """Write runs of two seeds on each data set, by default with analyses for Tables 3 and 4 and Figures 1, 6 and 7."""
+def write_project(
+    root: Path, datasets: list[str] = DATASETS, with_analyses: bool = True, recommended: Sequence[str] = ()
+) -> Path:
+    """Write runs of two seeds on each data set, by default with analyses for Tables 3 and 4 and Figures 1, 6 and 7.
+
+    Args:
+        recommended: the data sets for which `write_best` writes a recommended network.
+    """
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     drawn = next(iter(values["datasets"].values()))
     published = {"format": "cub_200_2011", "source": "delta/datasets/cub_200_2011.py"}
     values["datasets"] = {key: published if key == "cub_200_2011" else drawn for key in datasets}
     values["backbones"] = {"resnet101": {"network": "resnet101", "resize": 256, "crop": 224, "learning_rate": 0.01}}
     values["seeds"] = [0, 1]
-    for name in ("improved_view", "learning_curves", "dissection"):
+    for name in ("improved_view", "learning_curves", "part_activation", "dissection"):
         values[name]["seeds"] = [0, 1]
     for name in ("improved_view", "learning_curves", "filter_distances", "grid"):
         values[name] |= {"datasets": [], "backbones": []}
     for name in ("part_activation", "dissection", "activation_maps"):
         values[name] |= {"datasets": datasets if with_analyses else [], "backbones": ["resnet101"]}
     values["part_activation"]["layer"] = None
+    values["recommend"] |= {"datasets": list(recommended), "backbones": ["resnet101"]}
     root.mkdir(parents=True)
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     for dataset in datasets:

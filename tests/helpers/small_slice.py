@@ -38,7 +38,7 @@ SMALL = {
     "improved_view": {"datasets": [], "backbones": [], "methods": ["l2"], "seeds": [0]},
     "learning_curves": {"datasets": [], "backbones": [], "methods": ["delta"], "seeds": [0], "decay_per_epoch": 0.5},
     "filter_distances": {"datasets": [], "backbones": []},
-    "part_activation": {"datasets": [], "backbones": [], "methods": ["l2_fe", "delta"], "layer": None},
+    "part_activation": {"datasets": [], "backbones": [], "methods": ["l2_fe", "delta"], "seeds": [0], "layer": None},
     "dissection": {
         "datasets": [],
         "backbones": [],

@@ -17,7 +17,7 @@ from delta.data.packed.views import ViewData, input_statistics
 from delta.data.packing import write_packed
 from delta.data.split import assign_splits
 from delta.methods.base import Method
-from delta.methods.registry import method_class
+from delta.methods.registry import KEYS, method_class
 from delta.networks.network import trained_network
 from delta.networks.spec import BackboneSpec
 from delta.sources.introspection import find_stages
@@ -25,6 +25,7 @@ from delta.training.config import Recipe, Training
 from delta.training.evaluation import split_features
 from delta.training.run import write_run
 
+TRAINED = [key for key in KEYS if key != "probe"]  # the methods of the training loop
 CPU = torch.device("cpu")
 FILTERS = {"blocks.1.1.conv_pwl": 24, "blocks.2.1.conv_pwl": 40, "blocks.4.2.conv_pwl": 112, "blocks.6.0.conv_pwl": 320}
 LAYERS = tuple(FILTERS)

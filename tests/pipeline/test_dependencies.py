@@ -171,6 +171,16 @@ def test_select_grid_makes_the_methods_choice_and_runs_stale(clone):
     assert clone.stale() == {f"grid_settings@{ITEM}-delta", f"select@{ITEM}-delta", *runs_of("delta"), *REPORT}
 
 
+def test_another_alpha_leaves_the_recommendation_alone(clone):
+    clone.edit_params(delta=section(clone, "delta") | {"alpha": 0.2})
+    assert f"recommend@{ITEM.partition('-')[0]}" not in clone.stale()
+
+
+def test_another_scale_makes_the_recommendation_stale(clone):
+    clone.edit_params(delta=section(clone, "delta") | {"scale": "sum"})
+    assert f"recommend@{ITEM.partition('-')[0]}" in clone.stale()
+
+
 def test_another_method_of_the_grid_adds_its_folds(clone):
     clone.edit_params(grid=section(clone, "grid") | {"methods": ["delta", "l2_sp"]})
     folds = {f"cross_validate@{ITEM}-l2_sp-{fold}" for fold in FOLDS}

@@ -159,7 +159,7 @@ def test_the_commands_name_the_folder():
 def test_the_candidates(found):
     frame = recommendation.candidate_frame([found])
     assert body(recommendation.candidate_table(read_back(recommendation, "candidates", frame)).markdown()) == [
-        "| Method | Network | Settings | Accuracy (%) | Mean of classes (%) | Folds |",
+        "| Method | Network | Settings | Accuracy (%) | Macro (%) | Folds |",
         "| --- | --- | --- | ---: | ---: | --- |",
         "| DELTA (recommended) | ResNet-101 | α = 0.01, β = 0.001 | 80.0 | 75.0 | 5 of 5 |",
         "| Probe | ResNet-101 | C = 0.1 | 78.0 | 74.0 | 5 of 5 |",

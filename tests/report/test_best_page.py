@@ -38,7 +38,7 @@ def odd(split: str, images: int) -> pd.DataFrame:
 
 def write_odd(root: Path) -> None:
     """A project of two data sets, `ants` with a recommended network; its images are noise of 256 pixels."""
-    write_project(root, ["ants", "bees"], with_analyses=False)
+    write_project(root, ["ants", "bees"], with_analyses=False, recommended=["ants"])
     tested, validated = odd("test", 4), odd("train", 6)
     write_best(root, "ants", [DELTA], tested, validated)
     rows = pd.concat([tested.assign(split="test"), validated.assign(split="train"), predicted(0).assign(split="test")])
@@ -163,7 +163,7 @@ def test_without_a_recommendation_the_page_starts_with_the_claims(tmp_path):
 
 
 def test_a_network_without_mistakes(tmp_path):
-    root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
+    root = write_project(tmp_path / "project", ["ants"], with_analyses=False, recommended=["ants"])
     write_best(root, "ants", [DELTA], predicted(10))
     page = (report(root) / "index.html").read_text(encoding="utf-8")
     found = section(page, "mistakes")
@@ -174,7 +174,7 @@ def test_a_network_without_mistakes(tmp_path):
 
 
 def test_a_damaged_recommendation_is_one_error_line(tmp_path):
-    root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
+    root = write_project(tmp_path / "project", ["ants"], with_analyses=False, recommended=["ants"])
     (write_best(root, "ants", [DELTA]) / "recommendation.json").write_text("{}")
     with chdir(root), pytest.raises(UserError, match=r"^runs/ants/best/recommendation.json: no recommendation \(.+$"):
         write_tables(Path("reports"), inputs(root))

@@ -188,7 +188,7 @@ def write_full(reports: Path) -> Path:
 def pages(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pages")
     interpretability = report(write_project(root / "interpretability")) / "index.html"
-    recommended = write_project(root / "best", with_analyses=False)
+    recommended = write_project(root / "best", with_analyses=False, recommended=DATASETS)
     for dataset in DATASETS:
         write_best(recommended, dataset, [DELTA])
     return {

@@ -39,7 +39,7 @@ CANDIDATES_LEGEND = (
     "it. A candidate that fell behind was dropped: its accuracy is that of the folds computed until then, and is not "
     "quite comparable."
 )
-MACRO = " The mean over classes counts a small class as much as a large one."
+MACRO = " Macro is the mean of the accuracies on each class, which counts a small class as much as a large one."
 
 
 def collect(inputs: Inputs) -> Collected:
@@ -104,7 +104,7 @@ def recommendation_table(frame: pd.DataFrame) -> Table:
         frame: see `recommendation_frame`.
     """
     differ = bool(frame["sizes_differ"].any())
-    mean = ["Mean of classes (%)"] * differ
+    mean = ["Macro (%)"] * differ
     headings = ["Cross-validated (%)", *mean, "Test images (%)", *mean]
     headings += ["Calibration error (%)", "before", "Temperature", "Unknown below"]
     columns = [Column("Data set"), Column("Network"), *(Column(heading, "number") for heading in headings)]
@@ -134,7 +134,7 @@ def candidate_table(frame: pd.DataFrame) -> Table:
     blocks = []
     for dataset, block in frame.groupby("dataset", sort=False):
         differ = bool(block["sizes_differ"].any())
-        headings = ["Accuracy (%)", *["Mean of classes (%)"] * differ]
+        headings = ["Accuracy (%)", *["Macro (%)"] * differ]
         columns = [Column("Method"), Column("Network"), Column("Settings")]
         columns += [*(Column(heading, "number") for heading in headings), Column("Folds")]
         rows = []
