@@ -1,4 +1,4 @@
-"""docs/own-data.md: write and run everything that it tells a reader to write and run."""
+"""docs/your-own-data.md: write and run everything that it tells a reader to write and run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.clone import ROOT, Clone
 from tests.helpers.guides import blocks, commands, merged
 from tests.helpers.small_slice import SMALL
 
-GUIDE = ROOT / "docs/own-data.md"
+GUIDE = ROOT / "docs/your-own-data.md"
 PROFILE = yaml.safe_load((ROOT / "profiles/folder.yaml").read_text(encoding="utf-8"))
 
 
