@@ -204,9 +204,9 @@ def test_a_fine_tuned_candidate_is_trained_on_the_other_folds_alone(data, noise,
     """L2-FE and attention too; the winner then on everything, with as many epochs."""
     seen, original = [], comparison_module.fine_tune
 
-    def watched(network, source, part, recipe, channel_weights, **options):
+    def watched(network, source, part, recipe, channel_weights, *rest, **options):
         seen.append((recipe.method.label, set(part.rows("train")), recipe.training.iterations, bool(channel_weights)))
-        original(network, source, part, recipe, channel_weights, **options)
+        original(network, source, part, recipe, channel_weights, *rest, **options)
 
     monkeypatch.setattr(comparison_module, "fine_tune", watched)
     monkeypatch.setattr("delta.training.run.fine_tune", watched)
@@ -246,6 +246,7 @@ def test_no_test_image_changes_the_recommendation(methods, data, features, noise
         if name == "poisoned":
             tests = data.rows("test")
             index.loc[tests, "target"] = (index.loc[tests, "target"] + 1) % 3
+            index.loc[tests, "label"] = np.array(data.classes)[index.loc[tests, "target"]]
             pixels[tests], of_images[tests] = 255 - pixels[tests], np.nan
         view = replace(data, index=index, test_view=pixels)
         out = tmp_path / name
@@ -289,9 +290,11 @@ def test_an_interrupted_comparison_goes_on_to_the_same_bits(
         return objective(*arguments)
 
     checkpoint, sources = Checkpoint(tmp_path / "best.pt", 10), {"tiny": source(data, noise, weights)}
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # which is not there in a background job
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop, "objective", counted)
         recommended(tmp_path / "first", sources, checkpoint, **RESUMED)
+    signal.signal(signal.SIGINT, handler)
     again = count(1)
     monkeypatch.setattr(loop, "objective", lambda *arguments: (next(again), objective(*arguments))[1])
     recommended(tmp_path / "second", sources, checkpoint, **RESUMED)
