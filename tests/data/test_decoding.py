@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from pathlib import Path
 
 import numpy as np
-import pillow_heif
 import pytest
 from PIL import Image, ImageOps
 
 from delta.data.images import ONE_COLOUR, SEVERAL_FRAMES, decode, decode_with_remarks, readable_suffixes
+from tests.helpers.heic import write_heic
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(256, size=(30, 50, 3), dtype=np.uint8))
 ALPHA = np.random.default_rng(1).integers(256, size=(30, 50), dtype=np.uint8)
@@ -142,13 +141,6 @@ def test_only_the_orientation_is_read_of_the_exif_data(tmp_path, entry):
 def test_an_orientation_that_there_is_not_turns_nothing(tmp_path, value):
     (tmp_path / "a.jpg").write_bytes(with_exif(struct.pack("<HHIHH", 0x112, 3, 1, value, 0)))
     assert decode(tmp_path / "a.jpg").size == NOISE.size
-
-
-def write_heic(path: Path, picture: Image.Image, orientation: int = 1) -> None:
-    file, exif = pillow_heif.from_pillow(picture), Image.Exif()
-    exif[0x0112] = orientation
-    file.info["exif"] = exif.tobytes()
-    file.save(path, quality=-1, chroma=444)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

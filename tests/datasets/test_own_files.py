@@ -17,7 +17,7 @@ from delta.data.split import assign_splits, published_splits
 from delta.datasets import folder
 from delta.datasets.own_files import list_files
 from delta.io.errors import UserError
-from tests.data.test_decoding import write_heic
+from tests.helpers.heic import write_heic
 
 NFC, NFD = (unicodedata.normalize(form, "Müll") for form in ("NFC", "NFD"))
 
