@@ -276,6 +276,7 @@ def test_no_test_image_is_read_before_the_winner_is_trained(data, noise, weights
         recommended(tmp_path / "guarded", {"tiny": source(guarded, noise, weights)})
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.parametrize("interrupted_at", [3, 17, 27, 35])
 def test_an_interrupted_comparison_goes_on_to_the_same_bits(
     interrupted_at, data, noise, weights, tmp_path, monkeypatch, undisturbed
@@ -290,11 +291,9 @@ def test_an_interrupted_comparison_goes_on_to_the_same_bits(
         return objective(*arguments)
 
     checkpoint, sources = Checkpoint(tmp_path / "best.pt", 10), {"tiny": source(data, noise, weights)}
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # which is not there in a background job
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop, "objective", counted)
         recommended(tmp_path / "first", sources, checkpoint, **RESUMED)
-    signal.signal(signal.SIGINT, handler)
     again = count(1)
     monkeypatch.setattr(loop, "objective", lambda *arguments: (next(again), objective(*arguments))[1])
     recommended(tmp_path / "second", sources, checkpoint, **RESUMED)
