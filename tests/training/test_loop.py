@@ -207,7 +207,7 @@ def test_training_takes_the_weights_of_its_training_images(chosen, expected, dat
     taken = []
 
     def spy(*arguments):
-        taken.append(arguments[-1])
+        taken.append(arguments[7])
         return objective(*arguments)
 
     monkeypatch.setattr(loop, "objective", spy)
