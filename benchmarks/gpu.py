@@ -331,7 +331,7 @@ def stepper(network: Network, source: Network, key: str, precision: str, x: Tens
     network.train()
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
     weights = attention_of(network, method)
-    run = Run(network.backbone, network.head, source.backbone, None, lambda: [(x, y)], len(y), 1, len(x), seed=0)
+    run = Run(network.backbone, network.head, source.backbone, (), None, lambda: [(x, y)], len(y), 1, len(x), seed=0)
     state = TrainingState(network, recipe_of(method, precision, 1, len(x), x.shape[-1]), 1, run)
 
     def step() -> None:

@@ -64,6 +64,7 @@ class Run:
     Attributes:
         backbone, head: of the network in training.
         source: the source network's backbone, in eval mode; it takes no gradient.
+        layers: the feature layers, by name.
         classifier: the source network's own classifier of S classes, a linear layer; None if it has none.
         images: passes over the training images once, in the test view: normalised crops, float [b, 3, h, w], and
             class indices, int64 [b].
@@ -77,6 +78,7 @@ class Run:
     backbone: nn.Module
     head: nn.Linear
     source: nn.Module
+    layers: Sequence[str]
     classifier: nn.Linear | None
     images: Callable[[], Iterable[tuple[Tensor, Tensor]]]
     classes: int

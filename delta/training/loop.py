@@ -80,7 +80,9 @@ def fine_tune(
         bar = partial(tqdm, desc="train", unit="it", mininterval=1, leave=False)
         for rows, pixels in bar(rest, initial=state.iteration, total=run.iterations):
             with uninterrupted():
-                crops = (random_crops(pixels, recipe.crop, state.crops, device) for _ in range(method.view_count))
+                # Further views take no draws from the first one's generator: without a penalty, a run is L2's.
+                generators = [state.crops, *[torch.default_generator] * (method.view_count - 1)]
+                crops = (random_crops(pixels, recipe.crop, generator, device) for generator in generators)
                 images, *views = (normalised(crop, statistics) for crop in crops)
                 labels = to_device(targets[rows], device)
                 terms = objective(
@@ -129,6 +131,7 @@ def begin(network: Network, source: Network, classifier: nn.Linear | None, data:
         network.backbone,
         network.head,
         source.backbone,
+        tuple(network.spec.feature_layers),
         classifier and classifier.eval().requires_grad_(False),
         images,
         classes=len(data.classes),

@@ -45,6 +45,11 @@ def weights_file(dataset: str, backbone: str) -> Path:
     return DATA / "weights" / dataset / f"{backbone}.safetensors"
 
 
+def classifier_file(dataset: str, backbone: str) -> Path:
+    """The source network's own classifier."""
+    return DATA / "weights" / dataset / f"{backbone}.classifier.safetensors"
+
+
 def importance_file(dataset: str, backbone: str, seed: int) -> Path:
     return DATA / "importance" / dataset / backbone / f"{seed}.csv"
 
