@@ -53,7 +53,9 @@ def _forward(norm: Any, forward: Callable[[Tensor], Tensor], p: float, x: Tensor
 
     if not norm.training:
         return forward(x)
-    norm.training = False
-    kept = forward(x)  # before the batch moves the running statistics
-    norm.training = True
+    # Copies, as the pass below moves the statistics in place, and the gradient of this one would take the moved ones.
+    mean, variance = norm.running_mean, norm.running_var
+    norm.training, norm.running_mean, norm.running_var = False, mean.clone(), variance.clone()
+    kept = forward(x)
+    norm.training, norm.running_mean, norm.running_var = True, mean, variance
     return torch.where(torch.rand(x.shape[1], 1, 1, device=x.device) < p, kept, forward(x))
