@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from delta.io.section import Section
 
@@ -114,8 +114,8 @@ class Method(Section):
             cross-validated accuracy on each data set, if the method has a penalty.
         alpha, beta: the weights of Ω_shared and of ½‖ω_P‖².
         weight_decay: SGD's own weight decay, of every trained parameter.
-        start: the method whose run of the same seed gives the initial weights; None, the source network's, except in
-            methods that say otherwise.
+        start: the method whose run of the same seed gives the initial weights; None for the source network's. Only a
+            method whose own default is another method can be started from others.
     """
 
     label: ClassVar[str]
@@ -133,7 +133,14 @@ class Method(Section):
     alpha: float = Field(0.0, ge=0)
     beta: float = Field(0.0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
-    start: None = None
+    start: str | None = None
+
+    @field_validator("start")
+    @classmethod
+    def _starts_elsewhere(cls, start: str | None) -> str | None:
+        if start is not None and cls.model_fields["start"].default is None:
+            raise ValueError("this method starts from the source network: leave it out")
+        return start
 
     @classmethod
     def has_penalty(cls) -> bool:

@@ -18,4 +18,4 @@ class LPFT(Method):
     frozen_statistics = True
     alpha: Literal[0] = 0
     beta: Literal[0] = 0
-    start: Literal["probe"] = "probe"  # type: ignore[assignment]
+    start: Literal["probe"] = "probe"

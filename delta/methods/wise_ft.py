@@ -24,7 +24,7 @@ class WiSEFT(Method):
     trains = False
     alpha: float = Field(0.5, ge=0, le=1)
     beta: Literal[0] = 0
-    start: str = Field("l2", min_length=1)  # type: ignore[assignment]
+    start: str = Field("l2", min_length=1)
 
     def finish(self, run: Run) -> None:
         ours, theirs = run.backbone.state_dict(), run.source.state_dict()
