@@ -38,7 +38,7 @@ class BayesSP(Method):
         for name, weight in run.source.named_parameters():
             if not is_spatial(weight):
                 continue
-            kernels = weight.flatten(2).flatten(0, 1).double().cpu().numpy()
+            kernels = weight.detach().flatten(2).flatten(0, 1).double().cpu().numpy()
             fitted = kernels[:: -(-len(kernels) // _FITTED)]
             sizes = [2**power for power in range(7) if 2**power <= min(self.components, len(fitted))]
             with threadpool_limits(1):  # the same bits on any number of cores

@@ -42,11 +42,22 @@ class FSP(Method):
 
 def flows(maps: Sequence[Tensor]) -> list[Tensor]:
     """G for each pair of neighbours, [b, C_a, C_b]."""
-    from torch.nn.functional import adaptive_avg_pool2d
-
     found = []
     for pair in pairwise(maps):
         height, width = (min(each.shape[place] for each in pair) for place in (2, 3))
-        first, second = (adaptive_avg_pool2d(each, (height, width)).flatten(2) for each in pair)
+        first, second = (averaged(each, height, width).flatten(2) for each in pair)
         found.append(first @ second.mT / (height * width))
     return found
+
+
+def averaged(maps: Tensor, height: int, width: int) -> Tensor:
+    """Adaptive average pooling, [b, C, H, W] to [b, C, height, width]; as products, whose gradient is deterministic."""
+    import torch
+    from torch.nn.functional import adaptive_avg_pool1d
+
+    for size in (width, height):
+        if maps.shape[3] != size:
+            eye = torch.eye(maps.shape[3], dtype=maps.dtype, device=maps.device)
+            maps = maps @ adaptive_avg_pool1d(eye, size)
+        maps = maps.mT
+    return maps
