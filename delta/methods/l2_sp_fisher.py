@@ -14,8 +14,8 @@ class L2SPFisher(Method):
     """Ω = ½ Σ_j F_j (ω_j − ω*_j)² over ω_S, F_j = mean_i E_k [(∂ log p(k | x_i, ω*) / ∂ω_j)²], divided by its mean.
 
     p(k | x_i, ω*) are the source classes' probabilities, which E is taken over. The original's x_i are the source
-    data; these are not at hand, so the training images take their place, in the test view. Nor is it divided by its
-    mean there, so that one α is as strong on any network.
+    data; these are not at hand, so the training images take their place, in the test view. Its estimate of F could not
+    be read. The division by the mean is this pipeline's: one α is as strong on any network.
     """
 
     label = "L2-SP-Fisher"
