@@ -39,7 +39,7 @@ class L2SPFisher(Method):
         mean = torch.stack([each.sum() for each in information]).sum() / sum(each.numel() for each in information)
         own = torch.nn.Module()
         for number, each in enumerate(information):
-            own.register_buffer(str(number), each / mean)
+            own.register_buffer(str(number), each / mean.clamp_min(1e-30))
         return own
 
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:

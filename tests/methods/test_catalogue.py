@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +15,7 @@ from delta.networks.network import Network
 from delta.sources.catalogue import NETWORKS, SourceNetwork
 from delta.sources.weights import describe
 from delta.training.loop import fine_tune
-from tests.helpers.tiny import TRAINING, recipe
+from tests.helpers.tiny import SPEC, TRAINING, recipe
 
 pytestmark = pytest.mark.slice  # ResNet-101 takes a minute
 
@@ -48,9 +47,14 @@ def source(request) -> Network:
     published = NETWORKS[request.param]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        backbone = timm.create_model(published.architecture, num_classes=0).eval()
-        spec = describe(backbone, published, SourceNetwork(network=request.param), published.name)
-        return Network(replace(spec), 3)
+        network = Network(SPEC, 3)
+        network.backbone = timm.create_model(published.architecture, num_classes=0)
+        with torch.no_grad():  # running statistics that fit the random weights
+            for _ in range(5):
+                network.backbone(torch.randn(4, 3, PIXELS, PIXELS))
+        network.spec = describe(network.eval().backbone, published, SourceNetwork(network=request.param), request.param)
+        network.head = nn.Linear(network.backbone.num_features, 3)
+        return network
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key != "probe"])
