@@ -15,7 +15,7 @@ def main(params: Params, dataset: str) -> None:
     downloads = Downloads(Path(params.downloads.folder), CHECKSUMS, params.downloads.mirror)
     counts = (chosen.train_per_class, chosen.test_per_class, chosen.seed)
     with atomic_folder(raw) as out:
-        datasets.fetch(chosen.format, chosen.source, *counts, downloads, out)
+        datasets.fetch(chosen.format, chosen.source, *counts, downloads, out, chosen.duplicates)
     with atomic_folder(index_folder(dataset)) as out:
         datasets.write_index(chosen.format, raw, out)
 

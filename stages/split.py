@@ -1,6 +1,6 @@
 """Choose one data set's training and test images, decode each once and pack them for one backbone."""
 
-from delta.data.listing import read_images
+from delta.data.listing import read_images, write_near_duplicates
 from delta.data.packing import write_packed
 from delta.data.split import assign_splits, published_splits, restrict
 from delta.io.files import atomic_folder
@@ -16,6 +16,7 @@ def main(params: Params, dataset: str, backbone: str) -> None:
     index = published_splits(table) if "split" in table else assign_splits(table, *chosen.split_by_seed())
     with atomic_folder(packed_folder(dataset, backbone)) as out:
         write_packed(raw_folder(dataset), index, config.resize, config.crop, out, params.packing)
+        write_near_duplicates(out, table, index)
 
 
 if __name__ == "__main__":

@@ -5,42 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import StratifiedKFold
-from torch import Tensor
 from tqdm import tqdm
 
+from delta.analysis.folds import learn_channel_weights, stratified_folds
 from delta.analysis.grid_config import Grid
-from delta.attention.importance import filter_importance
-from delta.attention.normalization import channel_weights
 from delta.data.packed.views import DefaultViewData
-from delta.io.errors import Diverged, UserError
+from delta.io.errors import Diverged
 from delta.methods.base import Method
 from delta.networks.devices import deterministic
 from delta.networks.network import Network, build_network, load_classifier
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
 from delta.training.evaluation import top1
-from delta.training.loop import as_tensors, fine_tune
-
-
-def stratified_folds(data: DefaultViewData, folds: int, seed: int) -> list[np.ndarray]:
-    """Split the training images into `folds` disjoint, stratified parts.
-
-    Returns:
-        Each part as indices into the training split, int64 [n].
-
-    Raises:
-        UserError: some classes have fewer training images than folds; the message names them.
-    """
-    targets = data.targets("train").numpy()
-    counts = np.bincount(targets)
-    if short := [f"{data.classes[target]} has {count}" for target, count in enumerate(counts) if count < folds]:
-        raise UserError(f"grid.folds: {folds} folds, but of training images {', '.join(short)}: list fewer folds")
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return [part for _, part in splitter.split(np.zeros(len(targets)), targets)]
+from delta.training.loop import fine_tune
 
 
 def cross_validate(
@@ -80,8 +59,8 @@ def cross_validate(
     Raises:
         UserError: an input cannot be read, L2-FE diverges, or a class has too few images.
     """
-    part = data.hold_out(stratified_folds(data, len(grid.folds), grid.seed)[fold])
-    recipe = replace(recipe, training=grid.shortened(recipe.training), seed=grid.seed)
+    part = data.hold_out(stratified_folds(data, len(grid.folds), grid.seed, "grid.folds")[fold])
+    recipe = replace(recipe, training=recipe.training.lasting(grid.iterations), seed=grid.seed)
 
     def start() -> Network:
         return build_network(weights, len(data.classes), grid.seed).to(device)
@@ -121,11 +100,3 @@ def cross_validate(
                 rows.append((alpha, beta, fold, float("nan"), str(problem)))
             save()
     return pd.DataFrame(rows, columns=["alpha", "beta", "fold", "top1", "problem"])
-
-
-def learn_channel_weights(
-    network: Network, data: DefaultViewData, estimator: str, normalization: str
-) -> dict[str, Tensor]:
-    """C·W_j by feature layer, float32 [C] each, computed with an L2-FE network on the training images of `data`."""
-    importance = filter_importance(network, data, estimator, progress=True)
-    return as_tensors(channel_weights({layer: scores.numpy() for layer, scores in importance.items()}, normalization))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictInt, field_validator
+from pydantic import Field, StrictInt, field_validator
 
-from delta.io.section import Names, Section, distinct
-from delta.training.config import Count, Training
+from delta.io.section import Names, Section
+from delta.training.config import Count, Weights
 
 Estimator = Literal["exact", "fisher"]
-Weights = Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(distinct)]
 
 
 class Grid(Section):
@@ -51,8 +50,3 @@ class Grid(Section):
         if folds != list(range(len(folds))):
             raise ValueError(f"number the folds from 0 without a gap: {list(range(len(folds)))} (got {folds})")
         return folds
-
-    def shortened(self, training: Training) -> Training:
-        """A cell's training: `iterations` long, with the learning rate decayed after the same fraction of them."""
-        decay_after = max(1, round(training.decay_after * self.iterations / training.iterations))
-        return training.model_copy(update={"iterations": self.iterations, "decay_after": decay_after})

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError
+from scipy.stats import binomtest
 
 from delta.io.errors import UserError
 
 FILE = "recommendation.json"
 CROSS_VALIDATED = "cross_validated.csv"  # the winner's, with the columns of `delta.training.predictions`
+
+
+def interval(right: int, images: int) -> tuple[float, float]:
+    """Wilson's 95 % confidence interval of an accuracy, in percent."""
+    low, high = binomtest(right, images).proportion_ci(0.95, method="wilson")
+    return 100 * float(low), 100 * float(high)
 
 
 class _Frozen(BaseModel):
@@ -26,7 +33,6 @@ class Candidate(_Frozen):
         c: the inverse strength of the probe's regularisation; None for others.
         folds: how many folds were computed before the candidate was given up; all of them for the winner.
         top1, macro: accuracy in percent on the held-out images of these folds, and its mean over classes.
-        seconds: what its folds took.
     """
 
     backbone: str
@@ -38,20 +44,16 @@ class Candidate(_Frozen):
     folds: PositiveInt
     top1: FiniteFloat
     macro: FiniteFloat
-    seconds: NonNegativeFloat
 
 
 class Unknown(_Frozen):
-    """When an image counts as none of the classes: its measure is below the threshold.
+    """When an image counts as none of the classes: its similarity to the nearest class is below the threshold.
 
     Attributes:
-        measure: `confidence`, the largest calibrated probability; or `distance`, minus the distance of the pooled
-            features to the nearest class mean.
-        threshold: chosen on cross-validated training images.
-        kept: the share of those that are above it, percent.
+        threshold: a cosine, see `delta.analysis.unknown`; chosen on cross-validated training images.
+        kept: the share of those that reach it, percent.
     """
 
-    measure: Literal["confidence", "distance"]
     threshold: FiniteFloat
     kept: FiniteFloat
 
@@ -59,13 +61,15 @@ class Unknown(_Frozen):
 class Recommendation(_Frozen):
     """What a data set's training images recommend; the folder `runs/<data set>/best` is the network.
 
+    It holds no times, so that two runs give the same bytes; `data/wall_times/recommend-<data set>.json` has that of
+    the stage.
+
     Attributes:
         candidates: the winner first, then by cross-validated accuracy.
         low, high: the 95 % interval of the winner's cross-validated top-1, percent.
         images, folds: how many training images, and into how many parts they were divided.
         temperature: logits are divided by it; fitted on the winner's cross-validated logits.
         calibration_error, calibration_error_before: expected calibration error of those with and without it, percent.
-        seconds: what the comparison and the winner's training took.
         reason: in one sentence, why this one.
     """
 
@@ -78,7 +82,6 @@ class Recommendation(_Frozen):
     calibration_error: FiniteFloat
     calibration_error_before: FiniteFloat
     unknown: Unknown
-    seconds: NonNegativeFloat
     reason: str
 
     @property

@@ -23,7 +23,7 @@ from delta.data.images import (
     resize_square,
 )
 from delta.data.packing_config import Packing
-from delta.io.errors import UserError
+from delta.io.errors import UserError, abbreviate
 
 Encoded: TypeAlias = bytes | memoryview  # what is written of an image
 Write: TypeAlias = Callable[[Encoded], object]
@@ -49,7 +49,7 @@ def write_packed(root: Path, index: pd.DataFrame, resize: int, crop: int, out: P
         UserError: some images cannot be decoded; the message names all of them.
     """
     pack_views(root, list(index["path"]), list(index["split"] == "train"), resize, crop, out, packing=packing)
-    index[["path", "label", "target", "split"]].to_csv(out / "index.csv", index=False)
+    _columns(index).to_csv(out / "index.csv", index=False)
 
 
 def write_packed_whole(root: Path, index: pd.DataFrame, shorter_edge: int, out: Path, packing: Packing = "raw") -> None:
@@ -67,8 +67,13 @@ def write_packed_whole(root: Path, index: pd.DataFrame, shorter_edge: int, out: 
         UserError: some images cannot be decoded; the message names all of them.
     """
     heights, widths = zip(*pack_whole(root, list(index["path"]), shorter_edge, out, packing=packing), strict=True)
-    index = index[["path", "label", "target", "split"]]
-    index.assign(height=heights, width=widths).to_csv(out / "index.csv", index=False)
+    _columns(index).assign(height=heights, width=widths).to_csv(out / "index.csv", index=False)
+
+
+def _columns(index: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a packed data set's index; groups of near-duplicates only if there are any."""
+    groups = ["group"] if "group" in index and index["group"].any() else []
+    return index[["path", "label", "target", "split", *groups]]
 
 
 def pack_views(
@@ -180,7 +185,7 @@ def _decode_all(
             yield result
     if bad:
         raise UserError(
-            f"{len(bad)} unreadable image file(s) in {root}: {', '.join(bad)}: run `dvc repro --force download`"
+            f"{len(bad)} unreadable image file(s) in {root}: {abbreviate(bad)}: run `dvc repro --force download`"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from delta.io.errors import UserError
+from delta.io.errors import UserError, abbreviate
 
 
 def restrict(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -22,7 +22,7 @@ def restrict(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """
     labels = sorted(table["label"].unique())
     if unknown := [label for label in classes if label not in labels]:
-        raise UserError(f"no such class(es): {', '.join(unknown)}: choose `classes` from {', '.join(labels)}")
+        raise UserError(f"no such class(es): {abbreviate(unknown)}: choose `classes` from {abbreviate(labels, 50)}")
     return table[table["label"].isin(classes)].reset_index(drop=True)
 
 
@@ -31,10 +31,15 @@ def assign_splits(
 ) -> pd.DataFrame:
     """Choose each class's training and test images at random.
 
+    Images that are nearly the same stay on one side: at most one of a group is a test image, and then the others of its
+    group are not used.
+
     Args:
-        table: one row per image, with the columns path and label.
+        table: one row per image, with the columns path, label and, optionally, group, see
+            `delta.data.listing.write_images`.
         train_per_class: training images per class; `rest` for all images that are not test images.
-        test_per_class: test images per class, or a share of a class such as `20%`: rounded, at least one.
+        test_per_class: test images per class, or a share of a class such as `20%`: rounded, at least one. A group of
+            near-duplicates counts as one image of its class.
         seed: of the random choice.
 
     Returns:
@@ -44,20 +49,36 @@ def assign_splits(
     Raises:
         UserError: some classes have too few images; the message names all of them.
     """
-    counts = table["label"].value_counts().sort_index()
+    table, generator = table.sort_values("path"), np.random.RandomState(seed)
+    groups = table.get("group", pd.Series("", table.index))
+    # One image stands for its near-duplicates; those of another class have one of their own.
+    single = table[(groups == "") | ~table.assign(group=groups).duplicated(["label", "group"])]
+    counts, images = (rows["label"].value_counts().sort_index() for rows in (single, table))
     tests = {label: _test_images(count, test_per_class) for label, count in counts.items()}
     least = 1 if train_per_class == "rest" else train_per_class
-    if short := [f"{label} has {count}" for label, count in counts.items() if count < tests[label] + least]:
-        raise UserError(
-            f"too few images for {train_per_class} training + {test_per_class} test images a class: {', '.join(short)}:"
-            " add images, or lower train_per_class or test_per_class"
-        )
-    table, generator = table.sort_values("path"), np.random.RandomState(seed)
-    classes = table.groupby("label")
-    test = pd.concat([rows.sample(n=tests[label], random_state=generator) for label, rows in classes])
-    rest = table.drop(test.index)
+    short = [
+        f"{label} has {images[label]}" + (f" ({count} without near-duplicates)" if count < images[label] else "")
+        for label, count in counts.items()
+        if count < tests[label] + 1 or images[label] < tests[label] + least
+    ]
+    _check_enough(short, train_per_class, test_per_class)
+    test = pd.concat([rows.sample(n=tests[label], random_state=generator) for label, rows in single.groupby("label")])
+    near_test = groups.isin(set(groups[test.index]) - {""})
+    rest = table[~near_test].drop(test.index, errors="ignore")
+    left = rest["label"].value_counts().reindex(counts.index, fill_value=0)
+    short = [f"{label} has {n} besides near-duplicates of test images" for label, n in left.items() if n < least]
+    _check_enough(short, train_per_class, test_per_class)
     train = rest if train_per_class == "rest" else rest.groupby("label").sample(n=train_per_class, random_state=seed)
     return _with_targets(pd.concat([train.assign(split="train"), test.assign(split="test")]))
+
+
+def _check_enough(short: list[str], train_per_class: int | str, test_per_class: int | str) -> None:
+    """Raise a UserError if some classes have too few images; `short` says how many they have."""
+    if short:
+        raise UserError(
+            f"too few images for {train_per_class} training + {test_per_class} test images a class: "
+            f"{abbreviate(short)}: add images, or lower train_per_class or test_per_class"
+        )
 
 
 def _test_images(images: int, test_per_class: int | str) -> int:
@@ -68,7 +89,7 @@ def _test_images(images: int, test_per_class: int | str) -> int:
 
 
 def published_splits(table: pd.DataFrame) -> pd.DataFrame:
-    """Use the splits that the publisher defines.
+    """Use the splits that the publisher, or the user, defines.
 
     Args:
         table: one row per image, with the columns path, label and split (train or test).

@@ -14,14 +14,14 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from delta.data.listing import write_images, write_parts
 
 if TYPE_CHECKING:
     from delta.io.downloads import Downloads
 
-_SHARED = ("published", "fetching", "layouts")
+_SHARED = ("published", "fetching", "layouts", "own_files")
 FORMATS = tuple(module.name for module in iter_modules(__path__) if module.name not in _SHARED)
 
 
@@ -44,14 +44,17 @@ def fetch(
     seed: int | None,
     downloads: Downloads,
     out: Path,
+    duplicates: Literal["keep", "drop"] | None = None,
 ) -> None:
     """Download, copy or draw a data set's images into the existing folder `out`, in its publisher's layout.
 
     Args:
         format: a data set's `format` parameter, one of FORMATS.
         source: its `source` parameter; used by the format `folder`.
-        train_per_class, test_per_class, seed: the images to draw; used by the format `drawn`.
+        train_per_class, test_per_class, seed: the images to draw; used by the format `drawn`. None for images that come
+            split; `folder` checks that.
         downloads: how to download; used by published formats.
+        duplicates: used by the format `folder`, see `delta.datasets.folder.copy_images`.
 
     Raises:
         UserError: a problem with the images' source, a download or an archive.
@@ -61,7 +64,7 @@ def fetch(
             raise ValueError("the drawn format needs the numbers of training and test images per class")
         _module("drawn").draw(out, train_per_class + test_per_class, seed)
     elif format == "folder":
-        _module("folder").copy_images(Path(source), out)
+        _module("folder").copy_images(Path(source), out, duplicates, split_here=train_per_class is not None)
     else:
         _module("fetching").fetch(_module(format).PUBLISHED, downloads, out)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from delta.datasets.published import abbreviate, not_as_published, parsing
+from delta.datasets.published import not_as_published, parsing
+from delta.io.errors import abbreviate
 
 
 def read_categories(root: Path, classes: int) -> pd.DataFrame:

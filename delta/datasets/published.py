@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from delta.io.errors import UserError
+from delta.io.errors import UserError, abbreviate
 from delta.io.files import is_file
 from delta.io.remote_file import RemoteFile
 
@@ -81,9 +81,3 @@ def parsing(path: Path) -> Iterator[None]:
 def not_as_published(path: Path, why: str) -> UserError:
     """The error for a file or folder that differs from what its publisher provides."""
     return UserError(f"{path}: not as published: {why}: delete its download and run `dvc repro --force download`")
-
-
-def abbreviate(names: Sequence[str], limit: int = 5) -> str:
-    """The first names, and the number of further ones: `a, b and 3 more` with a limit of 2."""
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")

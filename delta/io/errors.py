@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+
+def printable(text: str) -> str:
+    """The text with escapes for control characters and whatever else would move a terminal's cursor."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class UserError(Exception):
@@ -14,7 +19,13 @@ class UserError(Exception):
     def __init__(self, message: str):
         """Keep the message on one printable line, whatever file name or parser message it quotes."""
         line = " ".join(message.split())
-        super().__init__("".join(char if char.isprintable() else repr(char)[1:-1] for char in line))
+        super().__init__(printable(line))
+
+
+def abbreviate(names: Sequence[str], limit: int = 10) -> str:
+    """The first names, and the number of further ones: `a, b and 3 more` with a limit of 2."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
 
 
 class Diverged(UserError):

@@ -1,1 +1,1 @@
-"""Classifying image files with a finished run: `python -m delta.predict RUN IMAGE...`."""
+"""Classifying image files with a finished run: `python -m delta.predict [RUN] IMAGE...`."""

@@ -1,6 +1,8 @@
-"""The confusion matrices of all methods as one figure."""
+"""The confusion matrices of all methods, or of a recommended network, as one figure."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
@@ -11,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.textpath import TextPath
 
-from delta.report.confusion import confusion_matrix
+from delta.report.confusion import confusion_matrix, shown_classes
 from delta.report.figure_style import RC, pair_title
+from delta.report.fonts import drawable, font_families
 from delta.report.predictions import Predictions
+from delta.report.recommended import Recommended
 
 NUMBERED = 12  # classes up to which the cells have their numbers
 LONGEST_NAME = 18  # letters
@@ -27,19 +31,36 @@ _ROW, _LEAST_SIDE, _WIDE_SIDE, _GAP, _TITLE, _AXIS, _MARGIN = 0.13, 1.9, 2.7, 0.
 _LEAST_WIDTH, _LINE, _SCALE = 5.6, 0.2, 0.6
 
 
-@matplotlib.rc_context(RC)
 def confusion(predictions: Predictions) -> Figure:
     """A matrix for each method: rows are the images' own classes, columns what its networks say, over all seeds.
 
     Grey is the share of a class's test images; see `delta.report.confusion.confusion_matrix`.
     """
-    matrices = {method: confusion_matrix(predictions, method) for method in predictions.methods}
+    panels = {}
+    for method, label in predictions.methods.items():
+        right = 100 * predictions.right[predictions.of(method)].mean()
+        panels[f"{label}: {right:.1f} % right"] = confusion_matrix(predictions, method)
+    return _figure(pair_title(predictions.dataset, predictions.backbone), panels)
+
+
+def best_confusion(best: Recommended) -> Figure:
+    """The matrices of a recommended network on test images and, cross-validated, on training images."""
+    (method,), panels = best.tested.methods, {}
+    shown = shown_classes(best.tested, best.cross_validated)
+    for what, predictions in (("test images", best.tested), ("cross-validated", best.cross_validated)):
+        panels[f"{what}: {100 * predictions.right.mean():.1f} % right"] = confusion_matrix(predictions, method, shown)
+    return _figure(pair_title(best.dataset, best.tested.backbone, best.tested.methods[method]), panels)
+
+
+@matplotlib.rc_context(RC)
+def _figure(title: str, matrices: Mapping[str, pd.DataFrame]) -> Figure:
+    """A panel for each matrix, by its title; all are of the same classes."""
     names = [_short(name) for name in next(iter(matrices.values())).columns]
+    matplotlib.rcParams["font.family"] = font_families(names)  # until the end of this function's rc_context
     side = max(_LEAST_SIDE, _ROW * len(names))
     columns = min(2 if side > _WIDE_SIDE else 3, len(matrices))
     rows = -(-len(matrices) // columns)
     longest = max(TextPath((0, 0), name, size=FONT_SIZE).get_extents().width for name in names) / 72 + 0.1
-    title = pair_title(predictions.dataset, predictions.backbone)
     header = _MARGIN + _LINE * (1 + title.count("\n"))
     panels = columns * (side + _GAP) - _GAP
     width = max(_LEAST_WIDTH, _AXIS + longest + panels + _MARGIN)
@@ -47,13 +68,12 @@ def confusion(predictions: Predictions) -> Figure:
     left = (width + _AXIS + longest - panels - _MARGIN) / 2
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("none")
-    for number, (method, matrix) in enumerate(matrices.items()):
+    for number, (heading, matrix) in enumerate(matrices.items()):
         row, column = divmod(number, columns)
         lower = height - header - _SCALE - (row + 1) * (_TITLE + side)
         axes = figure.add_axes(((left + column * (side + _GAP)) / width, lower / height, side / width, side / height))
         image = _panel(axes, matrix, names)
-        right = 100 * predictions.right[predictions.of(method)].mean()
-        axes.set_title(f"{predictions.methods[method]}: {right:.1f} % right")
+        axes.set_title(heading)
         if column:
             axes.set_yticklabels([])
         if number + columns < len(matrices):
@@ -65,7 +85,7 @@ def confusion(predictions: Predictions) -> Figure:
     scale = figure.add_axes((0.5 - 1.3 / width, 1 - (header + 0.15) / height, 2.6 / width, 0.1 / height))
     figure.colorbar(image, cax=scale, orientation="horizontal", ticks=TICKS)
     scale.tick_params(labelsize=FONT_SIZE, length=2, pad=2)
-    scale.set_xlabel("share of a class's test images (%)", labelpad=2)
+    scale.set_xlabel("share of a class's images (%)", labelpad=2)
     return figure
 
 
@@ -86,4 +106,5 @@ def _panel(axes: Axes, matrix: pd.DataFrame, names: list[str]) -> AxesImage:
 
 
 def _short(name: str) -> str:
+    name = drawable(name)
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

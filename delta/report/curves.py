@@ -31,6 +31,11 @@ def curve(run: Path, metric: str) -> pd.DataFrame:
     return pd.DataFrame({"epoch": epoch, metric: points[metric]})
 
 
+def with_curves(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that were trained by gradient descent: all but the probe's."""
+    return runs[runs["method"] != "probe"]
+
+
 def learning_curves(inputs: Inputs) -> pd.DataFrame:
     """Figure 3: dataset, backbone, method, schedule, seed, epoch, top1 (test, percent) and drop_epoch, after which the
     learning rate is lower; NaN under ExponentialLR, which lowers it after every epoch."""
@@ -47,13 +52,13 @@ def learning_curves(inputs: Inputs) -> pd.DataFrame:
 
 def training_curves(runs: pd.DataFrame) -> pd.DataFrame:
     """The losses of every epoch, means over its iterations and the seeds: dataset, backbone, method, epoch,
-    cross_entropy, penalty (α · Ω_shared). `epoch` is where it ends; the last one may be shorter.
+    cross_entropy, penalty (α · Ω_shared). `epoch` is where it ends; the last one may be shorter. The probe has none.
 
     Args:
         runs: see `delta.report.results.read_results`.
     """
     tables = []
-    for row in runs.itertuples():
+    for row in with_curves(runs).itertuples():
         epochs = curve(row.run, LOSSES[0])
         for name in LOSSES[1:]:
             epochs[name] = curve(row.run, name)[name]

@@ -57,6 +57,7 @@ def describe(
         },
         commit=commit,
         times=read_wall_times(wall_times, options),
+        recommended_in=read_recommendation_times(wall_times),
         notes=deviations(values),
     )
 
@@ -181,6 +182,12 @@ def read_wall_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> list[
         if all(value in options[option] for option, value in entry.items()):
             times.setdefault(stage if setting == "default" else f"{stage}_{setting}", []).append(seconds)
     return [(stage, len(seconds), sum(seconds)) for stage, seconds in times.items()]
+
+
+def read_recommendation_times(folder: Path) -> dict[str, float]:
+    """How many seconds the stage recommend took when it last ran here, by data set; see `read_wall_times`."""
+    entries = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("recommend-*.json")]
+    return {entry["dataset"]: entry["seconds"] for entry in entries}
 
 
 def _processor() -> str:

@@ -8,18 +8,19 @@ from pathlib import Path
 from delta.analysis.map_files import read_maps
 from delta.io.errors import UserError
 from delta.io.files import atomic_folder
+from delta.io.signals import say
 from delta.report import figures
-from delta.report.confusion_figure import confusion
-from delta.report.differences import COLUMNS as DIFFERENCES
+from delta.report.best_galleries import write_galleries
+from delta.report.confusion_figure import best_confusion, confusion
+from delta.report.fonts import undrawable_letters
 from delta.report.forest import forest
 from delta.report.inputs import Inputs
 from delta.report.map_figures import write_map_pictures
 from delta.report.names import file_suffix
 from delta.report.photographs import write_photographs
 from delta.report.plot_data import PAIR, mean_distances, plot_tables, read_distances, unit_pictures
-from delta.report.results import KEYS, read_table
-from delta.report.tables import accuracy, hard_images
-from delta.report.tables.registry import read_table1
+from delta.report.results import KEYS
+from delta.report.tables.registry import read_table1, read_tables
 
 
 def write_figures(reports: Path, inputs: Inputs) -> None:
@@ -29,18 +30,19 @@ def write_figures(reports: Path, inputs: Inputs) -> None:
         UserError: Table 1, a run or an analysis's output is missing or unreadable.
     """
     tables = plot_tables(inputs)
+    if letters := undrawable_letters(name for each in inputs.predictions for name in each.classes):
+        say(f"note: no installed font has {letters[:20]}, so figures have their codes: install one, and run again")
     with atomic_folder(reports / "plots") as out:
         (out / "confusion").mkdir()
         for name, table in tables.items():
             table.round(6).to_csv(out / f"{name}.csv", index=False)
 
-    table1, table2 = read_table1(reports), read_table(reports / "tables" / "table2.csv", accuracy.COLUMNS["table2"])
-    differences = read_table(reports / "tables" / "differences.csv", DIFFERENCES)
-    hard = read_table(reports / "tables" / "hard_images.csv", hard_images.COLUMNS["hard_images"])
+    table1, found = read_table1(reports), read_tables(reports)
+    differences, hard = found.get("differences"), found.get("hard_images")
     with atomic_folder(reports / "figures") as out:
         if differences is not None:
             figures.save(forest(differences), out, "forest")
-        figures.save(figures.accuracy(table1, table2), out, "accuracy")
+        figures.save(figures.accuracy(table1, found.get("table2")), out, "accuracy")
         for pair, rows in tables["learning_curves"].groupby(PAIR, sort=False):
             figures.save(figures.learning_curves(rows), out, "-".join(["figure3", *pair]))
         for (dataset, backbone, method), rows in tables["grid"].groupby(KEYS, sort=False):
@@ -50,8 +52,12 @@ def write_figures(reports: Path, inputs: Inputs) -> None:
             figures.save(figures.filter_distances(rows), out, "-".join(["figure5", *pair]))
         for each in inputs.predictions:
             figures.save(confusion(each), out, f"confusion-{each.dataset}-{each.backbone}")
+        for best in inputs.recommended:
+            figures.save(best_confusion(best), out, f"best-{best.dataset}")
         if hard is not None:
             write_photographs(out / "photographs", hard, inputs.packed)
+        packed = {best.dataset: inputs.packed(best.dataset, best.tested.backbone) for best in inputs.recommended}
+        write_galleries(out, found, packed)
         for dataset, backbone, folder in inputs.outputs("activation_maps", "activation_maps"):
             write_map_pictures(out, read_maps(folder), dataset, backbone)
         _copy_pictures(unit_pictures(inputs), out / "units")

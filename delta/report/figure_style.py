@@ -7,10 +7,12 @@ from itertools import cycle
 from textwrap import wrap
 from typing import NamedTuple
 
+from delta.report.fonts import MAIN
 from delta.report.names import display
 
 RC = {
-    "font.family": "DejaVu Sans",
+    "font.family": MAIN,
+    "text.parse_math": False,  # a dollar sign in the name of a class is one
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -49,6 +51,7 @@ class Look(NamedTuple):
 
 
 LOOKS = {
+    "probe": Look("#a8a8a8", "*"),
     "l2_fe": Look("#686868", "s"),
     "l2": Look("#3d9cd8", "v"),
     "l2_sp": Look("#12326b", "o"),
@@ -70,6 +73,6 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(line.replace("_ ", "_") for line in wrap(text.replace("_", "_ "), width))
 
 
-def pair_title(dataset: str, backbone: str) -> str:
-    """The names of a data set and a backbone, in lines short enough for a figure's title."""
-    return wrapped(f"{display(dataset)}, {display(backbone)}", 64)
+def pair_title(dataset: str, backbone: str, *further: str) -> str:
+    """The names of a data set, a backbone and what else there is, in lines short enough for a figure's title."""
+    return wrapped(", ".join([display(dataset), display(backbone), *further]), 64)

@@ -10,9 +10,12 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from delta.data.listing import NEAR_DUPLICATES, read_near_duplicates
+from delta.methods.registry import ALWAYS_TRAINED
 from delta.report.differences import run_differences
 from delta.report.names import SOURCE_LABEL
 from delta.report.predictions import Predictions, read_all_predictions
+from delta.report.recommended import Recommended, read_recommended
 from delta.report.results import gather, read_results
 
 # The settings that a run is trained in, with the section of params.yaml that asks for them.
@@ -23,6 +26,8 @@ class Paths(Protocol):
     """Where the pipeline keeps its files, see `stages.common.paths`."""
 
     def run_folder(self, dataset: str, backbone: str, method: str, seed: int, setting: str = "default") -> Path: ...
+
+    def best_folder(self, dataset: str) -> Path: ...
 
     def analysis_output(self, dataset: str, backbone: str, name: str) -> Path: ...
 
@@ -65,6 +70,16 @@ class Inputs:
         """
         return run_differences(self.predictions, read_all_predictions(self.runs_with("improved")))
 
+    @cached_property
+    def recommended(self) -> list[Recommended]:
+        """The recommended network of each data set that has one.
+
+        Raises:
+            UserError: one is missing or unreadable.
+        """
+        datasets = self.params.recommend.datasets
+        return [read_recommended(dataset, self._paths.best_folder(dataset)) for dataset in datasets]
+
     def runs_with(self, setting: str, section: str | None = None) -> pd.DataFrame:
         """The runs of one setting, `default`, `improved` or `exponential`, one per row; empty for none.
 
@@ -79,7 +94,8 @@ class Inputs:
             chosen = getattr(self.params, section)
             names = (chosen.datasets, chosen.backbones, chosen.methods, self.seeds(section))
         else:
-            names = (self.params.datasets, self.params.backbones, ["l2_fe", *self.params.methods], self.params.seeds)
+            methods = [*ALWAYS_TRAINED, *self.params.methods]
+            names = (self.params.datasets, self.params.backbones, methods, self.params.seeds)
         return read_results((*key, self._paths.run_folder(*key, setting)) for key in product(*names))
 
     def seeds(self, section: str) -> list[int]:
@@ -89,7 +105,9 @@ class Inputs:
     def unused_runs(self, root: Path) -> list[Path]:
         """The run folders below `root` that params.yaml does not name."""
         used = {run for setting in ("default", *SECTIONS) for run in self.runs_with(setting)["run"]}
-        return sorted({file.parent for file in root.glob("*/*/*/*/result.json")} - used)
+        used |= {each.folder for each in self.recommended}
+        files = [*root.glob("*/*/*/*/result.json"), *root.glob("*/best/result.json")]
+        return sorted({file.parent for file in files} - used)
 
     @property
     def network_labels(self) -> dict[str, str]:
@@ -107,6 +125,20 @@ class Inputs:
         grid = self.params.grid
         methods = {name: self.params.method(name) for name in (grid.methods if grid.datasets else [])}
         return {name: (method.alpha, method.beta) for name, method in methods.items()}
+
+    @property
+    def near_duplicates(self) -> pd.DataFrame:
+        """The images of each data set that are nearly the same, see `delta.data.listing.read_near_duplicates`: dataset,
+        group, path, label, split. The split is the same for all backbones.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        backbone, tables = next(iter(self.params.backbones)), [pd.DataFrame(columns=["dataset", *NEAR_DUPLICATES])]
+        for dataset in self.params.datasets:
+            table = read_near_duplicates(self.packed(dataset, backbone))
+            tables += [] if table is None else [table.assign(dataset=dataset)]
+        return pd.concat(tables, ignore_index=True)
 
     def packed(self, dataset: str, backbone: str) -> Path:
         """The folder of a data set's images as the networks see them."""

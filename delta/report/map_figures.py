@@ -12,6 +12,7 @@ from PIL import Image
 
 from delta.analysis.map_files import NETWORK, ActivationMaps, evenly_spaced
 from delta.report.figure_style import RC, pair_title, wrapped
+from delta.report.fonts import drawable, font_families
 from delta.report.names import network_label
 
 EXAMPLES = 3  # images per filter in Figure 6
@@ -52,7 +53,7 @@ def class_picture(dataset: str, backbone: str, image: int) -> str:
 
 def figure1(shown: ActivationMaps, dataset: str, backbone: str) -> Figure:
     """Figure 1: a row for each image, with every network's map of it."""
-    rows = [_Row(image, 0, wrapped(name, 16)) for image, name in enumerate(shown.images["label"])]
+    rows = [_Row(image, 0, wrapped(drawable(name), 16)) for image, name in enumerate(shown.images["label"])]
     return _figure(shown, rows, pair_title(dataset, backbone))
 
 
@@ -71,7 +72,8 @@ def figure6(shown: ActivationMaps, dataset: str, backbone: str) -> Figure:
 def class_figure(shown: ActivationMaps, image: int, dataset: str, backbone: str) -> Figure:
     """One image: a row with every network's map over all filters, and a row for each single filter."""
     rows = [_Row(image, number, _map_name(name), number == 1) for number, name in enumerate(shown.names)]
-    return _figure(shown, rows, f"{wrapped(shown.images['label'][image], 64)}\n{pair_title(dataset, backbone)}")
+    name = wrapped(drawable(shown.images["label"][image]), 64)
+    return _figure(shown, rows, f"{name}\n{pair_title(dataset, backbone)}")
 
 
 def _map_name(name: str) -> str:
@@ -82,6 +84,7 @@ def _map_name(name: str) -> str:
 def _figure(shown: ActivationMaps, rows: list[_Row], title: str) -> Figure:
     """A figure of tiles: in each row an image, then every method's map drawn over it."""
     columns = 1 + len(shown.maps)
+    matplotlib.rcParams["font.family"] = font_families([title, *(row.name for row in rows)])  # within this rc_context
     width = _LEFT + columns * (_TILE + _GAP) - _GAP + _RIGHT
     top = _HEADER + _LINE * (1 + title.count("\n"))
     height = top + len(rows) * (_TILE + _GAP) + _GROUP_GAP * sum(row.starts_group for row in rows[1:]) + _FOOTER

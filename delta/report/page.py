@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from delta.report import captions, paper
+from delta.report.advice import advice
 from delta.report.claims import check_claims
 from delta.report.confusion import SHOWN_CLASSES
 from delta.report.gallery import galleries
@@ -20,6 +21,7 @@ from delta.report.names import display, file_suffix, label
 from delta.report.photographs import photographs
 from delta.report.results import KEYS, read_table
 from delta.report.sources import name_with_source, unusual_sources
+from delta.report.statistics import format_duration
 from delta.report.table import Block, Cell, Column, Row, Table
 from delta.report.tables.confusions import matrix_caption
 from delta.report.tables.differences import difference_table
@@ -54,6 +56,7 @@ class Run:
         machine: label and value, such as processor, cores and devices.
         commit: of the pipeline.
         times: stage, number of its items and their wall time in seconds, summed.
+        recommended_in: by data set, how many seconds its recommendation took; those that ran here.
         notes: sentences that say how the run differs from the paper's protocol.
     """
 
@@ -69,6 +72,7 @@ class Run:
     machine: Mapping[str, str]
     commit: str
     times: Sequence[tuple[str, int, float]]
+    recommended_in: Mapping[str, float]
     notes: Sequence[str]
 
 
@@ -96,7 +100,7 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         table4=tables.get("table4"),
         maps=plots["activation_maps"],
     )
-    sources = unusual_sources(table1)
+    sources, best = unusual_sources(table1), advice(reports / "figures", tables, run.recommended_in)
     environment = Environment(
         loader=PackageLoader("delta.report", ""),
         autoescape=True,
@@ -107,7 +111,9 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
     environment.filters |= {"display": display, "name_with_source": name_with_source, "no_break": _no_break}
     page = environment.get_template("page.html.j2").render(
         run=run,
-        summary=[captions.headline(differences), _summarize(claims), captions.best_methods(table1)],
+        advice=best,
+        summary=[each.headline for each in best]
+        + [captions.headline(differences), _summarize(claims), captions.best_methods(table1)],
         differences=None if differences is None else difference_table(differences),
         forest=None if differences is None else _forest(reports / "figures", differences),
         claims=claims,
@@ -201,7 +207,7 @@ def _times_table(times: Sequence[tuple[str, int, float]]) -> Table:
             [
                 Cell(stage),
                 Cell(f"{items:,}", items),
-                Cell(_format_duration(seconds), seconds),
+                Cell(format_duration(seconds), seconds),
                 Cell(value=100 * seconds / longest if longest else 0),
             ]
         )
@@ -216,12 +222,3 @@ def _no_break(text: str) -> str:
     for loose in (" %", " = ", " → "):
         text = text.replace(loose, loose.replace(" ", "\N{NO-BREAK SPACE}"))
     return text
-
-
-def _format_duration(seconds: float) -> str:
-    """A wall time in its two largest units: "4.2 s", "3 min 12 s", "1 h 05 min"."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"

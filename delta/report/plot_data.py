@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from delta.analysis.grid_result import read_grid
-from delta.report.confusion import plot_rows
+from delta.report.confusion import best_plot_rows, plot_rows
 from delta.report.curves import learning_curves, training_curves
 from delta.report.inputs import Inputs
 from delta.report.map_figures import class_picture
@@ -35,6 +35,7 @@ def plot_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
         "filter_distances": sorted_distances(mean_distances(distances)),
         "filter_shares": larger_shares(distances),
         **{f"confusion/{name}": rows for each in inputs.predictions for name, rows in plot_rows(each).items()},
+        **{f"confusion/{name}": rows for each in inputs.recommended for name, rows in best_plot_rows(each).items()},
     }
     asked_for = {"part_activation": read_parts(inputs), "gallery": read_gallery(inputs), **read_map_tables(inputs)}
     return tables | {name: table for name, table in asked_for.items() if not table.empty}

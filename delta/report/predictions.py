@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,11 @@ class Predictions:
         return np.bincount(self.targets, minlength=len(self.classes))
 
     @property
+    def sizes_differ(self) -> bool:
+        """Whether some class has more images than another, so that the mean over classes is not that over images."""
+        return len(set(self.images_per_class) - {0}) > 1
+
+    @property
     def methods(self) -> dict[str, str]:
         """The methods' printed names by key, in the order of the runs."""
         return dict(zip(self.runs["method"], self.runs["method_label"], strict=True))
@@ -55,6 +60,19 @@ class Predictions:
     def of(self, method: str) -> np.ndarray:
         """A method's runs, bool [runs]."""
         return (self.runs["method"] == method).to_numpy()
+
+    def rows(self, run: int = 0) -> pd.DataFrame:
+        """A run's predictions as a table: path, target, predicted (names), probability and target_probability."""
+        names = np.array(self.classes, object)
+        return pd.DataFrame(
+            {
+                "path": self.paths,
+                "target": names[self.targets],
+                "predicted": names[self.predicted[run]],
+                "probability": self.probability[run],
+                "target_probability": self.target_probability[run],
+            }
+        )
 
     def confusion(self, method: str) -> np.ndarray:
         """How often a method's runs take an image of one class for another, int [classes, classes]; rows are the
@@ -80,16 +98,35 @@ def read_all_predictions(runs: pd.DataFrame) -> Iterator[Predictions]:
         for run, table in zip(block["run"], tables, strict=True):
             if not table[["path", "target"]].equals(first):
                 raise UserError(f"{run}: was tested on other images than {block['run'].iloc[0]}: run `dvc repro`")
+        yield combined(dataset, backbone, block[["method", "method_label", "seed"]].reset_index(drop=True), tables)
+
+
+def combined(
+    dataset: str,
+    backbone: str,
+    runs: pd.DataFrame,
+    tables: Sequence[pd.DataFrame],
+    classes: Sequence[str] | None = None,
+) -> Predictions:
+    """The predictions of several runs on the same images.
+
+    Args:
+        runs: one row per run: method, method_label, seed.
+        tables: of each run, see `delta.training.predictions`.
+        classes: all names, sorted; by default those that occur.
+    """
+    first = tables[0]
+    if classes is None:
         classes = sorted(set(first["target"]).union(*(table["predicted"] for table in tables)))
-        places = {name: place for place, name in enumerate(classes)}
-        yield Predictions(
-            dataset,
-            backbone,
-            classes,
-            list(first["path"]),
-            first["target"].map(places).to_numpy(),
-            block[["method", "method_label", "seed"]].reset_index(drop=True),
-            np.stack([table["predicted"].map(places) for table in tables]),
-            np.stack([table["probability"] for table in tables]),
-            np.stack([table["target_probability"] for table in tables]),
-        )
+    places = {name: place for place, name in enumerate(classes)}
+    return Predictions(
+        dataset,
+        backbone,
+        list(classes),
+        list(first["path"]),
+        first["target"].map(places).to_numpy(),
+        runs,
+        np.stack([table["predicted"].map(places) for table in tables]),
+        np.stack([table["probability"] for table in tables]),
+        np.stack([table["target_probability"] for table in tables]),
+    )

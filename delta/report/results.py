@@ -15,15 +15,15 @@ KEYS = ["dataset", "backbone", "method"]
 NAMES = ["method_label", "other", "other_label", "part", "label", "category", "map", "layer"]
 TEXTS = dict.fromkeys([*KEYS, *NAMES, "class", "target", "predicted", "path"], str)
 SHARES = ["penalty_share", "penalty_share_first_epoch"]
-FIELDS = ["top1", "source_network", "device", "iterations_per_epoch", "alpha", *SHARES]  # of a run's result
+FIELDS = ["top1", "macro", "source_network", "device", "iterations_per_epoch", "alpha", *SHARES]  # of a run's result
 RUN_COLUMNS = [*KEYS, "seed", "method_label", *FIELDS, "run"]
 
 Metrics: TypeAlias = dict[str, Any]  # data set > backbone > method > values
 
 
 def read_results(runs: Iterable[tuple[str, str, str, int, Path]]) -> pd.DataFrame:
-    """One row per run, in the order given, with the columns RUN_COLUMNS: top1 and the penalty's shares are percent, run
-    is the run's folder.
+    """One row per run, in the order given, with the columns RUN_COLUMNS: top1, macro and the penalty's shares are in
+    percent, run is the run's folder.
 
     Args:
         runs: dataset, backbone, method, seed and the run's folder.

@@ -255,3 +255,12 @@ def format_interval(difference: float, low: float, high: float) -> str:
 def format_correlation(value: float) -> str:
     """A correlation with two digits: "0.83", "−0.20"."""
     return f"{value:z.2f}".replace("-", "−")
+
+
+def format_duration(seconds: float) -> str:
+    """A wall time in its two largest units: "4.2 s", "3 min 12 s", "1 h 05 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -9,7 +9,15 @@ from typing import Literal
 
 import pandas as pd
 
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "α": r"$\alpha$"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "α": r"$\alpha$",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Cell:
         text: what is printed; empty for a missing value.
         value: of a number, what a reader sorts by; None where it is missing.
         best: printed bold in HTML.
-        qualifier: follows the text in brackets, such as a data set's source network.
+        qualifier: follows the text in brackets, such as a data set's source network; HTML has it in texts alone.
         paper: the paper's value; follows in brackets, or in LaTeX on a line of its own.
         mark: `above` or `below` zero, for a significant difference: ▲ or ▼ in HTML, * elsewhere.
         below: a second cell on a line below this one.
@@ -158,7 +166,7 @@ def sort_value(value: float) -> float | None:
 
 def escape_latex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    return re.sub(r"[_&%#${}\\~^α]", lambda found: _LATEX.get(found[0], f"\\{found[0]}"), text)
+    return re.sub(r"[_&%#${}\\~^<>|α]", lambda found: _LATEX.get(found[0], f"\\{found[0]}"), text)
 
 
 def _printed_columns(block: Block) -> list[tuple[int, Column]]:
@@ -172,18 +180,27 @@ def _with_qualifier(cell: Cell) -> str:
 
 def _markdown_block(block: Block) -> list[str]:
     columns = _printed_columns(block)
-    rows = [[_markdown_cell(row.cells[place]) for place, _ in columns] for row in block.rows]
+    rows = [
+        [_markdown_cell(row.cells[place], column.kind == "text") for place, column in columns] for row in block.rows
+    ]
     alignment = ["---" if column.kind == "text" else "---:" for _, column in columns]
     return [f"| {' | '.join(cells)} |" for cells in ([column.heading for _, column in columns], alignment, *rows)]
 
 
-def _markdown_cell(cell: Cell) -> str:
-    text = _with_qualifier(cell) + (f" ({cell.paper})" if cell.paper else "") + (" *" if cell.mark else "")
-    text = text.replace("|", r"\|")
-    return text + (f"<br>{_markdown_cell(cell.below)}" if cell.below else "")
+def escape_markdown(text: str) -> str:
+    """Text as GitHub's Markdown shows it, also in a table: nothing of it is markup, a formula or HTML."""
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", re.sub(r"[\\`*<|$~\[]", r"\\\g<0>", text))
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)  # within a word, an underscore is one anyway
+
+
+def _markdown_cell(cell: Cell, is_text: bool) -> str:
+    text = escape_markdown(_with_qualifier(cell)) if is_text else _with_qualifier(cell).replace("|", r"\|")
+    text += (f" ({cell.paper})" if cell.paper else "") + (" *" if cell.mark else "")
+    return text + (f"<br>{_markdown_cell(cell.below, is_text)}" if cell.below else "")
 
 
 def _latex_number(cell: Cell) -> str:
-    """A number in LaTeX's math mode; nothing for an empty cell."""
+    """A number in LaTeX's math mode, and its qualifier; nothing for an empty cell."""
     text = cell.text.replace("±", r"\pm").replace("−", "-")
-    return f"${text}{'^{*}' if cell.mark else ''}$" if text else ""
+    qualifier = f" ({escape_latex(cell.qualifier)})" if cell.qualifier else ""
+    return f"${text}{'^{*}' if cell.mark else ''}${qualifier}" if text else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from delta.io.section import Section
+from delta.io.section import Section, distinct
 from delta.methods.base import Method
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
+Weights = Annotated[list[Annotated[float, Field(ge=0)]], AfterValidator(distinct)]  # values of α or β
 
 
 class Training(Section):
@@ -36,6 +37,11 @@ class Training(Section):
     clip_norm: Annotated[float, Field(gt=0)] | None
     class_weights: Literal["balanced"] | None
     precision: Literal["fp32", "bf16"]
+
+    def lasting(self, iterations: int) -> Training:
+        """The same training, `iterations` long: the learning rate decays after the same fraction of them."""
+        decay_after = max(1, round(self.decay_after * iterations / self.iterations))
+        return self.model_copy(update={"iterations": iterations, "decay_after": decay_after})
 
 
 @dataclass(frozen=True)

@@ -61,15 +61,12 @@ def fine_tune(
             data lack what the method needs.
     """
     method, training, device = recipe.method, recipe.training, next(network.parameters()).device
-    precision, statistics, targets = training.precision, input_statistics(network.spec, device), data.targets("train")
+    targets, statistics = data.targets("train"), input_statistics(network.spec, device)
     channel_weights = {layer: weights.to(device) for layer, weights in channel_weights.items()}
-    balanced = training.class_weights == "balanced"
-    class_weights = balanced_class_weights(targets, len(data.classes)).to(device) if balanced else None
-    with seeded(recipe.seed, device):
-        run = begin(network, source, classifier, data, recipe)
+    class_weights = balanced_class_weights(targets, len(data.classes)).to(device) if training.class_weights else None
+    run = begin(network, source, classifier, data, recipe)
     initial = (network.spec, network.state_dict(), source.state_dict(), channel_weights, classifier)
-    order = torch.Generator().manual_seed(2 * recipe.seed)
-    batches = endless_batches(len(targets), training.batch_size, order)
+    batches = endless_batches(len(targets), training.batch_size, torch.Generator().manual_seed(2 * recipe.seed))
     state = TrainingState(network, recipe, iterations_per_epoch(len(targets), training.batch_size), run)
     with (
         seeded(recipe.seed, device),
@@ -80,18 +77,11 @@ def fine_tune(
         bar = partial(tqdm, desc="train", unit="it", mininterval=1, leave=False)
         for rows, pixels in bar(rest, initial=state.iteration, total=run.iterations):
             with uninterrupted():
-                # Further views take no draws from the first one's generator: without a penalty, a run is L2's.
-                generators = [state.crops, *[torch.default_generator] * (method.view_count - 1)]
-                crops = (random_crops(pixels, recipe.crop, generator, device) for generator in generators)
-                images, *views = (normalised(crop, statistics) for crop in crops)
-                labels = to_device(targets[rows], device)
-                terms = objective(
-                    network, source, images, labels, method, channel_weights, precision, class_weights, views, run.own
-                )
+                images, *views = random_views(pixels, state, statistics)
+                batch = images, to_device(targets[rows], device), method, channel_weights
+                terms = objective(network, source, *batch, training.precision, class_weights, views, run.own)
                 state.optimizer.zero_grad()
-                backward(terms, method, network)
-                if training.clip_norm is not None and not method.frozen_backbone:
-                    clip_grad_norm_(network.shared_weights().values(), training.clip_norm)
+                backward(terms, network, recipe)
                 method.step(run, state.iteration + 1)
                 state.advance(terms)
             save_if_due()
@@ -139,8 +129,18 @@ def begin(network: Network, source: Network, classifier: nn.Linear | None, data:
         batch_size=batch_size,
         seed=recipe.seed,
     )
-    run.own = method.prepare(run)
+    with seeded(recipe.seed, device):
+        run.own = method.prepare(run)
     return run
+
+
+def random_views(pixels: Sequence[np.ndarray], state: TrainingState, statistics: Tensor) -> list[Tensor]:
+    """As many random crops of each image of a batch as the method asks for, each normalised [b, 3, h, w]."""
+    crop, count = state.recipe.crop, state.recipe.method.view_count
+    # Further views take no draws from the first one's generator: without a penalty, a run is L2's.
+    generators = [state.crops, *[torch.default_generator] * (count - 1)]
+    crops = (random_crops(pixels, crop, generator, state.device) for generator in generators)
+    return [normalised(each, statistics) for each in crops]
 
 
 def objective(
@@ -213,17 +213,21 @@ def objective(
     return Objective(rest + weighted, error, penalty, rest)
 
 
-def backward(terms: Objective, method: Method, network: Network) -> None:
-    """Add the objective's gradient to those of all weights, combined by the method if it combines them itself."""
-    if not method.has_own_gradients():
+def backward(terms: Objective, network: Network, recipe: Recipe) -> None:
+    """Add the objective's gradient to those of all weights: combined by the method, if it does, and then clipped."""
+    method, weights = recipe.method, list(network.shared_weights().values())
+    if method.has_own_gradients():
+        of_penalty = torch.autograd.grad(
+            terms.penalty, weights, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        terms.rest.backward()
+        of_rest = [cast(Tensor, weight.grad) for weight in weights]
+        for weight, gradient in zip(weights, method.combine_gradients(of_rest, of_penalty), strict=True):
+            weight.grad = gradient
+    else:
         terms.loss.backward()
-        return
-    weights = list(network.shared_weights().values())
-    penalty = torch.autograd.grad(terms.penalty, weights, retain_graph=True, allow_unused=True, materialize_grads=True)
-    terms.rest.backward()
-    rest = [cast(Tensor, weight.grad) for weight in weights]
-    for weight, gradient in zip(weights, method.combine_gradients(rest, penalty), strict=True):
-        weight.grad = gradient
+    if recipe.training.clip_norm is not None and not method.frozen_backbone:
+        clip_grad_norm_(weights, recipe.training.clip_norm)
 
 
 def balanced_class_weights(targets: Tensor, classes: int) -> Tensor:

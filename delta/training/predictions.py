@@ -40,12 +40,12 @@ def predictions(paths: Sequence[str], logits: Tensor, targets: Tensor, classes: 
     )
 
 
-def write_predictions(run: Path, table: pd.DataFrame) -> None:
+def write_predictions(run: Path, table: pd.DataFrame, name: str = FILE) -> None:
     """Write `predictions` into the folder of their run, probabilities with six digits."""
-    table.to_csv(run / FILE, index=False, float_format="%.6f")
+    table.to_csv(run / name, index=False, float_format="%.6f")
 
 
-def read_predictions(run: Path) -> pd.DataFrame:
+def read_predictions(run: Path, name: str = FILE) -> pd.DataFrame:
     """What `write_predictions` wrote; names stay text, even "7" and "null".
 
     Raises:
@@ -53,9 +53,9 @@ def read_predictions(run: Path) -> pd.DataFrame:
     """
     dtypes = dict.fromkeys(TEXTS, str) | dict.fromkeys(NUMBERS, float)
     try:
-        table = pd.read_csv(run / FILE, dtype=dtypes, keep_default_na=False)[list(dtypes)]
+        table = pd.read_csv(run / name, dtype=dtypes, keep_default_na=False)[list(dtypes)]
     except OSError as error:
-        raise UserError(f"{run / FILE}: no predictions of a run ({error.strerror}): run `dvc repro`") from None
+        raise UserError(f"{run / name}: no predictions of a run ({error.strerror}): run `dvc repro`") from None
     except (ValueError, KeyError, OverflowError) as error:
-        raise UserError(f"{run / FILE}: no predictions of a run ({error}): run `dvc repro`") from None
+        raise UserError(f"{run / name}: no predictions of a run ({error}): run `dvc repro`") from None
     return table

@@ -34,6 +34,7 @@ def write_run(
     checkpoint: Checkpoint | None = None,
     classifier: Path | None = None,
     start: Path | None = None,
+    temperature: float = 1.0,
 ) -> None:
     """Fine-tune one network, test the last iterate, and write the run into the folder `out`.
 
@@ -50,6 +51,7 @@ def write_run(
         checkpoint: see `delta.training.loop.fine_tune`; remove it after `out` has been renamed into place.
         classifier: the file of the source network's own classifier; None for a method that does not use it.
         start: the folder of the run that this one starts from; None to start from the source network.
+        temperature: logits are divided by it before they become the predictions' probabilities.
 
     Raises:
         UserError: an input cannot be read, or the run diverged.
@@ -94,7 +96,7 @@ def write_run(
         )
     save_network(network, out)
     paths = data.index["path"].iloc[data.rows("test")]
-    write_predictions(out, predictions(list(paths), logits, targets, data.classes))
+    write_predictions(out, predictions(list(paths), logits / temperature, targets, data.classes))
     result.write(out)
     say(
         f"{result.label}: top-1 {result.top1:.1f} %; αΩ is {result.penalty_share:.3g} % of the objective in the first "

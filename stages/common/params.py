@@ -14,14 +14,17 @@ from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.nodes import ScalarNode
 
 from delta.analysis.grid_config import Grid
+from delta.analysis.recommend_config import METHODS as CANDIDATES
+from delta.analysis.recommend_config import Recommend
 from delta.data.packing_config import Packing
 from delta.datasets import has_parts
 from delta.io.errors import UserError
 from delta.io.section import Names, distinct
 from delta.io.yaml import load_yaml
 from delta.methods.base import Method
-from delta.methods.registry import KEYS, method_class
+from delta.methods.registry import ALWAYS_TRAINED, KEYS, method_class
 from delta.training.config import Training
+from stages.common.paths import BEST
 from stages.common.sections import (
     Attention,
     BackboneConfig,
@@ -34,6 +37,8 @@ from stages.common.sections import (
     Seed,
 )
 
+RECOMMEND_WATCHES = (("delta", "rectify"), ("delta", "scale"), ("l2", "weight_decay"), ("l2_fe", "weight_decay"))
+
 
 class Params(Experiments):
     """params.yaml. The methods' sections, each under its key, are fields of a subclass, see `params_model`."""
@@ -43,22 +48,30 @@ class Params(Experiments):
     datasets: dict[Name, Dataset] = Field(min_length=1)
     packing: Packing
     backbones: dict[Name, BackboneConfig] = Field(min_length=1)
-    methods: Names = Field(min_length=1)
+    methods: Names
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(min_length=1)
     training: Training
     attention: Attention
     grid: Grid
+    recommend: Recommend
     checkpoints: Checkpoints
     device: str
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None
 
+    @field_validator("backbones")
+    @classmethod
+    def _names_are_free(cls, backbones: dict[str, BackboneConfig]) -> dict[str, BackboneConfig]:
+        if BEST in backbones:
+            raise ValueError(f"{BEST!r} names the recommended network in runs/<data set>: choose another name")
+        return backbones
+
     @field_validator("methods")
     @classmethod
     def _known_methods(cls, methods: list[str]) -> list[str]:
-        choices = [name for name in KEYS if name != "l2_fe"]
+        choices = [name for name in KEYS if name not in ALWAYS_TRAINED]
         for name in methods:
             if name not in choices:
-                why = "is always trained, leave it out" if name == "l2_fe" else "is no method"
+                why = "is always trained, leave it out" if name in ALWAYS_TRAINED else "is no method"
                 raise ValueError(f"{name!r} {why}; there are {', '.join(choices)}")
         return methods
 
@@ -73,9 +86,14 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _methods_have_sections(self) -> Params:
-        for name in ["l2_fe", *self.methods, *self.grid.methods]:
+        candidates = CANDIDATES if self.recommend.datasets else []
+        for name in [*ALWAYS_TRAINED, *self.methods, *self.grid.methods, *candidates]:
             if getattr(self, name, None) is None:
                 raise ValueError(f"{name}: missing: a method that is used needs a section of its own")
+        # DVC watches these for the stage `recommend`, whose α and β are its own, and needs them to be there.
+        for name, field in RECOMMEND_WATCHES if candidates else ():
+            if field not in getattr(self, name).model_fields_set:
+                raise ValueError(f"{name}.{field}: missing: a data set of recommend.datasets needs it")
         return self
 
     @field_validator("device")
@@ -97,7 +115,8 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Params:
-        sections: dict[str, Experiment | Grid] = {**self.experiments, "grid": self.grid}
+        sections: dict[str, Experiment | Grid | Recommend] = {**self.experiments, "grid": self.grid}
+        sections["recommend"] = self.recommend
         for name, section in sections.items():
             for what, known in (("datasets", self.datasets), ("backbones", self.backbones)):
                 for chosen in getattr(section, what):
@@ -113,14 +132,14 @@ class Params(Experiments):
     @model_validator(mode="after")
     def _experiments_have_their_methods(self) -> Params:
         for name, section in self.experiments.items():
-            if missing := [m for m in section.needs if section.datasets and m not in ("l2_fe", *self.methods)]:
+            if missing := [m for m in section.needs if section.datasets and m not in (*ALWAYS_TRAINED, *self.methods)]:
                 raise ValueError(
                     f"{name} ({section.shown_as}) asks for {', '.join(missing)}, which is not trained: add it to "
                     f"methods, or empty {name}.datasets"
                 )
         for name in ("improved_view", "learning_curves"):
-            if "l2_fe" in getattr(self, name).methods:
-                raise ValueError(f"{name}.methods: 'l2_fe' is no method to fine-tune with")
+            for method in set(ALWAYS_TRAINED).intersection(getattr(self, name).methods):
+                raise ValueError(f"{name}.methods: {method!r} is no method to fine-tune with")
         return self
 
     @model_validator(mode="after")
@@ -134,18 +153,22 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _folds_fit_the_classes(self) -> Params:
-        for name in self.grid.datasets:
-            images = self.datasets[name].train_per_class
-            if isinstance(images, int) and images < len(self.grid.folds):
-                raise ValueError(
-                    f"grid.folds: {len(self.grid.folds)} folds are more than the {images} training images a class of "
-                    f"{name}: list fewer folds"
-                )
+        for section, datasets, folds in (
+            ("grid", self.grid.datasets, len(self.grid.folds)),
+            ("recommend", self.recommend.datasets, self.recommend.folds),
+        ):
+            for name in datasets:
+                images = self.datasets[name].train_per_class
+                if isinstance(images, int) and images < folds:
+                    raise ValueError(
+                        f"{section}.folds: {folds} folds are more than the {images} training images a class of {name}: "
+                        "fewer folds are needed"
+                    )
         return self
 
     @model_validator(mode="after")
     def _grid_covers_what_it_selects_for(self) -> Params:
-        for method in ["l2_fe", *self.methods]:
+        for method in [*ALWAYS_TRAINED, *self.methods]:
             if self.method(method).select != "grid":
                 continue
             if not self.method(method).has_penalty():

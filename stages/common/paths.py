@@ -13,6 +13,8 @@ WALL_TIMES = DATA / "wall_times"
 CHECKPOINTS = Path(".checkpoints")
 CHECKSUMS = DATA / "checksums.sha256"  # in git: of files whose publisher gives none
 
+BEST = "best"  # in the place of a backbone
+
 # How a method is trained: as for Table 1, for Table 2 and for Figure 3; what is added to a run folder's name.
 SETTINGS = {"default": "", "improved": "-improved", "exponential": "-exponential"}
 
@@ -50,6 +52,11 @@ def classifier_file(dataset: str, backbone: str) -> Path:
     return DATA / "weights" / dataset / f"{backbone}.classifier.safetensors"
 
 
+def features_file(dataset: str, backbone: str) -> Path:
+    """The source network's pooled features of all images."""
+    return DATA / "features" / dataset / f"{backbone}.npy"
+
+
 def importance_file(dataset: str, backbone: str, seed: int) -> Path:
     return DATA / "importance" / dataset / backbone / f"{seed}.csv"
 
@@ -83,6 +90,11 @@ def selection_file(dataset: str, backbone: str, method: str, seed: int) -> Path:
 
 def run_folder(dataset: str, backbone: str, method: str, seed: int, setting: str = "default") -> Path:
     return RUNS / dataset / backbone / f"{method}{SETTINGS[setting]}" / str(seed)
+
+
+def best_folder(dataset: str) -> Path:
+    """The network that a data set's training images recommend, a run's folder with a recommendation."""
+    return RUNS / dataset / BEST
 
 
 def analysis_output(dataset: str, backbone: str, name: str) -> Path:

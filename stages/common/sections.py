@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
@@ -52,7 +54,9 @@ class Dataset(Section):
         train_per_class: images per class for training; `rest` takes all that are not test images.
         test_per_class: images per class for testing, or a share of them such as `20%`; at least one.
         seed: decides which images; the split is the same for every backbone, method and training seed. These three
-            are left out where the publisher has split the data set.
+            are left out where the publisher, or the user, has split the data set.
+        duplicates: what becomes of one's own photographs that are byte-identical; where it is left out, those with
+            different labels, or in training and in test, are an error. See `delta.datasets.folder.copy_images`.
         classes: only these classes, by label; all of them where it is left out.
         networks: by backbone, another source network on this data set.
     """
@@ -62,6 +66,7 @@ class Dataset(Section):
     train_per_class: Count | Literal["rest"] | None = None
     test_per_class: Annotated[int | str, PlainValidator(_number_or_share)] | None = None
     seed: Seed | None = None
+    duplicates: Literal["keep", "drop"] | None = None
     classes: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] | None = None
     networks: dict[Name, SourceNetwork] = {}
 
@@ -81,12 +86,31 @@ class Dataset(Section):
     def _split_here_or_by_publisher(self) -> Dataset:
         fields = ("train_per_class", "test_per_class", "seed")
         published = is_split_by_publisher(self.format)
-        if wrong := [name for name in fields if (getattr(self, name) is None) != published]:
+        wrong = [name for name in fields if (getattr(self, name) is None) != published]
+        if self.format == "folder" and len(wrong) == len(fields):
+            return self  # photographs that come split, which can only be seen when they are read
+        if wrong:
             raise ValueError(
                 f"leave out {', '.join(wrong)}: the publisher of {self.format} has split it"
                 if published
                 else f"{', '.join(wrong)}: missing, as format {self.format} comes unsplit"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _photographs_are_found_from_everywhere(self) -> Dataset:
+        path = Path(self.source).expanduser()
+        if self.format == "folder" and (self.source.startswith("~") or os.path.normpath(path).startswith("..")):
+            raise ValueError(
+                f"source: write the absolute path, {path.resolve()}: `dvc exp run --queue` and `--temp` run in another "
+                "folder"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _duplicates_are_ones_own(self) -> Dataset:
+        if self.duplicates and self.format != "folder":
+            raise ValueError(f"duplicates: leave it out, it concerns format folder and not {self.format}")
         return self
 
 
@@ -138,28 +162,33 @@ class Experiment(Section):
         return []
 
 
-class RunsExperiment(Experiment):
-    """An experiment on methods and seeds of one's choice.
-
-    Attributes:
-        seeds: some of the runs' `seeds`.
-    """
+class MethodExperiment(Experiment):
+    """An experiment on methods of one's choice."""
 
     methods: Names = Field(min_length=1)
-    seeds: Seeds
 
     @property
     def needs(self) -> list[str]:
         return self.methods
 
 
-class ImprovedView(RunsExperiment):
+class SeedExperiment(MethodExperiment):
+    """An experiment on methods and seeds of one's choice.
+
+    Attributes:
+        seeds: some of the runs' `seeds`.
+    """
+
+    seeds: Seeds
+
+
+class ImprovedView(SeedExperiment):
     """Table 2: what is trained in the improved view as well."""
 
     shown_as = "Table 2"
 
 
-class LearningCurves(RunsExperiment):
+class LearningCurves(SeedExperiment):
     """Figure 3: what is trained under ExponentialLR as well.
 
     Attributes:
@@ -180,7 +209,7 @@ class FilterDistances(Experiment):
         return ["l2_sp", "delta"]
 
 
-class PartActivation(RunsExperiment):
+class PartActivation(SeedExperiment):
     """Table 3: where the activation at annotated parts is measured. `l2_fe`, whose features are the source network's,
     is the row SRC.
 
@@ -192,7 +221,7 @@ class PartActivation(RunsExperiment):
     layer: Layer | None
 
 
-class Dissection(RunsExperiment):
+class Dissection(SeedExperiment):
     """Table 4: network dissection.
 
     Attributes:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from delta.analysis import grid as grid_module
-from delta.analysis.grid import cross_validate, learn_channel_weights, stratified_folds
+from delta.analysis.folds import learn_channel_weights, stratified_folds
+from delta.analysis.grid import cross_validate
 from delta.analysis.grid_result import best_cell, best_pair, cells, read_grid
+from delta.data.packed.views import random_crops
 from delta.io.errors import UserError
 from delta.methods.registry import method_class
 from delta.networks.network import build_network
@@ -40,7 +42,7 @@ def search(data, weights, fold=0, grid=GRID, training=TRAINING, method=DELTA):
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_folds_are_disjoint_stratified_and_cover_the_training_images_once(count, data):
-    folds = stratified_folds(data, count, seed=0)
+    folds = stratified_folds(data, count, 0, "grid.folds")
     assert sorted(np.concatenate(folds)) == list(range(len(data.rows("train"))))
     targets = data.targets("train").numpy()
     for fold in folds:
@@ -50,31 +52,33 @@ def test_folds_are_disjoint_stratified_and_cover_the_training_images_once(count,
 
 
 def test_folds_depend_only_on_the_seed(data):
-    once, again, other = (stratified_folds(data, 2, seed) for seed in (0, 0, 1))
+    once, again, other = (stratified_folds(data, 2, seed, "grid.folds") for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(once, again, strict=True))
     assert not np.array_equal(once[0], other[0])
 
 
 def test_more_folds_than_a_class_has_images(data):
     with pytest.raises(UserError, match=r"grid.folds: 5 folds, but of training images ant has 4, bee has 4, cow has 4"):
-        stratified_folds(data, 5, seed=0)
+        stratified_folds(data, 5, 0, "grid.folds")
 
 
 def test_held_out_images_leave_the_training_split(data):
-    fold = stratified_folds(data, 2, seed=0)[0]
+    fold = stratified_folds(data, 2, 0, "grid.folds")[0]
     part = data.hold_out(fold)
     assert len(part.rows("train")) + len(part.rows("validation")) == len(data.rows("train"))
     assert np.array_equal(part.rows("validation"), data.rows("train")[fold])
     assert np.array_equal(part.rows("test"), data.rows("test"))
     # An index into the part's training images still gives the pixels of that image.
-    kept = part.training_crops(torch.arange(len(part.rows("train"))), RESIZE, torch.Generator().manual_seed(0), CPU)
+    kept = random_crops(
+        part.training_images(torch.arange(len(part.rows("train")))), RESIZE, torch.Generator().manual_seed(0), CPU
+    )
     for crop, row in zip(kept.numpy(), part.rows("train"), strict=True):
         image = data.train_view[list(data.rows("train")).index(row)]
         assert np.array_equal(crop, image) or np.array_equal(crop, image[:, ::-1])
 
 
 def test_no_validation_label_reaches_attention(data, network):
-    part = data.hold_out(stratified_folds(data, 2, seed=0)[0])
+    part = data.hold_out(stratified_folds(data, 2, 0, "grid.folds")[0])
     held_out = np.concatenate([part.rows("validation"), part.rows("test")])
     index = part.index.copy()
     index.loc[held_out, "target"] = (index.loc[held_out, "target"] + 1) % 3
@@ -98,7 +102,7 @@ def test_a_fold_has_one_row_per_cell(data, weights):
 
 def test_no_validation_label_reaches_the_training_of_a_cell(data, weights):
     """Other labels of the held-out part change only which predictions are correct."""
-    fold = stratified_folds(data, 2, seed=0)[1]
+    fold = stratified_folds(data, 2, 0, "grid.folds")[1]
     index = data.index.copy()
     wrong = data.rows("train")[fold]
     target = (index.loc[wrong, "target"] + 1) % 3

@@ -60,6 +60,16 @@ SMALL = {
         "estimator": "fisher",
         "seed": 0,
     },
+    "recommend": {
+        "datasets": [],
+        "backbones": [],
+        "methods": ["probe", "l2", "delta"],
+        "alpha": [0.001],
+        "beta": 0.1,
+        "folds": 2,
+        "epochs": 1,
+        "seed": 0,
+    },
 }
 ITEM = "drawn_30-efficientnet_lite0"
 STAGES = {
@@ -67,6 +77,8 @@ STAGES = {
     "download@drawn_30",
     f"split@{ITEM}",
     f"fetch_weights@{ITEM}",
+    f"extract_features@{ITEM}",
+    f"train_probe@{ITEM}",
     f"train_l2_fe@{ITEM}-0",
     f"estimate_attention@{ITEM}-0",
     f"normalize_attention@{ITEM}-l2_sp",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,16 +11,21 @@ import torch
 from torch import nn
 
 from delta.analysis.grid_config import Grid
+from delta.analysis.recommendation import Candidate, Recommendation, Unknown
+from delta.analysis.unknown import class_means, write_class_means
 from delta.data.packed.views import ViewData, input_statistics
 from delta.data.packing import write_packed
 from delta.data.split import assign_splits
 from delta.methods.base import Method
-from delta.methods.registry import method_class
+from delta.methods.registry import KEYS, method_class
+from delta.networks.network import trained_network
 from delta.networks.spec import BackboneSpec
 from delta.sources.introspection import find_stages
 from delta.training.config import Recipe, Training
+from delta.training.evaluation import split_features
 from delta.training.run import write_run
 
+TRAINED = [key for key in KEYS if key != "probe"]  # the methods of the training loop
 CPU = torch.device("cpu")
 FILTERS = {"blocks.1.1.conv_pwl": 24, "blocks.2.1.conv_pwl": 40, "blocks.4.2.conv_pwl": 112, "blocks.6.0.conv_pwl": 320}
 LAYERS = tuple(FILTERS)
@@ -97,6 +103,27 @@ def trained(data: ViewData, weights: Path, out: Path) -> Path:
     """Write a run of L2-SP on the photographs in the view of `data`, and return its folder."""
     chosen = recipe(method_class("l2_sp")(alpha=0.1))
     write_run(out, chosen, data=data, weights=weights, channel_weights=None, resize=RESIZE, device=CPU)
+    return out
+
+
+def recommended(run: Path, data: ViewData, out: Path, temperature: float = 2.0, threshold: float = 0.5) -> Path:
+    """Write the folder `out` of a recommended network, a run's with this temperature and threshold; return it."""
+    shutil.copytree(run, out)
+    features = split_features(trained_network(run), data, "train")
+    write_class_means(out, class_means(features, data.targets("train"), len(data.classes)))
+    network = {"backbone": "tiny", "method": "l2_sp", "label": "L2-SP", "alpha": 0.1, "beta": 0.0}
+    Recommendation(
+        candidates=[Candidate(**network, folds=2, top1=75.0, macro=75.0)],
+        low=50.0,
+        high=90.0,
+        images=12,
+        folds=2,
+        temperature=temperature,
+        calibration_error=2.0,
+        calibration_error_before=4.0,
+        unknown=Unknown(threshold=threshold, kept=95.0),
+        reason="It is the only one.",
+    ).write(out)
     return out
 
 

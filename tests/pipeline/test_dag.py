@@ -21,7 +21,7 @@ def reproduced(tmp_path_factory) -> Clone:
 
 def test_repro_writes_the_report_and_the_runs(clone):
     nested = json.loads(clone.read("reports/metrics.json"))
-    assert list(nested["drawn_30"]["efficientnet_lite0"]) == ["l2_fe", "l2_sp", "delta"]
+    assert list(nested["drawn_30"]["efficientnet_lite0"]) == ["probe", "l2_fe", "l2_sp", "delta"]
     assert "| drawn_30 |" in clone.read("reports/tables/table1.md")
     tables = {f"{name}.{suffix}" for name in TABLES for suffix in ("md", "csv", "tex")}
     assert {file.name for file in (clone.root / "reports/tables").iterdir()} == tables
@@ -117,6 +117,9 @@ def test_bad_photographs_stop_the_pipeline_and_leave_nothing(clone, tmp_path):
     assert "download@mine" not in clone.read("dvc.lock")
 
 
+PER_PAIR = ("split", "pack_whole", "fetch_weights", "extract_features", "train_probe", "grid_settings")
+
+
 def test_the_number_of_stages_in_the_papers_dag(tmp_path):
     """The paper has six data sets, two networks and five seeds; Figures 3 to 5 have one data set and one network.
 
@@ -126,7 +129,7 @@ def test_the_number_of_stages_in_the_papers_dag(tmp_path):
     (clone.root / "params.yaml").write_text(clone.read("profiles/paper.yaml"))
     names = clone.run("dvc", "stage", "list", "--name-only").split()
     counts = Counter(name.partition("@")[0] for name in names)
-    of_pairs = dict.fromkeys(("split", "pack_whole", "fetch_weights", "grid_settings"), 6 * 2)
+    of_pairs = dict.fromkeys(PER_PAIR, 6 * 2)
     runs = {
         "train_l2_fe": 6 * 2 * 5,
         "estimate_attention": 6 * 2 * 5,

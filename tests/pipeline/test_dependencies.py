@@ -24,7 +24,7 @@ CHOSEN_AT_RUN_TIME = {
     "delta/datasets/${item.format}.py",
     "delta/datasets/fetching.py",
     "delta/methods/${item.method}.py",
-    "delta/methods/l2_fe.py",
+    *(f"delta/methods/{method}.py" for method in ("delta", "l2", "l2_fe", "l2_sp", "probe")),
 }
 
 DEFINITIONS = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -171,6 +171,16 @@ def test_select_grid_makes_the_methods_choice_and_runs_stale(clone):
     assert clone.stale() == {f"grid_settings@{ITEM}-delta", f"select@{ITEM}-delta", *runs_of("delta"), *REPORT}
 
 
+def test_another_alpha_leaves_the_recommendation_alone(clone):
+    clone.edit_params(delta=section(clone, "delta") | {"alpha": 0.2})
+    assert f"recommend@{ITEM.partition('-')[0]}" not in clone.stale()
+
+
+def test_another_scale_makes_the_recommendation_stale(clone):
+    clone.edit_params(delta=section(clone, "delta") | {"scale": "sum"})
+    assert f"recommend@{ITEM.partition('-')[0]}" in clone.stale()
+
+
 def test_another_method_of_the_grid_adds_its_folds(clone):
     clone.edit_params(grid=section(clone, "grid") | {"methods": ["delta", "l2_sp"]})
     folds = {f"cross_validate@{ITEM}-l2_sp-{fold}" for fold in FOLDS}
@@ -201,6 +211,24 @@ def test_a_method_module_makes_only_its_own_runs_stale(clone):
     append(clone, "delta/methods/l2_sp_att.py")
     own = {f"{stage}@{ITEM}-l2_sp_att" for stage in ("normalize_attention", "select")}
     assert clone.stale() == runs_of("l2_sp_att") | own
+
+
+def test_the_probe_is_fitted_again_alone(clone):
+    """Nothing is trained again for another probe, nor the probe for another training."""
+    append(clone, "delta/methods/probe.py")
+    clone.edit_params(probe={"c": [0.1, 1]})
+    found = clone.stale()
+    assert f"train_probe@{ITEM}" in found
+    assert not {name for name in found if name.startswith(("extract_features@", "train@", "train_l2_fe@"))}
+
+
+def test_balanced_classes_concern_the_probe_and_the_length_of_training_does_not(clone):
+    training = section(clone, "training")
+    clone.edit_params(training=training | {"iterations": 7})
+    assert f"train_probe@{ITEM}" not in clone.stale()
+    clone.edit_params(training=training | {"class_weights": "balanced"})
+    assert {f"train_probe@{ITEM}", f"train_l2_fe@{ITEM}-0"} <= clone.stale()
+    assert f"extract_features@{ITEM}" not in clone.stale()
 
 
 def test_a_data_set_module_makes_only_its_download_stale(clone):

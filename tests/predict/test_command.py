@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
+from delta.data.images import decode
 from delta.predict import command
-from delta.predict.classifier import Classifier
+from delta.predict.classifier import Classifier, preprocess
+from tests.helpers.heic import write_heic
+from tests.helpers.tiny import recommended
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,18 +103,22 @@ def test_the_table_is_empty_if_no_file_is_readable(called, run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["{tmp}", "{tmp}"], 1, "error: {tmp}: not a run's folder, such as runs/<data set>/<backbone>/<method>/<seed>"),
+        (["{tmp}", "{tmp}"], 1, "error: no run is named, and there is no recommended one here, runs/<data set>/best: "),
+        (["{tmp}/run", "{tmp}"], 1, "error: {tmp}/run: neither a run's folder nor an image"),
         (["{run}", "{tmp}"], 1, "error: {tmp}: a folder without image files"),
         (["{run}", "x.jpg", "--device", "gpu"], 1, "error: device: 'gpu' is none of auto, cpu, cuda and cuda:<number>"),
         (["{run}", "x.jpg", "--device", "cuda:99"], 1, "error: device: cuda:99 requested, "),
         (["{run}", "x.jpg", "--top", "0"], 2, "argument --top: '0' is not a positive number"),
-        (["{run}"], 2, "the following arguments are required: IMAGE"),
+        (["{run}"], 1, "error: {run}: no images are named: python -m delta.predict {run} IMAGE..."),
+        ([], 2, "the following arguments are required: [RUN] IMAGE"),
+        (["{run}", "x.jpg", "--unknown"], 1, "error: {run}: cannot tell unknown images, only a recommended run can"),
     ],
 )
 def test_user_errors_are_one_line(called, run, tmp_path, arguments, code, message):
-    ended, out, error = called(*(argument.format(run=run, tmp=tmp_path) for argument in arguments))
+    with chdir(tmp_path):
+        ended, out, error = called(*(argument.format(run=run, tmp=tmp_path) for argument in arguments))
     assert (ended, out) == (code, "")
-    assert message.format(tmp=tmp_path) in error
+    assert message.format(run=run, tmp=tmp_path) in error
 
 
 def test_the_command_runs_in_any_folder(run, photographs, tmp_path):
@@ -118,3 +129,108 @@ def test_the_command_runs_in_any_folder(run, photographs, tmp_path):
     assert len(json.loads(done.stdout)) == 7
     assert "7/7" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def project(run, data, tmp_path) -> Path:
+    """A project with one recommended network, all of whose images are known but those that are the opposite of one."""
+    recommended(run, data, tmp_path / "runs/photographs/best", temperature=3.0, threshold=-0.5)
+    return tmp_path
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_recommended_network_is_taken_where_none_is_named(named, called, project, photographs):
+    with chdir(project):
+        run = ["runs/photographs/best"] if named else []
+        code, out, _ = called(*run, photographs / "ant/0.png", "--json")
+        assert code == 0
+        (entry,) = json.loads(out)
+        expected = probabilities(Path("runs/photographs/best"), photographs / "ant/0.png")
+    assert {each["class"]: each["probability"] for each in entry["predictions"]} == pytest.approx(expected)
+
+
+def test_the_network_that_is_taken_is_told(project, photographs, capsys):
+    with chdir(project):
+        command.main([str(photographs / "ant/0.png")])
+    assert capsys.readouterr().err.startswith("RUN: runs/photographs/best\n")
+
+
+def test_of_several_recommended_networks_one_must_be_named(called, project, run, data, photographs):
+    recommended(run, data, project / "runs/birds/best")
+    with chdir(project):
+        code, out, error = called(photographs / "ant/0.png")
+        assert (code, out) == (1, "")
+        named = "runs/birds/best, runs/photographs/best"
+        assert error == f"error: no run is named, and several are recommended: name one of {named}"
+        assert called("runs/birds/best", photographs / "ant/0.png")[0] == 0
+
+
+def test_unknown_images(called, project, run, data, photographs, tmp_path):
+    """One of two images is below a threshold between their similarities."""
+    images = [photographs / "ant/0.png", photographs / "cow/6.png"]
+    classifier = Classifier.open(project / "runs/photographs/best")
+    crops = [preprocess(classifier.view, decode(image)) for image in images]
+    similar = classifier.outputs(torch.stack(crops))[1].tolist()
+    assert similar[0] != similar[1]
+    best = recommended(run, data, tmp_path / "between", threshold=sum(similar) / 2)
+    unknown = [similarity < sum(similar) / 2 for similarity in similar]
+    code, out, _ = called(best, *images, "--json", "--unknown")
+    assert code == 0
+    assert [entry["unknown"] for entry in json.loads(out)] == unknown
+    assert all(len(entry["predictions"]) == 3 for entry in json.loads(out))
+    _, out, _ = called(best, *images, "--unknown", "--top", 1)
+    assert [line.split()[1] == "unknown" for line in out.splitlines()[1:]] == unknown
+    _, plain, _ = called(best, *images, "--top", 1)
+    assert "unknown" not in plain
+    assert "unknown" not in called(best, *images, "--json")[1]
+
+
+def test_files_that_are_left_out_of_a_folder_are_said(capsys, run, photographs, tmp_path):
+    """A phone's folder: the pictures among them are classified, HEIC too."""
+    folder = tmp_path / "phone"
+    (folder / ".thumbnails").mkdir(parents=True)
+    shutil.copy(photographs / "ant/0.png", folder / "IMG_0.PNG")
+    shutil.copy(photographs / "ant/0.png", folder / ".thumbnails/IMG_0.PNG")
+    write_heic(folder / "IMG_1.HEIC", Image.open(photographs / "bee/1.png").convert("RGB"))
+    Image.new("RGB", (60, 50), "red").save(folder / "red.png")
+    for number in range(7):
+        (folder / f"IMG_{number}.MOV").write_bytes(b"film")
+    (folder / "linked").symlink_to(photographs)
+    command.main([str(run), str(folder), "--json"])
+    out, err = capsys.readouterr()
+    assert [Path(entry["image"]).name for entry in json.loads(out)] == ["IMG_0.PNG", "IMG_1.HEIC", "red.png"]
+    assert [line for line in err.replace("\r", "\n").splitlines() if line.startswith("note: ")] == [
+        "note: left out 7 file(s) that are no images: .mov (7): "
+        + ", ".join(f"{folder}/IMG_{number}.MOV" for number in range(5))
+        + " and 2 more",
+        f"note: left out 1 hidden or system file(s) and folder(s): {folder}/.thumbnails",
+        f"note: left out 1 linked folder(s): {folder}/linked",
+        f"note: 1 image(s) of one colour only: {folder}/red.png",
+    ]
+
+
+def test_a_folder_without_images_says_what_is_there(called, run, tmp_path):
+    (tmp_path / "clip.mov").touch()
+    code, out, error = called(run, tmp_path)
+    assert (code, out) == (1, "")
+    why = f"left out 1 file(s) that are no images: .mov (1): {tmp_path}/clip.mov"
+    assert error.endswith(f"a folder without image files; {why}")
+
+
+def test_a_line_break_in_a_file_name_breaks_no_line(called, run, photographs, tmp_path):
+    odd = tmp_path / "a\r\nb\x1b[2J.png"
+    shutil.copy(photographs / "ant/0.png", odd)
+    code, out, _ = called(run, odd, "--top", 1)
+    assert code == 0
+    header, line = out.split("\n")[:2]
+    assert line.startswith(rf"{tmp_path}/a\r\nb\x1b[2J.png  ")
+
+
+def test_a_long_list_of_unreadable_files_is_cut_with_a_count(called, run, tmp_path):
+    for number in range(500):
+        (tmp_path / f"{number:03d}.jpg").write_text("no image")
+    code, _, error = called(run, tmp_path, "--json")
+    assert code == 1
+    assert error.startswith("error: 500 unreadable image file(s): ")
+    assert error.count(".jpg") == 10
+    assert error.endswith(" and 490 more: repair or remove them")

@@ -23,7 +23,7 @@ from delta.predict.classifier import Classifier
 from delta.sources.catalogue import SourceNetwork
 from delta.sources.weights import describe, published_network
 from delta.training.result import TestView
-from tests.helpers.tiny import SPEC, with_random_statistics
+from tests.helpers.tiny import SPEC, recommended, with_random_statistics
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -81,6 +81,21 @@ def test_the_onnx_file_describes_its_use(exported):
     assert "uint8 [batch, 32, 32, 3], RGB" in meta.description
     assert "Resize images to 32 x 32" in meta.description
     assert set(meta.custom_metadata_map) == {"model"}
+
+
+def test_a_recommended_network_is_exported_with_its_temperature_and_similarity(run, data, tmp_path):
+    best = recommended(run, data, tmp_path / "runs/photographs/best", temperature=3.0, threshold=0.25)
+    with contextlib.chdir(tmp_path):
+        exporter.main([])
+        model = session(Path("exported/model.onnx"))
+    facts = json.loads(model.get_modelmeta().custom_metadata_map["model"])
+    assert (facts["temperature"], facts["threshold"]) == (3.0, 0.25)
+    assert "Divide them by `temperature`" in model.get_modelmeta().description
+    rows = data.rows("test")
+    found = model.run(["logits", "similarity"], {"pixels": data.test_view[rows]})
+    logits, similarities = Classifier.open(best).outputs(torch.from_numpy(data.test_view[rows])[:, None])
+    for ours, expected in zip(found, (logits, similarities), strict=True):
+        assert np.abs(ours - expected.numpy()).max() < 1e-4
 
 
 def test_the_files_contain_nothing_of_this_machine(exported):

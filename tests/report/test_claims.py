@@ -201,6 +201,16 @@ def test_a_method_without_runs_is_named():
     assert only(claims[START])[0] is SUPPORTED
 
 
+def test_the_probe_judges_no_claim():
+    """It is none of the paper's methods; here it is the most accurate."""
+    with_probe = check_claims(differences({"probe": 90.0} | MEANS))
+    found = [(claim.findings, claim.verdict, claim.missing) for claim in with_probe]
+    assert found == [(claim.findings, claim.verdict, claim.missing) for claim in check_claims(table1())]
+    improved = {key: MEANS[key] + 1 for key in IMPROVED}
+    both = pd.concat([table1(), differences(improved | {"probe": 99.0}, comparison="table2")])
+    assert only(check_claims(both)[BEST_IMPROVED])[0] is SUPPORTED
+
+
 def test_a_pair_that_is_not_judged_is_named():
     dogs = differences({key: MEANS[key] for key in ("l2_sp", "delta")}, dataset="stanford_dogs_120")
     claim = check_claims(pd.concat([table1(), dogs]))[START]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from delta.report.description import commit, describe, deviations, read_wall_times
+from delta.report.description import commit, describe, deviations, read_recommendation_times, read_wall_times
 from tests.helpers.clone import ROOT, Clone
 
 TABLE1 = pd.DataFrame(
@@ -47,6 +47,14 @@ def test_wall_times_are_summed_by_stage_for_the_current_parameters(times):
         ("download_concepts", 1, 7.0),
     ]
     assert read_wall_times(times / "nowhere", OPTIONS) == []
+
+
+def test_the_time_of_each_recommendation(tmp_path):
+    for stage, dataset, seconds in (("recommend", "a", 2.5), ("recommend", "b", 400.0), ("split", "a", 1.0)):
+        entry = {"stage": stage, "dataset": dataset, "seconds": seconds}
+        (tmp_path / f"{stage}-{dataset}.json").write_text(json.dumps(entry))
+    assert read_recommendation_times(tmp_path) == {"a": 2.5, "b": 400}
+    assert read_recommendation_times(tmp_path / "nowhere") == {}
 
 
 def paper() -> dict:

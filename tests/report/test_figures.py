@@ -30,7 +30,7 @@ from tests.helpers.clone import ROOT, Clone
 
 DATASETS = ["mit_indoors_67", "stanford_dogs_120", "caltech256_30", "caltech256_60", "cub_200_2011", "food_101"]
 BACKBONES = ["resnet101", "inception_v3"]
-METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
+METHODS = ["probe", "l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 LONG = "photographs_of_alpine_flowers_of_2024_2x"
 POWERS = [0.0001, 0.001, 0.01, 0.1, 0.2]
 

@@ -20,12 +20,13 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from delta.analysis.recommendation import Candidate
 from delta.io.errors import UserError
 from delta.report import captions
 from delta.report.differences import COLUMNS as DIFFERENCES
 from delta.report.inline_pictures import LARGEST_SVG
 from delta.report.page import Run, write_page
-from tests.helpers.report_project import report, write_project
+from tests.helpers.report_project import DATASETS, report, write_best, write_project
 
 METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 LABELS = dict(zip(METHODS, ["L2-FE", "L2", "L2-SP", "L2-SP(ATT)", "DELTA(w/o ATT)", "DELTA"], strict=True))
@@ -49,6 +50,7 @@ TABLE = [
     "source_network",
     "mean",
     "std",
+    "macro",
     "seeds",
     "paper_mean",
     "paper_std",
@@ -64,6 +66,8 @@ SHARES = ["dataset", "backbone", "stage", "seed", "filters", "share", "reach"]
 TABLES = "section:not(#differences) table"
 ATTACK = "<script>alert(1)</script> & </pre><img src='https://example.org/x'>"
 NAN = float("nan")
+
+DELTA = Candidate(backbone="resnet101", method="delta", label="DELTA", alpha=0.01, folds=5, top1=80.0, macro=80.0)
 
 # Top-1 of the small page, and the difference to L2-SP with its interval; only of L2-SP(ATT) and DELTA it excludes 0.
 SMALL = {
@@ -90,6 +94,7 @@ def a_run(datasets: list[str], backbones: list[str], seeds: int) -> Run:
         machine={"Processor": "a made-up one", "Cores": "2"},
         commit="0123abc",
         times=[("split", 1, 4.24), ("train", 15, 312.4), ("grid", 30, 3900.0), ("report", 1, 0.5)],
+        recommended_in={},
         notes=[ATTACK, "The slice: 60 iterations instead of 9,000."],
     )
 
@@ -145,7 +150,7 @@ def write_small(reports: Path, seeds: int = 3) -> Path:
         significant = method in ("l2_sp_att", "delta")
         interval = (low, high, *[0.01 if significant else 0.3] * 2) if seeds > 2 else [NAN] * 4
         keys = ("drawn_30", "efficientnet_lite0", method, LABELS[method], "EfficientNet-Lite0, ImageNet")
-        rows.append((*keys, mean, std, seeds, NAN, NAN, difference, *interval))
+        rows.append((*keys, mean, std, NAN, seeds, NAN, NAN, difference, *interval))
     table = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
     table.to_csv(folders(reports) / "tables" / "table1.csv", index=False)
     differences(table, "table1", 2, seeds).to_csv(reports / "tables" / "differences.csv", index=False)
@@ -168,7 +173,7 @@ def write_full(reports: Path) -> Path:
                     change = [NAN] * 5 if method == "l2_sp" else [difference, difference - 1, difference + 1, *p]
                     paper = [NAN, NAN] if dataset == "my_birds" else [round(number.uniform(60, 95), 1), 0.2]
                     source = OF_MIT[backbone] if dataset == "mit_indoors_67" else f"{NAMES[backbone]}, ImageNet"
-                    rows.append((dataset, backbone, method, LABELS[method], source, mean, 0.3, 5, *paper, *change))
+                    rows.append((dataset, backbone, method, LABELS[method], source, mean, 0.3, NAN, 5, *paper, *change))
         (reports if table == 2 else folders(reports)).joinpath("tables").mkdir(exist_ok=True)
         frame = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
         frame.to_csv(reports / "tables" / f"table{table}.csv", index=False)
@@ -183,10 +188,14 @@ def write_full(reports: Path) -> Path:
 def pages(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pages")
     interpretability = report(write_project(root / "interpretability")) / "index.html"
+    recommended = write_project(root / "best", with_analyses=False, recommended=DATASETS)
+    for dataset in DATASETS:
+        write_best(recommended, dataset, [DELTA])
     return {
         "small": write_small(root / "small"),
         "full": write_full(root / "full"),
         "interpretability": interpretability,
+        "best": report(recommended) / "index.html",
     }
 
 
@@ -210,7 +219,7 @@ def either(request, browser, pages) -> webdriver.Chrome:
     return opened(browser, pages[request.param])
 
 
-@pytest.fixture(params=["small", "full", "interpretability"])
+@pytest.fixture(params=["small", "full", "interpretability", "best"])
 def every(request, browser, pages) -> webdriver.Chrome:
     return opened(browser, pages[request.param])
 
@@ -524,7 +533,7 @@ def test_the_page_is_accessible(every, pages):
     assert either.find_elements(By.CSS_SELECTOR, "tbody tr:not(:has(th[scope=row]))") == []
     targets = [link.get_attribute("hash") for link in either.find_elements(By.CSS_SELECTOR, "nav a")]
     name = next(name for name, page in pages.items() if page.as_uri() == either.current_url)
-    assert len(targets) == {"small": 5, "full": 6, "interpretability": 12}[name]
+    assert len(targets) == {"small": 5, "full": 6, "interpretability": 12, "best": 11}[name]
     assert all(either.find_elements(By.CSS_SELECTOR, target) for target in targets)
 
 

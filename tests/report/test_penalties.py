@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from delta.io.errors import UserError
+from delta.report.curves import training_curves
 from delta.report.results import read_results
 from delta.report.tables import penalties
 from delta.training.result import RunResult
@@ -46,6 +47,14 @@ def test_the_shares_are_means_over_the_seeds(runs):
     assert list(delta) == pytest.approx([0.001, 89.0, 70.5, 0.1875, 2])
     assert frame.loc["l2", "cross_entropy"] == pytest.approx((0.375 + 0.625) / 2)
     assert frame.loc["l2", ["alpha", "penalty_share", "penalty_share_first_epoch"]].isna().all()
+
+
+def test_the_probe_has_no_objective_to_show(runs, tmp_path):
+    run = tmp_path / "probe" / "0"
+    write_run(run, "probe")
+    with_probe = pd.concat([read_results([("ants", "resnet101", "probe", 0, run)]), runs])
+    pd.testing.assert_frame_equal(penalties.penalty_frame(with_probe), penalties.penalty_frame(runs))
+    assert set(training_curves(with_probe)["method"]) == {"l2", "delta"}
 
 
 def test_the_text_of_the_table(runs):

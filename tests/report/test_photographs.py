@@ -14,8 +14,9 @@ from PIL import Image
 
 from delta.io.errors import UserError
 from delta.report.figure_files import write_figures
-from delta.report.photographs import SHOWN, photographs, write_photographs
+from delta.report.photographs import photographs, write_photographs
 from delta.report.tables.registry import write_tables
+from delta.report.thumbnails import SHOWN
 from tests.helpers.clone import ROOT
 from tests.helpers.report_project import inputs, report, write_project
 
@@ -87,7 +88,7 @@ def test_the_report_has_the_photographs(project):
     page = (project / "reports/index.html").read_text(encoding="utf-8")
     section = page.partition('<section id="photographs">')[2].partition("</section>")[0]
     assert section.count("<img ") == 2
-    assert 'alt="The test image 4.jpg. Labelled a. 12 of 12 runs say b, with a probability of 75 %."' in section
+    assert 'alt="The test image 4.jpg. Labelled a. 14 of 14 runs say b, with a probability of 75 %."' in section
     assert "may carry the wrong label" in section
     assert '<a href="#photographs">Photographs</a>' in page
     for anchor in ("classes", "confusions", "penalties"):
@@ -97,7 +98,7 @@ def test_the_report_has_the_photographs(project):
     assert {"confusion-ants-resnet101.png", "confusion-ants-resnet101.svg", "photographs"} <= figures
     plots = sorted(file.name for file in (project / "reports/plots/confusion").iterdir())
     assert plots[0] == "ants-resnet101-delta.csv"
-    assert len(plots) == 6
+    assert len(plots) == 7
 
 
 def test_without_mistakes_there_are_no_photographs(tmp_path):

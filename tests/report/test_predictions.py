@@ -62,7 +62,7 @@ def test_names_that_look_like_numbers_stay_text(tmp_path):
     (found,) = read_all_predictions(runs)
     assert found.classes == ["7", "cat", "null"]
     frame = classes.class_frame([found])
-    assert "| null | 2 | 50.0 | 25.0 |" in classes.show({"classes": frame}).tables["classes"].markdown()
+    assert "| null | 2 | 50.0<br>41.7 | 25.0<br>50.0 |" in classes.show({"classes": frame}).tables["classes"].markdown()
 
 
 def test_runs_on_other_images_are_not_mixed(runs):
@@ -78,25 +78,32 @@ def test_missing_predictions_are_one_error_line(runs):
         list(read_all_predictions(runs))
 
 
-def test_accuracy_by_class(predictions):
+def test_recall_and_precision_by_class(predictions):
+    """Of L2's first seed, one of three bees is one, and one of two ants; of the second, one of two, and two of three.
+    Of DELTA's the same as L2's second, then two of five ants. No network says cat, but none is."""
     frame = classes.class_frame([predictions])
-    keys = ["class", "images", "method", "seeds", "mean", "std"]
+    keys = ["class", "images", "method", "seeds", "mean", "std", "said", "precision"]
+    none = pytest.approx(float("nan"), nan_ok=True)
     assert frame[keys].to_numpy().tolist() == [
-        ["cat", 1, "l2", 2, 0, 0],
-        ["cat", 1, "delta", 2, 0, 0],
-        ["bee", 2, "l2", 2, 50, 0],
-        ["bee", 2, "delta", 2, 25, pytest.approx(HALF)],
-        ["ant", 2, "l2", 2, 75, pytest.approx(HALF)],
-        ["ant", 2, "delta", 2, 100, 0],
+        ["cat", 1, "l2", 2, 0, 0, 0, none],
+        ["cat", 1, "delta", 2, 0, 0, 0, none],
+        ["bee", 2, "l2", 2, 50, 0, 2.5, pytest.approx(50 * (1 / 3 + 1 / 2))],
+        ["bee", 2, "delta", 2, 25, pytest.approx(HALF), 1, 50],
+        ["ant", 2, "l2", 2, 75, pytest.approx(HALF), 2.5, pytest.approx(50 * (1 / 2 + 2 / 3))],
+        ["ant", 2, "delta", 2, 100, 0, 4, pytest.approx(50 * (2 / 3 + 2 / 5))],
     ]
     found = shown(classes, frame, "classes")
     assert body(found.tables["classes"].markdown()) == [
         "| Class | Test images | L2 | DELTA |",
         "| --- | ---: | ---: | ---: |",
         "| cat | 1 | 0.0 | 0.0 |",
-        "| bee | 2 | 50.0 | 25.0 |",
-        "| ant | 2 | 75.0 | 100.0 |",
+        "| bee | 2 | 50.0<br>41.7 | 25.0<br>50.0 |",
+        "| ant | 2 | 75.0<br>58.3 | 100.0<br>53.3 |",
+        # There is one cat and two of the others: (0 + 50 + 75) / 3 is not 5 of 10.
+        "| (all images) | 5 | 50.0 | 50.0 |",
+        "| (mean of all classes) | 5 | 41.7<br>50.0 | 41.7<br>51.7 |",
     ]
+    assert "macro average" in found.tables["classes"].legend
     assert found.sections["classes"].details is None
 
 
@@ -123,6 +130,7 @@ def test_of_many_classes_the_hardest_are_shown():
     assert len(frame) == 40
     found = classes.show({"classes": frame})
     (block,) = found.tables["classes"].blocks
+    assert "macro" not in found.tables["classes"].legend
     assert block.title == "d, b: the 15 hardest of 40 classes"
     # Of the classes 3, 7, 11, … one image of four is right; of 2, 6, … two are.
     assert [row.cells[0].text for row in block.rows[:11]] == [f"class {n:03d}" for n in [*range(3, 40, 4), 2]]

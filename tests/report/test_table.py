@@ -72,7 +72,7 @@ def test_latex():
         r"\midrule",
         r"Data set & Top-1 (\%) \\",
         r"\midrule",
-        r"b|ees & $+1.0^{*}$ \\",
+        r"b\textbar{}ees & $+1.0^{*}$ \\",
         r"\bottomrule",
         r"\end{tabular}",
     ]

@@ -15,12 +15,13 @@ import yaml
 
 from delta.analysis.map_files import METHODS as MAPPED_METHODS
 from delta.io.errors import UserError
+from delta.methods.registry import ALWAYS_TRAINED
 from delta.report import paper
 from delta.report.differences import COLUMNS as DIFFERENCES
 from delta.report.figure_files import write_figures
 from delta.report.results import read_results
 from delta.report.statistics import two_way_interval
-from delta.report.tables.accuracy import accuracy_frame, accuracy_metrics, paper_layout
+from delta.report.tables.accuracy import accuracy_frame, accuracy_metrics, page_layout, paper_layout
 from delta.report.tables.registry import write_tables
 from delta.training.predictions import write_predictions
 from tests.helpers.report_project import inputs, predicted, report, write_project, write_run
@@ -39,7 +40,8 @@ IMPROVED = {"l2_sp": [60.0, 62.0, 61.0], "l2": [60.0, 60.0, 63.0], "delta": [62.
 def runs(top1: dict[tuple[str, str, str], list[float]], source: str = "ResNet-101, ImageNet") -> pd.DataFrame:
     rows = [(*key, seed, value) for key, values in top1.items() for seed, value in enumerate(values)]
     table = pd.DataFrame(rows, columns=["dataset", "backbone", "method", "seed", "top1"])
-    return table.assign(method_label=table["method"].map(LABELS), source_network=source, device="cpu")
+    labels = table["method"].map(LABELS)
+    return table.assign(macro=table["top1"], method_label=labels, source_network=source, device="cpu")
 
 
 def improved(seeds: int) -> pd.DataFrame:
@@ -88,13 +90,40 @@ def test_the_text_of_table_1():
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    columns = ["dataset", "backbone", "method", "method_label", "source_network", "mean", "std", "seeds"]
+    columns = ["dataset", "backbone", "method", "method_label", "source_network", "mean", "std", "macro", "seeds"]
     assert list(rows) == [*columns, "paper_mean", "paper_std", "difference", "low", "high", "p", "p_holm", "device"]
     delta = rows.set_index(["dataset", "method"]).loc["cub_200_2011", "delta"]
     assert delta["mean"] == pytest.approx(statistics.mean([80.0, 81.0, 81.5]), abs=1e-4)
     assert delta["std"] == pytest.approx(statistics.stdev([80.0, 81.0, 81.5]), abs=1e-4)
     assert (delta["paper_mean"], delta["method_label"], delta["device"]) == (80.5, "DELTA", "cuda:0, cuda:1, cuda:2")
     assert rows[rows["dataset"] == "my_birds"]["paper_mean"].isna().all()
+    assert rows["macro"].isna().all()  # as all classes have as many test images
+
+
+def test_the_mean_over_classes_stands_beside_top_1_where_class_sizes_differ():
+    results = runs(TOP1)
+    birds = results["dataset"] == "my_birds"
+    # On one run of L2 both happen to be equal.
+    results.loc[birds, "macro"] = [50.0, 47.0, 44.0, 52.0, 52.5, 53.0]
+    markdown, latex, rows = printed(1, results)
+    assert markdown[2] == (
+        "Mean ± sample standard deviation over 3 seeds. Macro is the mean of the accuracies on each class's test "
+        "images, of which classes have different numbers. In brackets the paper's value, where it has one."
+    )
+    assert markdown[-2:] == [
+        "| CUB-200-2011 | 78.0 ± 1.0 (78.4 ± 0.1) | 80.8 ± 0.8 (80.5 ± 0.1) |",
+        "| my_birds | 50.0 ± 0.0 (macro 47.0) | 61.0 ± 1.0 (macro 52.5) |",
+    ]
+    assert latex[6] == r"my\_birds & $50.0 \pm 0.0$ (macro 47.0) & $61.0 \pm 1.0$ (macro 52.5) \\"
+    macro = rows.set_index(["dataset", "method"])["macro"]
+    assert macro["my_birds"].to_dict() == {"l2": 47.0, "delta": 52.5}
+    assert macro["cub_200_2011"].isna().all()
+    table = page_layout("table1", accuracy_frame("table1", results, differences()))
+    (block,) = table.blocks
+    assert [column.heading for column in block.columns] == ["Data set", "Method", "Top-1 (%)", "Macro (%)", "Paper (%)"]
+    assert [row.cells[3].text for row in block.rows] == ["", "", "47.0", "52.5"]
+    (block,) = page_layout("table1", accuracy_frame("table1", runs(TOP1), differences())).blocks
+    assert "Macro (%)" not in [column.heading for column in block.columns]
 
 
 def test_the_text_of_table_2():
@@ -235,6 +264,22 @@ def test_metrics_are_nested():
     }
 
 
+def test_metrics_have_the_mean_over_classes_where_they_differ_in_size():
+    """One run happens to have the same mean over classes as over images."""
+    results = runs(TOP1)
+    results.loc[results["dataset"] == "my_birds", "macro"] = [50.0, 41.0, 42.0, 51.0, 52.0, 53.0]
+    metrics = accuracy_metrics(results)
+    assert metrics["my_birds"]["resnet101"]["delta"] == {
+        "top1_mean": 61.0,
+        "top1_std": 1.0,
+        "macro_mean": 52.0,
+        "macro_std": 1.0,
+        "per_seed": {"0": 60.0, "1": 61.0, "2": 62.0},
+    }
+    assert "macro_mean" not in metrics["cub_200_2011"]["resnet101"]["delta"]
+    assert metrics["my_birds"]["resnet101"]["l2"]["macro_mean"] == pytest.approx(133 / 3, abs=1e-4)
+
+
 def test_unused_runs_are_found(tmp_path):
     root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
     with chdir(root):
@@ -256,7 +301,7 @@ def test_differences_come_from_the_predictions_of_the_runs(tmp_path):
     root = write_project(tmp_path / "project", ["ants"], with_analyses=False)
     values = yaml.safe_load((root / "params.yaml").read_text())
     (root / "params.yaml").write_text(yaml.safe_dump(values | {"seeds": [0, 1, 2]}))
-    for method in ("l2_fe", *values["methods"]):
+    for method in (*ALWAYS_TRAINED, *values["methods"]):
         write_run(root / "runs/ants/resnet101" / method / "2", method)
     for seed, right in enumerate((9, 10, 9)):  # of 10 images; all others have 8
         write_predictions(root / "runs/ants/resnet101/delta" / str(seed), predicted(right))
@@ -271,7 +316,7 @@ def test_differences_come_from_the_predictions_of_the_runs(tmp_path):
     assert expected.difference == pytest.approx(100 * 4 / 30)
     rows = pd.read_csv(reports / "tables/differences.csv")
     delta = rows.query("method == 'delta' and other == 'l2_sp' and comparison == 'table1'").iloc[0]
-    assert delta["p_holm"] == pytest.approx(min(1, 15 * expected.p), abs=1e-4)  # the smallest of 15
+    assert delta["p_holm"] == pytest.approx(min(1, 21 * expected.p), abs=1e-4)  # the smallest of 21
     page = (reports / "index.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
     assert "DELTA is 13.3 points above L2-SP, 95 % confidence interval [" in page
 
@@ -308,7 +353,7 @@ def test_a_report_without_delta(tmp_path):
     values["grid"]["methods"] = ["l2_sp_att"]
     (root / "params.yaml").write_text(yaml.safe_dump(values | {"methods": ["l2"]}))
     reports = report(root)
-    assert "| ants | 80.0 ± 0.0 | 80.0 ± 0.0 |" in (reports / "tables/table1.md").read_text()
+    assert "| ants | 80.0 ± 0.0 | 80.0 ± 0.0 | 80.0 ± 0.0 |" in (reports / "tables/table1.md").read_text()
     assert "no DELTA and no L2-SP in this run" in (reports / "index.html").read_text(encoding="utf-8")
 
 

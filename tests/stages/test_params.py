@@ -11,11 +11,19 @@ import yaml
 import delta.methods
 import stages.common.params
 from delta.io.errors import UserError
-from delta.methods.registry import KEYS, method_class
+from delta.methods.registry import ALWAYS_TRAINED, KEYS, method_class
 from delta.report import paper
 from stages.common.params import load_params
 
 ROOT = Path(__file__).parents[2]
+EXPERIMENTS = (
+    "improved_view",
+    "learning_curves",
+    "filter_distances",
+    "part_activation",
+    "dissection",
+    "activation_maps",
+)
 PROFILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
 
 
@@ -31,7 +39,7 @@ def test_the_paper_profile_has_the_papers_protocol():
     params, numbers = load_params(ROOT / "profiles/paper.yaml"), paper.numbers(1)
     assert set(params.datasets) == set(numbers["dataset"])
     assert set(params.backbones) == set(numbers["backbone"])
-    assert {*params.methods, "l2_fe"} == set(numbers["method"])
+    assert {*params.methods, *ALWAYS_TRAINED} - {"probe"} == set(numbers["method"])
     assert set(params.improved_view.methods) == set(paper.numbers(2)["method"])
     training, grid = params.training, params.grid
     assert (training.iterations, training.batch_size, training.decay_after, training.momentum) == (9000, 64, 6000, 0.9)
@@ -61,7 +69,7 @@ def test_every_profile_treats_methods_alike(path):
     params = load_params(path)
     assert params.training.clip_norm is None
     assert params.attention.seed == "own"
-    assert len({params.method(name).select for name in params.methods if method_class(name).has_penalty()}) == 1
+    assert len({params.method(name).select for name in params.methods if method_class(name).has_penalty()}) <= 1
     assert params.delta == method_class("delta")(**params.delta_wo_att.model_dump())
 
 
@@ -81,8 +89,29 @@ def changed(tmp_path: Path, place: str, value) -> Path:
     [
         ("methods", ["l2", "foo"], "methods: 'foo' is no method; there are attention_transfer, bayes_sp, bi"),
         ("methods", ["l2_fe"], "methods: 'l2_fe' is always trained"),
-        ("methods", [], "methods: "),
+        ("methods", ["probe", "l2"], "methods: 'probe' is always trained"),
+        ("probe.c", [], "probe.c: empty: list at least one"),
+        ("probe.c", [0.1, 0], r"probe.c.1: .*greater than 0 \(got 0\)"),
+        ("probe.c", [1, 1.0], "probe.c: listed more than once: 1"),
+        ("probe.weight_decay", 0.1, "probe.weight_decay: "),
+        ("probe.select", "grid", "probe.select: "),
+        ("grid.methods", ["probe"], "grid.methods: probe has no penalty"),
+        ("improved_view.methods", ["probe"], "improved_view.methods: 'probe' is no method to fine-tune with"),
         ("methods", ["l2", "l2"], "methods: listed more than once: l2"),
+        (
+            "backbones.best",
+            {"network": "resnet50", "resize": 256, "crop": 224, "learning_rate": 0.01},
+            "backbones: 'best'",
+        ),
+        ("recommend.datasets", ["cub"], "recommend.datasets: 'cub' is none of datasets"),
+        ("recommend.backbones", ["resnet50"], "recommend.backbones: 'resnet50' is none of backbones"),
+        ("recommend.backbones", [], "recommend.backbones: none: list at least one, or empty recommend.datasets"),
+        ("recommend.methods", ["l2_sp_att"], "recommend.methods.0: .*'probe', 'l2_fe', 'l2', 'l2_sp' or 'delta'"),
+        ("recommend.methods", [], "recommend.methods: "),
+        ("recommend.alpha", [], "recommend.alpha: "),
+        ("recommend.alpha", [0.1, 0.1], "recommend.alpha: listed more than once: 0.1"),
+        ("recommend.folds", 1, "recommend.folds: "),
+        ("recommend.epochs", 0, "recommend.epochs: "),
         ("backbones.efficientnet_lite0.network", "vgg", "network: 'vgg' is none of resnet101, .*nor timm:"),
         ("backbones.efficientnet_lite0.feature_layers", [], "feature_layers: "),
         ("backbones.efficientnet_lite0.mean", [0.5, 0.5], "mean"),
@@ -133,6 +162,33 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         *(
             ("datasets.drawn_30.test_per_class", value, r"test_per_class: write a number from 1, or a share .* 20% \(")
             for value in (0, True, 0.2, "20", "20 %", "0%", "100%", "%", "-5%", "2e1%", "٣%")
+        ),
+        (
+            "datasets.drawn_30",
+            {"format": "folder", "source": "/photographs", "train_per_class": 3},
+            "datasets.drawn_30: test_per_class, seed: missing, as format folder comes unsplit",
+        ),
+        (
+            "datasets.drawn_30.duplicates",
+            "drop",
+            "datasets.drawn_30: duplicates: leave it out, it concerns format folder",
+        ),
+        (
+            "datasets.drawn_30",
+            {"format": "folder", "source": "/x", "duplicates": "stop"},
+            "duplicates: .*'keep' or 'drop'",
+        ),
+        *(
+            (
+                "datasets.drawn_30",
+                {"format": "folder", "source": source},
+                f"source: write the absolute path, {absolute}: ",
+            )
+            for source, absolute in (
+                ("../photographs", Path("..").resolve() / "photographs"),
+                ("data/../../photographs/list.csv", Path("..").resolve() / "photographs/list.csv"),
+                ("~/photographs", Path.home() / "photographs"),
+            )
         ),
         ("training.class_weights", "even", "training.class_weights: .*'balanced'"),
         ("datasets.a/b", {}, "datasets.a/b"),
@@ -229,7 +285,7 @@ def slice_values() -> dict:
     return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("section", ["training", "grid", "checkpoints"])
+@pytest.mark.parametrize("section", ["training", "grid", "recommend", "checkpoints"])
 def test_a_missing_section(section, tmp_path):
     values = slice_values()
     del values[section]
@@ -242,7 +298,7 @@ def test_unused_methods_need_no_section(tmp_path):
     values["methods"] = ["l2_sp"]
     for section in ("improved_view", "learning_curves", "part_activation", "dissection"):
         values[section] |= {"datasets": [], "methods": ["l2_sp"]}
-    for section in ("filter_distances", "activation_maps", "grid"):
+    for section in ("filter_distances", "activation_maps", "grid", "recommend"):
         values[section]["datasets"] = []
     values["grid"]["methods"] = ["l2_sp"]
     for method in ("l2", "l2_sp_att", "delta_wo_att", "delta"):
@@ -253,7 +309,23 @@ def test_unused_methods_need_no_section(tmp_path):
     assert params.method("l2_fe").weight_decay == 0.0001
 
 
-@pytest.mark.parametrize("method", ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
+@pytest.mark.parametrize("method", ["l2", "l2_sp", "delta"])
+def test_a_recommendation_needs_the_section_of_every_candidate(method, tmp_path):
+    """DVC tells its stage of a change in each of them, also in one that is not in `recommend.methods`."""
+    values = slice_values() | {"methods": []}
+    for section in (*EXPERIMENTS, "grid"):
+        values[section]["datasets"] = []
+    values["grid"]["methods"] = ["l2_sp_att"]
+    values["recommend"]["methods"] = ["probe"]
+    load_params(written(tmp_path, values))
+    del values[method]
+    with pytest.raises(UserError, match=f"params.yaml: {method}: missing: a method that is used needs"):
+        load_params(written(tmp_path, values))
+    values["recommend"]["datasets"] = []
+    load_params(written(tmp_path, values))
+
+
+@pytest.mark.parametrize("method", ["probe", "l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"])
 def test_a_used_method_needs_its_section(method, tmp_path):
     values = slice_values()
     del values[method]
@@ -324,7 +396,7 @@ def test_duplicate_keys_are_refused_at_any_depth(twice, tmp_path):
 def test_a_cell_decays_after_the_same_share_of_its_iterations():
     params = load_params(ROOT / "params.yaml")
     training = params.training.model_copy(update={"iterations": 9000, "decay_after": 6000})
-    short = params.grid.model_copy(update={"iterations": 30}).shortened(training)
+    short = training.lasting(30)
     assert (short.iterations, short.decay_after, short.batch_size) == (30, 20, training.batch_size)
 
 
@@ -353,3 +425,10 @@ def test_a_broken_method_module_is_reported_if_the_method_is_used(key, code, mes
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.yaml: No such file or directory: run this in the project's folder"):
         load_params(tmp_path / "nowhere.yaml")
+
+
+def test_photographs_that_come_split_need_no_numbers(tmp_path):
+    values = yaml.safe_load((ROOT / "profiles/folder.yaml").read_text(encoding="utf-8"))
+    values["datasets"]["photographs"] = {"format": "folder", "source": "/photographs", "duplicates": "keep"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert load_params(tmp_path / "params.yaml").datasets["photographs"].train_per_class is None

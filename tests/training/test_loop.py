@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from delta.data.packed.views import DefaultViewData, endless_batches, normalised, random_crops
 from delta.io.errors import UserError
 from delta.methods.base import Method, PenaltyInputs
-from delta.methods.registry import KEYS, method_class
+from delta.methods.registry import method_class
 from delta.networks.hooks import capture_maps
 from delta.networks.network import build_network
 from delta.training import loop
@@ -35,6 +35,7 @@ from tests.helpers.tiny import (
     RESIZE,
     SPEC,
     STATISTICS,
+    TRAINED,
     TRAINING,
     hooks,
     recipe,
@@ -73,7 +74,7 @@ def test_target_is_initially_bit_equal_to_the_source(weights):
     assert not torch.equal(one.head.weight, other.head.weight)
 
 
-@pytest.mark.parametrize("key", list(KEYS))
+@pytest.mark.parametrize("key", TRAINED)
 def test_training_changes_only_the_target_network(key, data, weights):
     network, source, curve = train(key, data, weights)
     start = build_network(weights, 3, 0)

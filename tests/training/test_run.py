@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from delta.data.packed.views import ViewData, endless_batches, normalised
+from delta.data.packed.views import ViewData, endless_batches, normalised, random_crops
 from delta.io.errors import UserError
 from delta.methods.channel_weights import write_channel_weights
 from delta.methods.registry import method_class
@@ -159,7 +159,7 @@ def share_by_hand(data: ViewData, weights: Path, seed: int, alpha: float) -> flo
     """DELTA's α · Ω and the objective on the first mini-batch, from Equations (6) to (8) in loops, as a percentage."""
     order, crops = torch.Generator().manual_seed(2 * seed), torch.Generator().manual_seed(2 * seed + 1)
     rows = next(endless_batches(12, TRAINING.batch_size, order))
-    images = normalised(data.training_crops(rows, CROP, crops, CPU), STATISTICS)
+    images = normalised(random_crops(data.training_images(rows), CROP, crops, CPU), STATISTICS)
     network = build_network(weights, 3, seed)
     logits, maps = captured(network.train(), images)
     _, source_maps = captured(build_network(weights, 3, seed).eval(), images)

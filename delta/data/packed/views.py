@@ -17,7 +17,7 @@ from torch import Tensor
 
 from delta.data.packed.ahead import read_ahead
 from delta.data.packed.disk_array import DiskArray, ImageArray, JpegArray, open_images
-from delta.data.packed.index import read_index
+from delta.data.packed.index import near_duplicate_groups, read_index
 from delta.io.errors import UserError
 from delta.networks.devices import to_device
 from delta.networks.spec import BackboneSpec
@@ -47,6 +47,10 @@ class ViewData(ABC):
     def targets(self, split: str) -> Tensor:
         """Class indices of a split, int64 [n]."""
         return torch.from_numpy(self.index["target"].to_numpy()[self.rows(split)])
+
+    def groups(self, split: str) -> np.ndarray:
+        """A number for each image of a split, int64 [n], that near-duplicates share."""
+        return near_duplicate_groups(self.index)[self.rows(split)]
 
     def hold_out(self, fold: np.ndarray) -> Self:
         """A copy in which some training images belong to the split `validation`.

@@ -31,10 +31,11 @@ TITLES = {
     "table1": "Table 1: top-1 accuracy (%)",
     "table2": "Table 2: top-1 accuracy (%) with the improved view",
 }
-MEANS = ["method_label", "source_network", "mean", "std", "seeds", "paper_mean", "paper_std"]
+MEANS = ["method_label", "source_network", "mean", "std", "macro", "seeds", "paper_mean", "paper_std"]
 COLUMNS = dict.fromkeys(SETTINGS, [*KEYS, *MEANS, *NUMBERS, "device"])
 INTERVAL = "95 % confidence interval over images and seeds, for this comparison alone"
 HOLM = "p < 0.05 after Holm's correction over all differences of this table on the data set and backbone"
+MACRO = "Macro is the mean of the accuracies on each class's test images, of which classes have different numbers."
 IMPROVED_VIEW = "Images keep their aspect ratio, and the logits of ten crops of a test image are averaged. "
 
 
@@ -57,17 +58,24 @@ def show(frames: Mapping[str, pd.DataFrame]) -> Shown:
 
 
 def accuracy_metrics(runs: pd.DataFrame) -> Metrics:
-    """By data set, backbone and method: top1_mean, top1_std (not for one seed) and per_seed, percent."""
+    """By data set, backbone and method: top1_mean, top1_std (not for one seed), the same of macro where classes have
+    different numbers of test images, and per_seed (top-1); percent."""
+    runs = runs.assign(macro=runs["macro"].where(_class_sizes_differ(runs, "top1")))
 
     def entry(rows: pd.DataFrame) -> dict[str, Any]:
-        top1 = rows.set_index("seed")["top1"]
-        return mean_and_std("top1", top1) | {"per_seed": per_seed(top1)}
+        top1, macro = rows.set_index("seed")["top1"], rows["macro"].dropna()
+        return (
+            mean_and_std("top1", top1)
+            | (mean_and_std("macro", macro) if len(macro) else {})
+            | {"per_seed": per_seed(top1)}
+        )
 
     return nested_metrics(runs, entry)
 
 
 def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, backbone and method: method_label, source_network, mean, std, seeds, the paper's
+    """One row per data set, backbone and method: method_label, source_network, mean, std, macro (the mean accuracy on
+    each class, where that is not the mean because classes have different numbers of test images), seeds, the paper's
     paper_mean and paper_std, the difference to L2-SP with its confidence interval low and high, p and p_holm, and
     device.
 
@@ -78,13 +86,21 @@ def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> 
         runs: see `delta.report.results.read_results`.
         differences: see `delta.report.differences.run_differences`.
     """
-    groups = runs.groupby([*KEYS, "method_label", "source_network"], sort=False)["top1"]
-    summary = groups.agg(mean="mean", std="std", seeds="size").reset_index()
+    groups = runs.groupby([*KEYS, "method_label", "source_network"], sort=False)
+    means = {"mean": ("top1", "mean"), "std": ("top1", "std"), "macro": ("macro", "mean"), "seeds": ("top1", "size")}
+    summary = groups.agg(**means).reset_index()
+    summary["macro"] = summary["macro"].where(_class_sizes_differ(summary, "mean"))
     numbers = paper.numbers(int(name[-1])).drop(columns="metric")
     summary = summary.merge(numbers.rename(columns={"mean": "paper_mean", "std": "paper_std"}), how="left", on=KEYS)
     summary = summary.merge(_minus_reference(name, differences), how="left", on=KEYS)
     devices = runs.groupby(KEYS, sort=False)["device"].agg(lambda each: ", ".join(each.unique()))
     return summary.merge(devices.reset_index(), on=KEYS)[COLUMNS[name]]
+
+
+def _class_sizes_differ(rows: pd.DataFrame, top1: str) -> pd.Series:
+    """By row, whether any mean over classes is not that over images, in the column `top1`, on the row's data set."""
+    differs = (rows["macro"] - rows[top1]).abs() > 1e-6
+    return differs.groupby([rows["dataset"], rows["backbone"]]).transform("any")
 
 
 def _minus_reference(name: str, differences: pd.DataFrame) -> pd.DataFrame:
@@ -123,11 +139,12 @@ def page_layout(name: str, frame: pd.DataFrame) -> Table:
 
 
 def _accuracy(row: Any) -> Cell:
-    """The mean, the paper's mean in brackets, and below it the difference to L2-SP."""
+    """The mean with that over classes and the paper's mean in brackets, and below it the difference to L2-SP."""
     difference = _difference(row)
     return Cell(
         format_mean(row.mean, row.std),
         row.mean,
+        qualifier="" if pd.isna(row.macro) else f"macro {row.macro:.1f}",
         paper=format_mean(row.paper_mean, row.paper_std),
         below=difference if difference.text else None,
     )
@@ -142,6 +159,7 @@ def _difference(row: Any) -> Cell:
 def _paper_layout_legend(frame: pd.DataFrame) -> str:
     seeds = int(frame["seeds"].max())
     text = "Top-1 of one seed." if seeds == 1 else f"Mean ± sample standard deviation over {seeds} seeds."
+    text += f" {MACRO}" if frame["macro"].notna().any() else ""
     text += " In brackets the paper's value, where it has one." if frame["paper_mean"].notna().any() else ""
     if frame["difference"].notna().any():
         text += f" Below: the difference to {label(REFERENCE)}, paired by test image and seed"
@@ -155,6 +173,7 @@ def _paper_layout_legend(frame: pd.DataFrame) -> str:
 def _page_legend(frame: pd.DataFrame) -> str:
     seeds = int(frame["seeds"].max())
     text = "Top-1 of one seed." if seeds == 1 else f"Mean top-1 ± sample standard deviation over {seeds} seeds."
+    text += f" {MACRO}" if frame["macro"].notna().any() else ""
     if frame["difference"].isna().all():
         return f"{text} There is nothing to compare with {label(REFERENCE)}."
     text += f" The difference to {label(REFERENCE)} is paired by test image and seed"

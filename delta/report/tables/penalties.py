@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from delta.report.curves import curve
+from delta.report.curves import curve, with_curves
 from delta.report.inputs import Inputs
 from delta.report.names import display
 from delta.report.results import KEYS, SHARES
@@ -43,7 +43,7 @@ def show(frames: Mapping[str, pd.DataFrame]) -> Shown:
 def penalty_frame(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per data set, backbone and method: method_label, alpha (NaN for a method without a penalty),
     penalty_share and penalty_share_first_epoch (percent of the objective), cross_entropy (mean over the last epoch of
-    training) and seeds; means over the seeds.
+    training) and seeds; means over the seeds. The probe has no row.
 
     Args:
         runs: see `delta.report.results.read_results`.
@@ -51,6 +51,7 @@ def penalty_frame(runs: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: a run has no curve of its cross-entropy.
     """
+    runs = with_curves(runs)
     last = [
         curve(row.run, "cross_entropy")["cross_entropy"].tail(row.iterations_per_epoch).mean()
         for row in runs.itertuples()
