@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from delta.analysis.folds import learn_channel_weights, stratified_folds
-from delta.analysis.probe import ProbeFit, fit_probe, write_probe
+from delta.analysis.probe import ProbeFit, fit_probe
+from delta.analysis.probe_run import write_probe
 from delta.analysis.recommend_config import METHODS, Recommend
 from delta.analysis.recommendation import Candidate
 from delta.analysis.unknown import class_means, similarity

@@ -45,8 +45,8 @@ def write_run(
 
     Args:
         weights: the backbone's source weights.
-        channel_weights: the method's file of channel weights C·W_j, empty for a method without attention; None for
-            L2-FE, which has no file.
+        channel_weights: the method's file of channel weights C·W_j, empty for a method without attention; None for a
+            method that has no file.
         resize: pixels of an image's shorter edge before it is cropped, in the improved view.
         checkpoint: see `delta.training.loop.fine_tune`; remove it after `out` has been renamed into place.
         classifier: the file of the source network's own classifier; None for a method that does not use it.
