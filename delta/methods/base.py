@@ -112,7 +112,7 @@ class Method(Section):
         uses_classifier: `prepare` reads the source network's classifier.
         view_count: how many random crops of each training image a batch has; the penalty reads all but the first.
         starts: it starts from another method's run of the same seed, which params.yaml names in `started`.
-        trains: False for a method that only changes the weights of the run that it starts from.
+        trains: False for a method without gradient descent, such as one that only changes the weights of its start.
         select: the parameters that a run takes: `fixed` for those of the section; `grid` for those with the highest
             cross-validated accuracy on each data set.
         search: what `grid` chooses from: values by the parameter's name, of which every combination is tried; None for
