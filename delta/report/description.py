@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -56,6 +57,7 @@ def describe(
             "Runs computed on": ", ".join(dict.fromkeys(table1["device"])),
         },
         commit=commit,
+        run_times=read_run_times(wall_times, options),
         times=read_wall_times(wall_times, options),
         recommended_in=read_recommendation_times(wall_times),
         notes=deviations(values),
@@ -182,6 +184,25 @@ def read_wall_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> list[
         if all(value in options[option] for option, value in entry.items()):
             times.setdefault(stage if setting == "default" else f"{stage}_{setting}", []).append(seconds)
     return [(stage, len(seconds), sum(seconds)) for stage, seconds in times.items()]
+
+
+def read_run_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> dict[tuple[str, str, str], float]:
+    """How many seconds a run of Table 1 took here, by data set, backbone and method: the median over the seeds.
+
+    The stage that makes the runs of all seeds counts once for each.
+
+    Args:
+        folder, options: see `read_wall_times`.
+    """
+    times: dict[tuple[str, str, str], list[float]] = {}
+    for file in sorted(folder.glob("train*.json")):
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        stage, seconds, setting = entry.pop("stage"), entry.pop("seconds"), entry.pop("setting", "default")
+        entry.setdefault("method", stage.removeprefix("train_"))  # train_probe and train_l2_fe have the one
+        if setting == "default" and all(value in options[option] for option, value in entry.items()):
+            runs = 1 if "seed" in entry else len(options["seed"])
+            times.setdefault((entry["dataset"], entry["backbone"], entry["method"]), []).append(seconds / runs)
+    return {keys: median(seconds) for keys, seconds in times.items()}
 
 
 def read_recommendation_times(folder: Path) -> dict[str, float]:

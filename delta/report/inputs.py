@@ -126,6 +126,16 @@ class Inputs:
         methods = {name: self.params.method(name) for name in (grid.methods if grid.datasets else [])}
         return {name: (method.alpha, method.beta) for name, method in methods.items()}
 
+    def cells(self, method: str) -> int:
+        """How many cells of its parameters cross-validation on the training images chose a method's from; 0 for none.
+
+        A cell is a value of C for the probe, and an α with a β for a method whose `select` is `grid`.
+        """
+        if method == "probe":
+            return len(self.params.probe.c)
+        grid = self.params.grid
+        return len(grid.alpha) * len(grid.beta) if self.params.method(method).select == "grid" else 0
+
     @property
     def near_duplicates(self) -> pd.DataFrame:
         """The images of each data set that are nearly the same, see `delta.data.listing.read_near_duplicates`: dataset,

@@ -46,12 +46,16 @@ class Section:
         name: what the page's navigation calls it, such as "Table 3".
         table: what it shows.
         details: a table that opens on demand, under the line `summary`.
+        figure: the name of a file in reports/figures, without its suffix, that is shown above the table under the line
+            `caption`; empty for none.
     """
 
     name: str
     table: Table
     details: Table | None = None
     summary: str = ""
+    figure: str = ""
+    caption: str = ""
 
 
 @dataclass(frozen=True)
