@@ -10,14 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from delta.report.figure_style import RC, wrapped
+from delta.report.figure_style import RC
 from delta.report.names import display
 from delta.report.ranks import LEAST_DATASETS, LEAST_DRAWN, LEVEL, Ranking, rankings
 
 DARK, LINE = "#1e242b", "#888888"
 MARGIN = 0.5  # for the names on either side, as a share of the axis
 ROW, STEP = 0.19, 0.12  # inches: of a name, of a bar
-ABOVE = 0.62  # inches above the axis, for the critical difference
 
 
 @matplotlib.rc_context(RC)
@@ -42,7 +41,8 @@ def rank_diagram(frame: pd.DataFrame) -> Figure | None:
         if not ranking.is_conclusive:
             title += f"\nfewer than {LEAST_DATASETS} data sets: nothing can be concluded"
         axes.set_title(title)
-        axes.set_ylim(height - ABOVE, -ABOVE)
+        above = _above(ranking)
+        axes.set_ylim(height - above, -above)
         _panel(axes, ranking, labels)
     handles = [Line2D([], [], color=DARK, marker="o", linestyle="", label="mean rank of a method")]
     if any(ranking.is_conclusive for ranking in drawn.values()):
@@ -54,7 +54,12 @@ def rank_diagram(frame: pd.DataFrame) -> Figure | None:
 
 def _height(ranking: Ranking) -> float:
     """Of a panel, in inches."""
-    return ABOVE + _first_row(ranking) + ROW * ((len(ranking.mean_ranks) + 1) // 2)
+    return _above(ranking) + _first_row(ranking) + ROW * ((len(ranking.mean_ranks) + 1) // 2)
+
+
+def _above(ranking: Ranking) -> float:
+    """The room above the axis, in inches: for the ranks, and for the critical difference where there is one."""
+    return 0.62 if ranking.differs else 0.25
 
 
 def _first_row(ranking: Ranking) -> float:
@@ -80,9 +85,9 @@ def _panel(axes: Axes, ranking: Ranking, labels: Mapping[str, str]) -> None:
         inner = edge + (0.62 if is_left else -0.62) * MARGIN * length
         axes.plot([rank, rank, inner], [0, y, y], color=LINE, linewidth=0.7, zorder=1)
         axes.plot(rank, 0, "o", color=DARK, markersize=4, zorder=3)
-        name = f"{wrapped(labels[str(method)], 24)}  {rank:.2f}" if is_left else f"{rank:.2f}  {labels[str(method)]}"
+        name, number = labels[str(method)], f"{rank:.2f}"
         axes.annotate(
-            name,
+            f"{name}  {number}" if is_left else f"{number}  {name}",
             (inner, y),
             xytext=(-3 if is_left else 3, 0),
             textcoords="offset points",
@@ -91,8 +96,8 @@ def _panel(axes: Axes, ranking: Ranking, labels: Mapping[str, str]) -> None:
         )
     if not ranking.is_conclusive:
         return
-    for number, (first, last) in enumerate(ranking.groups):
-        y = 0.14 + STEP * number
+    for place, (first, last) in enumerate(ranking.groups):
+        y = 0.14 + STEP * place
         axes.plot(ranks.iloc[[first, last]], [y, y], color=DARK, linewidth=3.5, solid_capstyle="butt", zorder=2)
     if not ranking.differs:
         return

@@ -14,7 +14,7 @@ from scipy.stats import f, friedmanchisquare, studentized_range
 LEVEL = 0.05
 LEAST_DATASETS = 5  # from fewer, nothing is concluded: even an order that all of them agree on may be chance
 LEAST_DRAWN = 3  # of fewer, mean ranks are not worth a drawing
-DIGITS = 4  # of the means in a table's CSV: what is equal there has equal ranks
+DIGITS = 4  # decimals of a mean that count: how it was summed makes no rank
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from delta.report.description import commit, describe, deviations, read_recommendation_times, read_wall_times
+from delta.report.description import (
+    commit,
+    describe,
+    deviations,
+    read_recommendation_times,
+    read_run_times,
+    read_wall_times,
+)
 from tests.helpers.clone import ROOT, Clone
 
 TABLE1 = pd.DataFrame(
@@ -47,6 +54,29 @@ def test_wall_times_are_summed_by_stage_for_the_current_parameters(times):
         ("download_concepts", 1, 7.0),
     ]
     assert read_wall_times(times / "nowhere", OPTIONS) == []
+
+
+def test_the_time_of_a_run_is_the_median_over_the_seeds(tmp_path):
+    where = {"dataset": "d", "backbone": "b"}
+    entries = [
+        *(
+            {"stage": "train", **where, "method": "l2", "seed": seed, "seconds": s}
+            for seed, s in enumerate((9, 10, 50))
+        ),
+        {"stage": "train", **where, "method": "l2", "seed": 0, "setting": "improved", "seconds": 900.0},
+        {"stage": "train", **where, "method": "l2", "seed": 7, "seconds": 900.0},  # no seed of params.yaml
+        {"stage": "train", **where, "method": "gone", "seed": 0, "seconds": 900.0},
+        {"stage": "train_l2_fe", **where, "seed": 0, "seconds": 4.0},
+        {"stage": "train_l2_fe", **where, "seed": 1, "seconds": 5.0},
+        {"stage": "train_probe", **where, "seconds": 6.0},  # all three seeds
+        {"stage": "split", **where, "seconds": 900.0},
+    ]
+    for number, entry in enumerate(entries):
+        (tmp_path / f"{entry['stage']}-{number}.json").write_text(json.dumps(entry))
+    options = {"dataset": ["d"], "backbone": ["b"], "method": ["probe", "l2_fe", "l2"], "seed": [0, 1, 2]}
+    times = read_run_times(tmp_path, options)
+    assert times == {("d", "b", "l2"): 10.0, ("d", "b", "l2_fe"): 4.5, ("d", "b", "probe"): 2.0}
+    assert read_run_times(tmp_path / "nowhere", options) == {}
 
 
 def test_the_time_of_each_recommendation(tmp_path):

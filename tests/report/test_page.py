@@ -93,6 +93,7 @@ def a_run(datasets: list[str], backbones: list[str], seeds: int) -> Run:
         versions={"torch": "2.14.1"},
         machine={"Processor": "a made-up one", "Cores": "2"},
         commit="0123abc",
+        run_times={},
         times=[("split", 1, 4.24), ("train", 15, 312.4), ("grid", 30, 3900.0), ("report", 1, 0.5)],
         recommended_in={},
         notes=[ATTACK, "The slice: 60 iterations instead of 9,000."],

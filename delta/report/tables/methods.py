@@ -13,7 +13,7 @@ from delta.report.differences import NUMBERS, SIGNIFICANT, difference_mark, minu
 from delta.report.elsewhere import HARNESSES, published
 from delta.report.inputs import Inputs
 from delta.report.names import display, label
-from delta.report.ranks import DIGITS, LEAST_DATASETS, LEAST_DRAWN, LEVEL, Ranking, dataset_ranks, rankings
+from delta.report.ranks import LEAST_DATASETS, LEAST_DRAWN, LEVEL, Ranking, dataset_ranks, rankings
 from delta.report.results import KEYS
 from delta.report.statistics import LEAST_SEEDS, format_interval, format_mean, format_p
 from delta.report.table import Block, Cell, Column, Row, Table, number_cell, sort_value
@@ -31,13 +31,13 @@ TIME = "time"  # a column that the page alone has, see `with_times`
 
 DIFFERENCES = (
     "The differences are paired by test image and seed. Each has its 95 % confidence interval over images and seeds, "
-    f"for that comparison alone, and a mark where p < {SIGNIFICANT:g} after Holm's correction over all differences of "
-    "Table 1 on the data set and backbone."
+    "for that comparison alone, not corrected for being many, and a mark where p < "
+    f"{SIGNIFICANT:g} after Holm's correction over all differences of Table 1 on the data set and backbone."
 )
 RANKS = "Rank 1 is the highest mean; equal means share their ranks."
 CELLS = (
-    "Tuned: how many cells of its own parameters cross-validation on the training images chose from; “no” where they "
-    "are those of params.yaml. What is tuned is not compared fairly with what is not."
+    "Cells: from how many values or pairs of its own parameters cross-validation on the training images chose; none "
+    "where they are fixed in params.yaml. What is tuned is not compared fairly with what is not."
 )
 TIMES = (
     "Time is that of the stage that trains a run, on this machine, divided by L2's: the median over the seeds, with "
@@ -122,7 +122,7 @@ def method_table(frame: pd.DataFrame) -> Table:
             blocks.append(_overall_block(str(backbone), of_backbone))
         for dataset, block in of_backbone.groupby("dataset", sort=False):
             blocks.append(_block(f"{display(str(dataset))}, {display(str(backbone))}", block))
-    return Table(TITLE, _legend(frame), blocks, frame, digits=DIGITS)
+    return Table(TITLE, _legend(frame), blocks, frame, digits=6)
 
 
 def _block(title: str, frame: pd.DataFrame) -> Block:
@@ -132,7 +132,7 @@ def _block(title: str, frame: pd.DataFrame) -> Block:
     timed = TIME in frame and frame[TIME].notna().any()
     columns = [Column("Method"), Column("Top-1 (%)", "number")]
     columns += [Column(f"Minus {label(reference)}", "number", marked=True) for reference in references]
-    columns += [Column("Rank", "number"), Column("Tuned", "number")]
+    columns += [Column("Rank", "number"), Column("Cells", "number")]
     columns += [Column("Time (L2 = 1)", "number")] if timed else []
     columns += [Column(f"{HARNESSES[harness][0]} (%)", "number") for harness in harnesses]
     rows = []
@@ -154,7 +154,7 @@ def _overall_block(backbone: str, frame: pd.DataFrame) -> Block:
     references = [reference for reference in REFERENCES if frame[f"p_holm_{reference}"].notna().any()]
     columns = [Column("Method"), Column("Mean rank", "number")]
     columns += [Column(f"Above : below {label(reference)}", "number") for reference in references]
-    columns += [Column("Tuned", "number")]
+    columns += [Column("Cells", "number")]
     rows = []
     for _, group in frame.groupby("mean_rank"):
         for method, of_method in group.groupby("method", sort=False):
@@ -183,7 +183,7 @@ def _counts(rows: pd.DataFrame, reference: str) -> Cell:
 
 
 def _tuned(row: Any) -> Cell:
-    return Cell(f"{row.cells} cells" if row.cells else "no", row.cells)
+    return Cell(str(row.cells), row.cells) if row.cells else Cell()
 
 
 def rank_caption(frame: pd.DataFrame) -> str:
