@@ -9,10 +9,10 @@ from importlib import resources
 
 import pandas as pd
 
-# The harnesses by their key in elsewhere.csv: their name, and how what they publish differs.
+# The harnesses by their key in elsewhere.csv: the name in a heading, and what it is and how its numbers differ.
 HARNESSES = {
-    "tllib": ("Transfer-Learning-Library", "it takes the best epoch on the test images"),
-    "paddle": ("PaddleTransfer", "its DELTA has no attention and no square, and stands beside DELTA(w/o ATT)"),
+    "tllib": ("TLLib", "the Transfer-Learning-Library, which takes the best epoch on the test images"),
+    "paddle": ("Paddle", "PaddleTransfer; its DELTA, beside DELTA(w/o ATT), has no attention and an unsquared norm"),
 }
 
 

@@ -147,8 +147,8 @@ def _forest(folder: Path, differences: pd.DataFrame) -> Picture | None:
 
 
 def _diagram(folder: Path, section: Section) -> Picture | None:
-    """A section's own figure, if it has one and the figure was drawn."""
-    return inline_picture(folder, section.figure, section.table.title, section.caption) if section.figure else None
+    diagram = section.diagram
+    return diagram and inline_picture(folder, diagram.file, diagram.title, diagram.caption)
 
 
 def _overview(folder: Path, table1: pd.DataFrame, table2: pd.DataFrame | None) -> Picture | None:

@@ -39,6 +39,20 @@ class Collected:
 
 
 @dataclass(frozen=True)
+class Diagram:
+    """A figure that belongs to a table.
+
+    Attributes:
+        file: its name in reports/figures, without a suffix; where there is no such file, nothing is shown.
+        title, caption: what stands below it.
+    """
+
+    file: str
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of the page.
 
@@ -46,16 +60,14 @@ class Section:
         name: what the page's navigation calls it, such as "Table 3".
         table: what it shows.
         details: a table that opens on demand, under the line `summary`.
-        figure: the name of a file in reports/figures, without its suffix, that is shown above the table under the line
-            `caption`; empty for none.
+        diagram: a figure above the table.
     """
 
     name: str
     table: Table
     details: Table | None = None
     summary: str = ""
-    figure: str = ""
-    caption: str = ""
+    diagram: Diagram | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from delta.report.ranks import LEAST_DATASETS, LEAST_DRAWN, LEVEL, Ranking, data
 from delta.report.results import KEYS
 from delta.report.statistics import LEAST_SEEDS, format_interval, format_mean, format_p
 from delta.report.table import Block, Cell, Column, Row, Table, number_cell, sort_value
-from delta.report.tables.base import Collected, Section, Shown
+from delta.report.tables.base import Collected, Diagram, Section, Shown
 
 ORDER = 4.9
 
@@ -30,27 +30,22 @@ FIGURE = "ranks"  # drawn by delta.report.rank_diagram
 TIME = "time"  # a column that the page alone has, see `with_times`
 
 DIFFERENCES = (
-    "The differences are paired by test image and seed. Each has its 95 % confidence interval over images and seeds, "
-    "for that comparison alone, not corrected for being many, and a mark where p < "
-    f"{SIGNIFICANT:g} after Holm's correction over all differences of Table 1 on the data set and backbone."
+    "Differences are paired by test image and seed, with 95 % confidence intervals over images and seeds that are not "
+    f"corrected for being many; a mark stands where p < {SIGNIFICANT:g} after Holm's correction over all differences "
+    "of Table 1 on the data set and backbone."
 )
-RANKS = "Rank 1 is the highest mean; equal means share their ranks."
+COUNTS = "Above : below counts the data sets with such a mark."
+TOO_FEW = f"A critical-difference diagram takes {LEAST_DRAWN} data sets, and says something from {LEAST_DATASETS} on."
 CELLS = (
-    "Cells: from how many values or pairs of its own parameters cross-validation on the training images chose; none "
-    "where they are fixed in params.yaml. What is tuned is not compared fairly with what is not."
+    "Cells: from how many values or pairs of its parameters cross-validation on training images chose; none where "
+    "params.yaml fixes them, which compares unfairly with those that are tuned."
 )
 TIMES = (
-    "Time is that of the stage that trains a run, on this machine, divided by L2's: the median over the seeds, with "
-    "start, test and whatever else the machine did. Attention, features, tuning and a run that a method starts from "
-    "are stages of their own and do not count."
-)
-TOO_FEW = (
-    f"There is no critical-difference diagram: it takes {LEAST_DRAWN} data sets on one network, and says something "
-    f"from {LEAST_DATASETS} on."
+    "Time: of a run's training stage on this machine, with its start and test, over L2's; the median over the seeds. "
+    "Attention, features, tuning and the run that a method starts from are stages of their own."
 )
 NOT_OURS = (
-    "Beside them stands what others publish for the data set and network. It is not the same protocol, so no "
-    "difference to it means anything."
+    "† Published by others for this data set and network under another protocol: no difference to ours means anything."
 )
 
 
@@ -66,8 +61,8 @@ def show(frames: Mapping[str, pd.DataFrame]) -> Shown:
     if "table5" not in frames:
         return Shown({})
     frame = frames["table5"]
-    table = method_table(frame)
-    return Shown({"table5": table}, {"table5": Section("Table 5", table, figure=FIGURE, caption=rank_caption(frame))})
+    table, diagram = method_table(frame), Diagram(FIGURE, "Critical-difference diagram", rank_caption(frame))
+    return Shown({"table5": table}, {"table5": Section("Table 5", table, diagram=diagram)})
 
 
 def method_frame(runs: pd.DataFrame, differences: pd.DataFrame, elsewhere: pd.DataFrame) -> pd.DataFrame:
@@ -133,19 +128,16 @@ def _block(title: str, frame: pd.DataFrame) -> Block:
     columns = [Column("Method"), Column("Top-1 (%)", "number")]
     columns += [Column(f"Minus {label(reference)}", "number", marked=True) for reference in references]
     columns += [Column("Rank", "number"), Column("Cells", "number")]
-    columns += [Column("Time (L2 = 1)", "number")] if timed else []
-    columns += [Column(f"{HARNESSES[harness][0]} (%)", "number") for harness in harnesses]
-    rows = []
-    for number, row in enumerate(frame.itertuples()):
-        cells = [
-            Cell(row.method_label),
-            Cell(format_mean(row.mean, row.std), row.mean, row.rank == frame["rank"].min()),
-        ]
+    columns += [Column("Time", "number")] if timed else []
+    columns += [Column(f"{HARNESSES[harness][0]} †", "number") for harness in harnesses]
+    rows, best = [], frame["rank"].min()
+    for row in frame.itertuples():
+        cells = [Cell(row.method_label), Cell(format_mean(row.mean, row.std), row.mean, row.rank == best)]
         cells += [_difference(row, reference) for reference in references]
         cells += [Cell(f"{row.rank:g}", row.rank), _tuned(row)]
         cells += [number_cell(getattr(row, TIME), 2)] if timed else []
-        cells += [number_cell(getattr(row, harness), 1) for harness in harnesses]
-        rows.append(Row(cells, starts_group=number == 0))
+        cells += [_published(getattr(row, harness)) for harness in harnesses]
+        rows.append(Row(cells))
     return Block(columns, rows, title)
 
 
@@ -155,16 +147,12 @@ def _overall_block(backbone: str, frame: pd.DataFrame) -> Block:
     columns = [Column("Method"), Column("Mean rank", "number")]
     columns += [Column(f"Above : below {label(reference)}", "number") for reference in references]
     columns += [Column("Cells", "number")]
-    rows = []
-    for _, group in frame.groupby("mean_rank"):
-        for method, of_method in group.groupby("method", sort=False):
-            first = next(of_method.itertuples())
-            cells = [
-                Cell(first.method_label),
-                number_cell(first.mean_rank, 2, first.mean_rank == frame["mean_rank"].min()),
-            ]
-            cells += [_counts(of_method, reference) if method != reference else Cell() for reference in references]
-            rows.append(Row([*cells, _tuned(first)], starts_group=not rows))
+    rows, best = [], frame["mean_rank"].min()
+    for method, group in frame.sort_values("mean_rank", kind="stable").groupby("method", sort=False):
+        first = next(group.itertuples())
+        cells = [Cell(first.method_label), number_cell(first.mean_rank, 2, first.mean_rank == best)]
+        cells += [_counts(group, reference) if method != reference else Cell() for reference in references]
+        rows.append(Row([*cells, _tuned(first)]))
     count = frame["dataset"].nunique()
     return Block(columns, rows, f"{display(backbone)}, all {count} data sets")
 
@@ -173,6 +161,11 @@ def _difference(row: Any, reference: str) -> Cell:
     found = pd.Series({name: getattr(row, f"{name}_{reference}") for name in NUMBERS})
     text = format_interval(found["difference"], found["low"], found["high"])
     return Cell(text, sort_value(found["difference"]), mark=difference_mark(found))
+
+
+def _published(top1: float) -> Cell:
+    """With as many digits as were published."""
+    return Cell() if pd.isna(top1) else Cell(f"{top1:g}", top1)
 
 
 def _counts(rows: pd.DataFrame, reference: str) -> Cell:
@@ -210,21 +203,19 @@ def _friedman(ranking: Ranking) -> str:
 
 def _legend(frame: pd.DataFrame) -> str:
     seeds = int(frame["seeds"].max())
-    sentences = [f"Mean top-1 ± sample standard deviation over {seeds} seeds." if seeds > 1 else "Top-1 of one seed."]
+    top1 = f"Mean top-1 ± sample standard deviation over {seeds} seeds" if seeds > 1 else "Top-1 of one seed"
+    sentences = [f"{top1}; rank 1 is the highest, and equal ones share their ranks."]
     if frame[COMPARED].notna().any(axis=None):
         sentences.append(DIFFERENCES)
     if frame[[f"low_{reference}" for reference in REFERENCES]].isna().all(axis=None):
         sentences.append(f"Fewer than {LEAST_SEEDS} seeds give no interval.")
-    sentences.append(RANKS)
-    if frame["mean_rank"].notna().any():
-        sentences.append("Above : below counts the data sets with a significant difference.")
+    elif frame["mean_rank"].notna().any():
+        sentences.append(COUNTS)
     if not rank_caption(frame):
         sentences.append(TOO_FEW)
     sentences.append(CELLS)
     if TIME in frame and frame[TIME].notna().any():
         sentences.append(TIMES)
-    notes = [note for harness, note in HARNESSES.items() if frame[harness].notna().any()]
-    if notes:
-        which = "; ".join(f"{name}: {how}" for name, how in notes)
-        sentences.append(f"{NOT_OURS} {which}.")
+    if notes := [f"{name} is {what}." for key, (name, what) in HARNESSES.items() if frame[key].notna().any()]:
+        sentences += [NOT_OURS, *notes]
     return " ".join(sentences)
