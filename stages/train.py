@@ -20,7 +20,7 @@ from stages.common.paths import (
 )
 
 
-def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> None:
+def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> float:
     config = params.backbones[backbone]
     selection = Selection.read(selection_file(dataset, backbone, method, seed))
     chosen = selection.applied_to(params.method(method))
@@ -42,7 +42,7 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
     folder = run_folder(dataset, backbone, method, seed, setting)
     checkpoint = Checkpoint(checkpoint_file(folder), params.checkpoints.minutes)
     with atomic_folder(folder) as out:
-        write_run(
+        seconds = write_run(
             out,
             recipe,
             data=data,
@@ -53,6 +53,7 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
             checkpoint=checkpoint,
         )
     checkpoint.remove()
+    return seconds
 
 
 if __name__ == "__main__":

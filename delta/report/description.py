@@ -171,7 +171,8 @@ def read_wall_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> list[
     """How long each stage took when it last ran here: stage, number of its items, seconds of all of them together.
 
     Args:
-        folder: a JSON file for each item: stage, seconds, and the item's command-line options by name.
+        folder: a JSON file for each item: stage, seconds, training (how many of them trained a network, for those that
+            do), and the item's command-line options by name.
         options: the values that params.yaml has for each option; items of older parameters are left out.
 
     Returns:
@@ -181,15 +182,16 @@ def read_wall_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> list[
     for file in sorted(folder.glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name)):
         entry = json.loads(file.read_text(encoding="utf-8"))
         stage, seconds, setting = entry.pop("stage"), entry.pop("seconds"), entry.pop("setting", "default")
+        entry.pop("training", None)
         if all(value in options[option] for option, value in entry.items()):
             times.setdefault(stage if setting == "default" else f"{stage}_{setting}", []).append(seconds)
     return [(stage, len(seconds), sum(seconds)) for stage, seconds in times.items()]
 
 
 def read_run_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> dict[tuple[str, str, str], float]:
-    """How many seconds a run of Table 1 took here, by data set, backbone and method: the median over the seeds.
+    """How many seconds a run of Table 1 was trained here, by data set, backbone and method: the median over the seeds.
 
-    The stage that makes the runs of all seeds counts once for each.
+    Of the probe, which is fitted for all seeds at once, it is its stage's time for each.
 
     Args:
         folder, options: see `read_wall_times`.
@@ -198,10 +200,10 @@ def read_run_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> dict[t
     for file in sorted(folder.glob("train*.json")):
         entry = json.loads(file.read_text(encoding="utf-8"))
         stage, seconds, setting = entry.pop("stage"), entry.pop("seconds"), entry.pop("setting", "default")
+        seconds = entry.pop("training", seconds / len(options["seed"]) if stage == "train_probe" else None)
         entry.setdefault("method", stage.removeprefix("train_"))  # train_probe and train_l2_fe have the one
-        if setting == "default" and all(value in options[option] for option, value in entry.items()):
-            runs = 1 if "seed" in entry else len(options["seed"])
-            times.setdefault((entry["dataset"], entry["backbone"], entry["method"]), []).append(seconds / runs)
+        if seconds and setting == "default" and all(value in options[option] for option, value in entry.items()):
+            times.setdefault((entry["dataset"], entry["backbone"], entry["method"]), []).append(seconds)
     return {keys: median(seconds) for keys, seconds in times.items()}
 
 

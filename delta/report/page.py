@@ -57,7 +57,7 @@ class Run:
         versions: of the packages, by name.
         machine: label and value, such as processor, cores and devices.
         commit: of the pipeline.
-        run_times: how many seconds a training run took here, by data set, backbone and method; those that ran here.
+        run_times: how many seconds a run was trained here, by data set, backbone and method; those that ran here.
         times: stage, number of its items and their wall time in seconds, summed.
         recommended_in: by data set, how many seconds its recommendation took; those that ran here.
         notes: sentences that say how the run differs from the paper's protocol.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 
 import torch
 from dvclive import Live
@@ -32,7 +33,7 @@ def write_run(
     device: torch.device,
     checkpoint: Checkpoint | None = None,
     temperature: float = 1.0,
-) -> None:
+) -> float:
     """Fine-tune one network, test the last iterate, and write the run into the folder `out`.
 
     Written are the network (see `delta.networks.network.save_network`), its learning curves as DVCLive writes them
@@ -48,12 +49,15 @@ def write_run(
         checkpoint: see `delta.training.loop.fine_tune`; remove it after `out` has been renamed into place.
         temperature: logits are divided by it before they become the predictions' probabilities.
 
+    Returns:
+        How many seconds it trained, without tests. It is not in the run, of which the same machine makes the same bits.
+
     Raises:
         UserError: an input cannot be read, or the run diverged.
     """
     network, source = (build_network(weights, len(data.classes), recipe.seed).to(device) for _ in range(2))
     multipliers = as_tensors(read_channel_weights(channel_weights)) if channel_weights else {}
-    targets, logits, curve = data.targets("test"), torch.empty(0), []
+    targets, logits, curve, testing = data.targets("test"), torch.empty(0), [], 0.0
     with deterministic(), Live(str(out / "curves"), save_dvc_exp=False, dvcyaml=None) as live:
 
         def log(step: Step) -> None:
@@ -64,11 +68,15 @@ def write_run(
             curve.append(step)
 
         def test() -> float:
-            nonlocal logits
+            nonlocal logits, testing
+            since = perf_counter()
             logits = split_logits(network, data, "test")
+            testing += perf_counter() - since
             return accuracy(logits, targets)
 
+        since = perf_counter()
         fine_tune(network, source, data, recipe, multipliers, log, test, checkpoint)
+        seconds = perf_counter() - since - testing
         if not len(logits):  # resumed after the last test
             test()
         epoch = iterations_per_epoch(len(data.targets("train")), recipe.training.batch_size)
@@ -94,6 +102,7 @@ def write_run(
         f"{result.label}: top-1 {result.top1:.1f} %; αΩ is {result.penalty_share:.3g} % of the objective in the first "
         f"iteration, {result.penalty_share_first_epoch:.3g} % over the first epoch"
     )
+    return seconds
 
 
 def penalty_share(steps: Sequence[Step]) -> float:

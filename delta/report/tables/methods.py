@@ -41,8 +41,8 @@ CELLS = (
     "params.yaml fixes them, which compares unfairly with those that are tuned."
 )
 TIMES = (
-    "Time: of a run's training stage on this machine, with its start and test, over L2's; the median over the seeds. "
-    "Attention, features, tuning and the run that a method starts from are stages of their own."
+    "Time: for how long a run was trained on this machine, without tests, over L2's; the median over the seeds. "
+    "Attention, features, tuning and the run that a method starts from do not count."
 )
 NOT_OURS = (
     "† Published by others for this data set and network under another protocol: no difference to ours means anything."
