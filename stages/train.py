@@ -21,7 +21,7 @@ from stages.common.paths import (
 )
 
 
-def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> None:
+def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> float:
     config, start = params.backbones[backbone], params.starts.get(method)
     selection = Selection.read(selection_file(dataset, backbone, method, seed))
     chosen = selection.applied_to(params.method(method))
@@ -44,7 +44,7 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
     folder = run_folder(dataset, backbone, method, seed, setting)
     checkpoint = Checkpoint(checkpoint_file(folder), params.checkpoints.minutes)
     with atomic_folder(folder) as out:
-        write_run(
+        seconds = write_run(
             out,
             recipe,
             data=data,
@@ -57,6 +57,7 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
             start=run_folder(dataset, backbone, start, seed) if start else None,
         )
     checkpoint.remove()
+    return seconds
 
 
 if __name__ == "__main__":

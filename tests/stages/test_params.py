@@ -103,6 +103,11 @@ def changed(tmp_path: Path, place: str, value) -> Path:
             {"network": "resnet50", "resize": 256, "crop": 224, "learning_rate": 0.01},
             "backbones: 'best'",
         ),
+        (
+            "datasets.birds",
+            {"format": "cub_200_2011", "source": "../CUB_200_2011"},
+            "datasets.birds: source: write the absolute path, /.*/CUB_200_2011: ",
+        ),
         ("recommend.datasets", ["cub"], "recommend.datasets: 'cub' is none of datasets"),
         ("recommend.backbones", ["resnet50"], "recommend.backbones: 'resnet50' is none of backbones"),
         ("recommend.backbones", [], "recommend.backbones: none: list at least one, or empty recommend.datasets"),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from delta.analysis.map_files import REFERENCE
 from delta.report import paper
-from delta.report.differences import NUMBERS, difference_mark, find
+from delta.report.differences import NUMBERS, difference_mark, minus
 from delta.report.inputs import Inputs
 from delta.report.layouts import page_blocks, paper_blocks
 from delta.report.names import label
@@ -101,7 +101,7 @@ def accuracy_frame(
     summary["cells"] = [cells.get(method, 0) for method in summary["method"]]
     numbers = paper.numbers(int(name[-1])).drop(columns="metric")
     summary = summary.merge(numbers.rename(columns={"mean": "paper_mean", "std": "paper_std"}), how="left", on=KEYS)
-    summary = summary.merge(_minus_reference(name, differences), how="left", on=KEYS)
+    summary = summary.merge(minus(differences, name, REFERENCE), how="left", on=KEYS)
     devices = runs.groupby(KEYS, sort=False)["device"].agg(lambda each: ", ".join(each.unique()))
     return summary.merge(devices.reset_index(), on=KEYS)[COLUMNS[name]]
 
@@ -110,16 +110,6 @@ def _class_sizes_differ(rows: pd.DataFrame, top1: str) -> pd.Series:
     """By row, whether any mean over classes is not that over images, in the column `top1`, on the row's data set."""
     differs = (rows["macro"] - rows[top1]).abs() > 1e-6
     return differs.groupby([rows["dataset"], rows["backbone"]]).transform("any")
-
-
-def _minus_reference(name: str, differences: pd.DataFrame) -> pd.DataFrame:
-    """Each other method's difference to L2-SP in one table."""
-    rows = []
-    for pair, block in differences.groupby(KEYS[:2], sort=False):
-        for method in dict.fromkeys([*block["other"], *block["method"]]):
-            if (row := find(block, name, method, REFERENCE)) is not None:
-                rows.append((*pair, method, *row[NUMBERS]))
-    return pd.DataFrame(rows, columns=[*KEYS, *NUMBERS])
 
 
 def paper_layout(name: str, frame: pd.DataFrame) -> Table:
