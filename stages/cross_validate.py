@@ -8,7 +8,7 @@ from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
 from stages.common.command import run_stage
 from stages.common.params import Params
-from stages.common.paths import checkpoint_file, fold_file, packed_folder, weights_file
+from stages.common.paths import checkpoint_file, classifier_file, fold_file, packed_folder, weights_file
 
 
 def main(params: Params, dataset: str, backbone: str, method: str, fold: int) -> None:
@@ -19,6 +19,7 @@ def main(params: Params, dataset: str, backbone: str, method: str, fold: int) ->
         fold,
         Recipe(params.method(method), params.training, config.learning_rate, config.crop, params.grid.seed),
         weights=weights_file(dataset, backbone),
+        classifier=classifier_file(dataset, backbone),
         l2_fe=params.method("l2_fe"),
         grid=params.grid,
         normalization=params.attention.normalization,

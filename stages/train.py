@@ -12,6 +12,7 @@ from stages.common.params import Params
 from stages.common.paths import (
     channel_weights_file,
     checkpoint_file,
+    classifier_file,
     packed_folder,
     packed_whole_folder,
     run_folder,
@@ -51,6 +52,8 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
             resize=config.resize,
             device=pick_device(params.device),
             checkpoint=checkpoint,
+            classifier=classifier_file(dataset, backbone),
+            start=run_folder(dataset, backbone, chosen.start, seed, setting) if chosen.start else None,
         )
     checkpoint.remove()
 

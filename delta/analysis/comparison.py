@@ -200,7 +200,7 @@ class Comparison:
                 source.resize,
                 self._device,
                 self._run_checkpoint,
-                temperature,
+                temperature=temperature,
             )
             features = split_features(trained_network(out).to(self._device), source.data, "train")
         return class_means(features, self.targets, len(self._data.classes))

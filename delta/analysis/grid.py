@@ -15,7 +15,7 @@ from delta.data.packed.views import DefaultViewData
 from delta.io.errors import Diverged
 from delta.methods.base import Method
 from delta.networks.devices import deterministic
-from delta.networks.network import Network, build_network
+from delta.networks.network import Network, build_network, load_classifier
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
 from delta.training.evaluation import top1
@@ -33,6 +33,7 @@ def cross_validate(
     normalization: str,
     device: torch.device,
     checkpoint: Checkpoint | None = None,
+    classifier: Path | None = None,
 ) -> pd.DataFrame:
     """Train and validate a method with every (α, β) of the grid, for one fold.
 
@@ -50,6 +51,7 @@ def cross_validate(
         normalization: of the attention, see `delta.attention.normalization.attention`.
         device: where to train.
         checkpoint: saves finished cells; the cell in training has its own checkpoint beside it.
+        classifier: the file of the source network's own classifier, for a method that uses it.
 
     Returns:
         One row per cell: alpha, beta, fold, top1 (percent; NaN if failed), problem (why it failed).
@@ -64,7 +66,7 @@ def cross_validate(
         return build_network(weights, len(data.classes), grid.seed).to(device)
 
     parameters = (fold, l2_fe, recipe, grid, normalization)
-    saved = checkpoint and checkpoint.load(device, part, parameters=parameters, weights=weights)
+    saved = checkpoint and checkpoint.load(device, part, parameters=parameters, weights=(weights, classifier))
     learned, rows = (saved["channel_weights"], saved["rows"]) if saved else (None, [])
     run_checkpoint = checkpoint and checkpoint.beside("run")
 
@@ -76,6 +78,7 @@ def cross_validate(
 
     with deterministic():
         source = start()
+        own = load_classifier(classifier) if classifier and recipe.method.uses_classifier else None
         if learned is None:
             learned = {}
             if recipe.method.uses_attention:
@@ -89,7 +92,8 @@ def cross_validate(
             network = start()
             cell = replace(recipe, method=recipe.method.model_copy(update={"alpha": alpha, "beta": beta}))
             try:
-                fine_tune(network, source, part, cell, learned, checkpoint=run_checkpoint)
+                given = own and own.to(device)
+                fine_tune(network, source, part, cell, learned, checkpoint=run_checkpoint, classifier=given)
                 rows.append((alpha, beta, fold, top1(network, part, "validation"), None))
             except Diverged as problem:
                 tqdm.write(f"failed cell: {problem}")

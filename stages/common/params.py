@@ -180,6 +180,16 @@ class Params(Experiments):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _starts_are_trained(self) -> Params:
+        for name in self.methods:
+            start = self.method(name).start
+            if start and start not in ("probe", "l2_fe", *self.methods):
+                raise ValueError(f"{name}.start: {start!r} is not trained: name one of {', '.join(self.methods)}")
+            if start == name:
+                raise ValueError(f"{name}.start: a run cannot start from itself")
+        return self
+
     def method(self, name: str) -> Method:
         """A method with its section's parameters."""
         return getattr(self, name)

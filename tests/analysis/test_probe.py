@@ -134,7 +134,7 @@ def test_the_regression_always_converges_in_silence():
 
 @pytest.fixture(scope="module")
 def features(data, weights) -> np.ndarray:
-    return pooled_features(build_network(weights, 3).train(), data, batch_size=5)
+    return pooled_features(build_network(weights, 3).train(), data)
 
 
 def test_features_are_those_of_every_image_in_the_test_view(features, data, weights):

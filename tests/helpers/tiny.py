@@ -79,6 +79,13 @@ def uneven_channel_weights() -> dict[str, torch.Tensor]:
     return {layer: torch.linspace(0.5, 1.5, count) for layer, count in FILTERS.items()}
 
 
+def source_classifier() -> nn.Linear:
+    """A random classifier of seven classes in the place of the source network's own."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        return nn.Linear(1280, 7)
+
+
 def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Whether two state dictionaries hold the same bits."""
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())

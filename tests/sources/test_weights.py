@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -13,6 +15,8 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from delta.data.images import decode, resize_square
+from delta.data.packed.views import input_statistics, normalised
 from delta.io.downloads import Downloads
 from delta.io.errors import UserError
 from delta.io.remote_file import RemoteFile
@@ -20,10 +24,11 @@ from delta.networks.network import Network, build_network, save_network, save_we
 from delta.networks.spec import BackboneSpec
 from delta.sources.catalogue import NETWORKS, Package, SourceNetwork
 from delta.sources.introspection import find_feature_layers, find_path, find_stages
-from delta.sources.weights import describe, read_state, source_weights
+from delta.sources.weights import describe, read_state, source_classifier, source_weights
 from tests.helpers.tiny import with_random_statistics
 
 LITE0 = NETWORKS["efficientnet_lite0"]
+PHOTOGRAPHS = os.environ.get("DELTA_TEST_PHOTOGRAPHS")  # a folder of class folders
 
 
 @pytest.fixture
@@ -197,6 +202,68 @@ def test_the_regularized_maps_of_the_lite_networks(name):
     with torch.inference_mode():
         backbone(torch.zeros(1, 3, crop, crop))
     assert found == shapes
+
+
+def test_the_sources_own_classifier_comes_along(downloads, resnet18, tmp_path):
+    """Of the package whose tensors have other names, of a file with timm's, and of a run of this pipeline."""
+    found = source_classifier(SourceNetwork(network="efficientnet_lite0"), downloads)
+    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {"weight": (1000, 1280), "bias": (1000,)}
+    torch.save(resnet18.state_dict(), tmp_path / "mine.pth")
+    source = SourceNetwork(network="timm:resnet18", checkpoint=str(tmp_path / "mine.pth"))
+    found = source_classifier(source, downloads)
+    assert torch.equal(found["weight"], resnet18.fc.weight) and torch.equal(found["bias"], resnet18.fc.bias)
+    headless = {name: tensor for name, tensor in resnet18.state_dict().items() if not name.startswith("fc.")}
+    own = headless | {"head.weight": torch.ones(4, 512), "head.bias": torch.zeros(4)}
+    other = headless | {"fc.weight": torch.ones(4, 100), "fc.bias": torch.zeros(4)}
+    for state, classes in ((headless, None), (own, 4), (other, None)):
+        torch.save(state, tmp_path / "mine.pth")
+        found = source_classifier(source, downloads)
+        assert (len(found["weight"]) if found else None) == classes
+
+
+@pytest.mark.parametrize("name", LITE_TENSORS)
+def test_the_packages_classifier_answers_as_timms_whole_network(name, downloads):
+    """The features' linear map is the whole network's output."""
+    spec, state = weights_of(name, downloads)
+    classifier = source_classifier(SourceNetwork(network=name), downloads)
+    whole = timm.create_model(spec.architecture)
+    whole.load_state_dict(state | {f"classifier.{part}": tensor for part, tensor in classifier.items()})
+    images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        logits = features(state, spec.architecture, images) @ classifier["weight"].T + classifier["bias"]
+        assert torch.allclose(whole.eval()(images), logits, atol=1e-4)
+
+
+# Class folders of Caltech 101 and 256 and of CUB-200-2011 that are one class of ImageNet, without a second one like it.
+IMAGENET_CLASSES = {
+    "dalmatian": 251,
+    "electric_guitar": 546,
+    "003.backpack": 414,
+    "041.coffee-mug": 504,
+    "047.computer-mouse": 673,
+    "014.Indigo_Bunting": 14,
+}
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS, reason="accuracy on photographs is not tested: set DELTA_TEST_PHOTOGRAPHS")
+@pytest.mark.parametrize("name", LITE_SHAPES)
+def test_published_weights_recognise_photographs(name, downloads):
+    """At the crop that the network was made for. Statistics, tensors or classes in another order: one in a thousand."""
+    folders = [folder for folder in Path(PHOTOGRAPHS).iterdir() if folder.name in IMAGENET_CLASSES]
+    if not folders:
+        pytest.skip(f"{PHOTOGRAPHS} has no class of ImageNet: {', '.join(IMAGENET_CLASSES)}")
+    spec, state = weights_of(name, downloads)
+    classifier, (crop, _) = source_classifier(SourceNetwork(network=name), downloads), LITE_SHAPES[name]
+    files = [(file, IMAGENET_CLASSES[folder.name]) for folder in folders for file in sorted(folder.iterdir())[:30]]
+    statistics, right = input_statistics(spec, torch.device("cpu")), 0
+    for start in range(0, len(files), 30):
+        batch = files[start : start + 30]
+        pixels = torch.from_numpy(np.stack([resize_square(decode(file), crop) for file, _ in batch]))
+        found = features(state, spec.architecture, normalised(pixels, statistics))
+        predicted = (found @ classifier["weight"].T + classifier["bias"]).argmax(1)
+        right += (predicted == torch.tensor([target for _, target in batch])).sum().item()
+    print(f"{name}: top-1 {100 * right / len(files):.1f} % of {len(files)} photographs")
+    assert right >= 0.6 * len(files)
 
 
 def test_a_changed_or_missing_package_file_is_reported(downloads, monkeypatch):

@@ -164,7 +164,7 @@ def test_the_runs_that_figure_3_shows_are_tested_after_every_epoch(changes, test
 
 
 def settings(params: Params, method: str, **changes) -> str:
-    changed = params.method(method).model_copy(update=changes)
+    changed = (params.method(method) or method_class(method)()).model_copy(update=changes)
     grid_settings.main(params.model_copy(update={method: changed}), *PAIR, method)
     return grid_settings_file(*PAIR, method).read_text(encoding="utf-8")
 

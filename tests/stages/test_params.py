@@ -87,7 +87,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("methods", ["l2", "foo"], "methods: 'foo' is no method; there are delta, delta_wo_att, l2, l2_sp"),
+        ("methods", ["l2", "foo"], "methods: 'foo' is no method; there are attention_transfer, bayes_sp, bi"),
         ("methods", ["l2_fe"], "methods: 'l2_fe' is always trained"),
         ("methods", ["probe", "l2"], "methods: 'probe' is always trained"),
         ("probe.c", [], "probe.c: empty: list at least one"),
@@ -227,7 +227,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("grid.select", "best", "grid.select: unknown parameter"),
         ("grid.methods", [], "grid.methods: empty: list at least one"),
         ("grid.methods", ["delta", "delta"], "grid.methods: listed more than once: delta"),
-        ("grid.methods", ["delta", "foo"], "grid.methods: 'foo' is no method; there are delta, delta_wo_att, l2"),
+        ("grid.methods", ["delta", "foo"], "grid.methods: 'foo' is no method; there are attention_transfer, ba"),
         ("grid.methods", ["delta", "l2"], "grid.methods: l2 has no penalty, and so no alpha to search: leave it out"),
         ("grid.methods", ["l2_fe"], "grid.methods: l2_fe has no penalty, and so no alpha to search: leave it out"),
         ("delta.select", "best", "delta.select: .*'fixed' or 'grid'"),
