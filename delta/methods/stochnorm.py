@@ -59,26 +59,26 @@ def _forward(norm: Any, forward: Callable[[Tensor], Tensor], p: float, x: Tensor
     batch = torch.batch_norm_update_stats(x.detach(), *running, norm.momentum)
     norm.num_batches_tracked += 1
     mean, variance = (torch.where(kept, one, other) for one, other in zip(before, batch, strict=True))
-    x = _normalised()(x, norm.weight, norm.bias, mean, variance, kept, norm.eps)
+    x = _normalised()((mean, variance, kept), norm.eps, x, norm.weight, norm.bias)
     return norm.act(norm.drop(x)) if hasattr(norm, "act") else x
 
 
 @cache
 def _normalised() -> Callable[..., Tensor]:
-    """The function (x, weight, bias, mean, variance, kept, eps) → x̂ · weight + bias, x̂ = (x − mean) / √(variance + eps).
+    """The function ((mean, variance, kept), eps, x, weight, bias) → x̂ · weight + bias.
 
-    Where a channel is not kept, its mean and variance are the batch's, and the gradient flows through them as well. With
-    a choice between the outputs of two batch-norms, a layer would take more than twice its time.
+    x̂ = (x − mean) / √(variance + eps). Where a channel is not kept, its statistics are the batch's, and the gradient
+    flows through them as well. A choice between the outputs of two batch-norms would take more than twice the time.
     """
     import torch
     from torch.nn.functional import batch_norm
 
     class Normalised(torch.autograd.Function):
         @staticmethod
-        def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor, *statistics: Any) -> Tensor:
-            mean, variance, kept, context.eps = statistics
+        def forward(context: Any, statistics: tuple[Tensor, ...], eps: float, *inputs: Tensor) -> Tensor:
+            (mean, variance, kept), (x, weight, bias), context.eps = statistics, inputs, eps
             context.save_for_backward(x, weight, mean, variance, kept)
-            return batch_norm(x, mean, variance, weight, bias, eps=context.eps)
+            return batch_norm(x, mean, variance, weight, bias, eps=eps)
 
         @staticmethod
         @torch.autograd.function.once_differentiable
@@ -88,11 +88,11 @@ def _normalised() -> Callable[..., Tensor]:
             _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
                 gradient, x, weight, mean, variance, mean, inverse, False, context.eps, [False, True, True]
             )
-            # weight / √(variance + eps) · (gradient − (x̂ · of_weight + of_bias) / n), without what is in − ( ) if kept
+            # weight / √(variance + eps) · (gradient − (x̂ · of_weight + of_bias) / n), the latter where not kept
             factor = weight * inverse
             share = factor * ~kept * (-len(kept) / x.numel())
             of_x = batch_norm(x, mean, variance, share * of_weight, share * of_bias, eps=context.eps)
             of_x.addcmul_(gradient, factor.view(-1, 1, 1))
-            return of_x, of_weight, of_bias, None, None, None, None
+            return None, None, of_x, of_weight, of_bias
 
     return Normalised.apply
