@@ -319,8 +319,6 @@ def main() -> None:
     names = [folder.parent.name if folder.name == "images" else folder.name for folder in arguments.folders]
     inside = zip(arguments.folders, names, strict=True)
     shown = " ".join(name if folder.name == name else f"{name}/{folder.name}" for folder, name in inside)
-        folder.relative_to(folder.parents[folder.name == "images"]).as_posix() for folder in arguments.folders
-    )
     versions = f"PyTorch {torch.__version__}, scikit-learn {metadata.version('scikit-learn')}"
     write_lines(
         "# Photographs: `recommend` against what else one would try\n",
@@ -347,7 +345,7 @@ def main() -> None:
         "\n## Against the best of the others\n",
         "The difference in top-1, paired by photograph, with its interval and p-value by McNemar's exact test, and "
         "`recommend`'s processor seconds as a multiple of the probe's.\n",
-        "| photographs | training, a class | tested | `recommend` takes | best of the others | points [95 %] | p | : probe |",
+        "| photographs | training, a class | tested | `recommend` takes | best other | points [95 %] | p | : probe |",
         "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: |",
         *verdicts,
     )
