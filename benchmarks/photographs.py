@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,6 +140,9 @@ class Task:
         return np.array(result.predicted) == self.rows("test")["label"].to_numpy()
 
 
+Work = Callable[[Task], tuple[list[str], str]]  # a task's predictions, and a remark, see `Result`
+
+
 def chosen(table: pd.DataFrame, per_class: int) -> pd.DataFrame:
     """An index of photographs for training and testing, see the module's docstring.
 
@@ -222,10 +225,10 @@ def run_fastai(task: Task) -> Result:
         return Result(**json.loads((scratch / "result.json").read_text(encoding="utf-8")))
 
 
-def measured(work: Callable[[], tuple[list[str], str]]) -> Result:
+def measured(work: Work, task: Task) -> Result:
     started, processor = time.perf_counter(), time.process_time()
     with redirect_stdout(sys.stderr):
-        predicted, remark = work()
+        predicted, remark = work(task)
     return Result(time.perf_counter() - started, time.process_time() - processor, predicted, remark)
 
 
@@ -240,18 +243,18 @@ def kept(file: Path, work: Callable[[], Result]) -> Result:
 
 def results(task: Task) -> dict[str, Result]:
     """By classifier."""
-    features = kept(task.work / "features.json", lambda: measured(lambda: compute_features(task)))
-    classifiers: dict[str, Callable[[], tuple[list[str], str]]] = {
-        PROBE: lambda: run_probe(task),
-        **{name: lambda each=each: run_regression(task, each) for name, each in REGRESSIONS.items()},
-        OURS: lambda: run_recommend(task),
+    features = kept(task.work / "features.json", partial(measured, compute_features, task))
+    classifiers: dict[str, Work] = {
+        PROBE: run_probe,
+        **{name: partial(run_regression, regression=each) for name, each in REGRESSIONS.items()},
+        OURS: run_recommend,
     }
     found = {
-        name: kept(task.work / f"{name}.json", lambda work=work: measured(work)).after(features)  # type: ignore[misc]
+        name: kept(task.work / f"{name}.json", partial(measured, work, task)).after(features)
         for name, work in classifiers.items()
     }
     if task.fastai:
-        found[FASTAI] = kept(task.work / f"{FASTAI}.json", lambda: run_fastai(task))
+        found[FASTAI] = kept(task.work / f"{FASTAI}.json", partial(run_fastai, task))
     return found
 
 
