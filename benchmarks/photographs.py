@@ -8,7 +8,7 @@ EfficientNet-Lite0 with the same weights at 224 pixels, in one thread:
 
 - probe: this project's method `probe`, as profiles/folder.yaml has it;
 - recommend: this project's stage `recommend`, as profiles/folder.yaml has it;
-- logistic regression, SVM: scikit-learn's, with an RBF kernel, on frozen features; C is cross-validated;
+- logistic regression, SVM (with an RBF kernel): scikit-learn's, on frozen features; C is cross-validated;
 - fastai: `fine_tune` for as many epochs as `recommend` trains, everything else as fastai's tutorial has it, in an
   environment of its own (benchmarks/requirements-photographs.txt), without which it is skipped.
 
