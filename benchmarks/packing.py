@@ -21,12 +21,12 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from benchmarks.gpu import method_of
+from delta.analysis.features import pooled_features
 from delta.data.packed.views import DefaultViewData
 from delta.data.packing import write_packed
 from delta.data.packing_config import Packing
 from delta.io.downloads import Downloads
 from delta.networks.devices import deterministic, device_name, pick_device
-from delta.networks.hooks import in_eval_mode
 from delta.networks.network import Network, build_network, save_weights
 from delta.sources.catalogue import SourceNetwork
 from delta.sources.weights import source_weights
@@ -59,17 +59,11 @@ def listed(root: Path, most: int) -> pd.DataFrame:
     return table.assign(target=table["label"].astype("category").cat.codes, split=np.where(place % 2, "test", "train"))
 
 
-def features(network: Network, data: DefaultViewData, split: str) -> np.ndarray:
-    """Pooled features of the frozen backbone, float32 [n, d]."""
-    with torch.inference_mode(), in_eval_mode(network):
-        batches = data.test_batches(split, network.spec, 64, torch.device("cpu"))
-        return torch.cat([network.backbone(x) for x, _ in batches]).numpy()
-
-
 def regression(network: Network, data: DefaultViewData) -> np.ndarray:
     """Which test images a logistic regression on frozen features classifies correctly, bool [n]."""
-    fit = LogisticRegression(max_iter=2000).fit(features(network, data, "train"), data.targets("train"))
-    return fit.predict(features(network, data, "test")) == data.targets("test").numpy()
+    features, train, test = pooled_features(network, data), data.rows("train"), data.rows("test")
+    fit = LogisticRegression(max_iter=2000).fit(features[train], data.targets("train"))
+    return fit.predict(features[test]) == data.targets("test").numpy()
 
 
 def tuned(weights: Path, data: DefaultViewData, key: str, crop: int, seed: int) -> np.ndarray:

@@ -198,15 +198,6 @@ def preprocess(view: TestView, image: Image.Image) -> Tensor:
     return torch.from_numpy(resize_square(image, view.crop).copy())[None]
 
 
-def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Expand folders to the image files in them, see `find_files`.
-
-    Raises:
-        UserError: a folder without image files.
-    """
-    return find_files(paths).images
-
-
 def find_files(paths: Iterable[Path]) -> FoundFiles:
     """Expand folders to the image files in them, at any depth and sorted; other paths are kept.
 

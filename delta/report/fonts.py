@@ -8,6 +8,7 @@ from functools import cache
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 MAIN = "DejaVu Sans"  # comes with Matplotlib
+_REGULAR = (400, 500)  # weights
 _BOXES = "Last Resort"  # has a box with the name of its script for every letter
 
 
@@ -35,7 +36,8 @@ def _family_with(letter: str) -> str | None:
 @cache
 def _families() -> list[str]:
     """The families of installed upright fonts, DejaVu Sans first, then the sans-serif ones."""
-    names = {font.name for font in fontManager.ttflist if font.style == "normal" and not font.name.startswith(_BOXES)}
+    regular = [font.name for font in fontManager.ttflist if font.style == "normal" and font.weight in _REGULAR]
+    names = {name for name in regular if not name.startswith(_BOXES)}
     return sorted(names, key=lambda name: (name != MAIN, "sans" not in name.lower(), name))
 
 

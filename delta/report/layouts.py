@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -31,6 +31,34 @@ def paper_blocks(frame: pd.DataFrame, cell: Callable[[Any], Cell]) -> list[Block
             cells = [Cell(display(dataset), qualifier=source), *map(cell, group.itertuples())]
             rows.append(Row(cells, paper_source=paper.source_network(dataset, backbone) if source else ""))
         blocks.append(Block(columns, rows))
+    return blocks
+
+
+def image_blocks(
+    frame: pd.DataFrame,
+    keys: Sequence[str],
+    shown: int,
+    headings: tuple[Sequence[str], Sequence[str]],
+    numbers: Callable[[Any], list[Cell]],
+    how_many: Callable[[pd.DataFrame], str],
+) -> list[Block]:
+    """The first images of each data set: one row per image, one block for each value of the keys.
+
+    Args:
+        frame: one row per image: the keys, path, target, predicted and what `numbers` and `how_many` need.
+        shown: images of a block.
+        headings: of the path, label and prediction, and of the numbers.
+        numbers: the further cells of a row of `frame`.
+        how_many: how many such images there are, for the title; it takes a block's rows.
+    """
+    texts, further = headings
+    columns, blocks = [*map(Column, texts), *(Column(heading, "number") for heading in further)], []
+    for values, block in frame.groupby(list(keys), sort=False):
+        rows = [
+            Row([*map(Cell, (row.path, row.target, row.predicted)), *numbers(row)])
+            for row in block.head(shown).itertuples()
+        ]
+        blocks.append(Block(columns, rows, f"{', '.join(map(display, values))}: {how_many(block)}"))
     return blocks
 
 

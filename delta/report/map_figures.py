@@ -72,9 +72,8 @@ def figure6(shown: ActivationMaps, dataset: str, backbone: str) -> Figure:
 def class_figure(shown: ActivationMaps, image: int, dataset: str, backbone: str) -> Figure:
     """One image: a row with every network's map over all filters, and a row for each single filter."""
     rows = [_Row(image, number, _map_name(name), number == 1) for number, name in enumerate(shown.names)]
-    return _figure(
-        shown, rows, f"{wrapped(drawable(shown.images['label'][image]), 64)}\n{pair_title(dataset, backbone)}"
-    )
+    name = wrapped(drawable(shown.images["label"][image]), 64)
+    return _figure(shown, rows, f"{name}\n{pair_title(dataset, backbone)}")
 
 
 def _map_name(name: str) -> str:

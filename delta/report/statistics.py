@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, chi2, t
+from scipy.stats import chi2, t
 
 # Of two seeds an interval would be uselessly wide: Student's factor is 12.7, with three it is 4.3.
 LEAST_SEEDS = 3
@@ -180,18 +180,6 @@ def welch_interval(
     a, b = (max(std, resolution / 2) ** 2 / runs for std in (std_a, std_b))
     freedom = (runs - 1) * (a + b) ** 2 / (a**2 + b**2)
     return _interval(difference, *student(difference, (a + b) ** 0.5, freedom, confidence))
-
-
-def wilson_interval(right: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The confidence interval of an accuracy, percent, by Wilson's score ("Probable inference, the law of succession,
-    and statistical inference", 1927); it is right for few images, and where all or none are right.
-
-    Args:
-        right: of how many `images`, at least 1.
-        confidence: the interval's level, between 0 and 1.
-    """
-    interval = binomtest(right, images).proportion_ci(confidence, method="wilson")
-    return 100 * float(interval.low), 100 * float(interval.high)
 
 
 def student(

@@ -65,7 +65,7 @@ def option_values(params: Params) -> dict[str, list[Any]]:
     values: dict[str, Iterable[Any]] = {
         "dataset": params.datasets,
         "backbone": params.backbones,
-        "method": dict.fromkeys([*ALWAYS_TRAINED, *params.methods]),
+        "method": dict.fromkeys([*ALWAYS_TRAINED, *params.methods, *params.grid.methods]),
         "seed": params.seeds,
         "fold": params.grid.folds,
         "setting": SETTINGS,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
@@ -96,6 +98,16 @@ class Dataset(Section):
         return self
 
     @model_validator(mode="after")
+    def _photographs_are_found_from_everywhere(self) -> Dataset:
+        path = Path(self.source).expanduser()
+        if self.format == "folder" and (self.source.startswith("~") or os.path.normpath(path).startswith("..")):
+            raise ValueError(
+                f"source: write the absolute path, {path.resolve()}: `dvc exp run --queue` and `--temp` run in another "
+                "folder"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _duplicates_are_ones_own(self) -> Dataset:
         if self.duplicates and self.format != "folder":
             raise ValueError(f"duplicates: leave it out, it concerns format folder and not {self.format}")
@@ -150,28 +162,33 @@ class Experiment(Section):
         return []
 
 
-class RunsExperiment(Experiment):
-    """An experiment on methods and seeds of one's choice.
-
-    Attributes:
-        seeds: some of the runs' `seeds`.
-    """
+class MethodExperiment(Experiment):
+    """An experiment on methods of one's choice."""
 
     methods: Names = Field(min_length=1)
-    seeds: Seeds
 
     @property
     def needs(self) -> list[str]:
         return self.methods
 
 
-class ImprovedView(RunsExperiment):
+class SeedExperiment(MethodExperiment):
+    """An experiment on methods and seeds of one's choice.
+
+    Attributes:
+        seeds: some of the runs' `seeds`.
+    """
+
+    seeds: Seeds
+
+
+class ImprovedView(SeedExperiment):
     """Table 2: what is trained in the improved view as well."""
 
     shown_as = "Table 2"
 
 
-class LearningCurves(RunsExperiment):
+class LearningCurves(SeedExperiment):
     """Figure 3: what is trained under ExponentialLR as well.
 
     Attributes:
@@ -192,7 +209,7 @@ class FilterDistances(Experiment):
         return ["l2_sp", "delta"]
 
 
-class PartActivation(RunsExperiment):
+class PartActivation(SeedExperiment):
     """Table 3: where the activation at annotated parts is measured. `l2_fe`, whose features are the source network's,
     is the row SRC.
 
@@ -204,7 +221,7 @@ class PartActivation(RunsExperiment):
     layer: Layer | None
 
 
-class Dissection(RunsExperiment):
+class Dissection(SeedExperiment):
     """Table 4: network dissection.
 
     Attributes:

@@ -79,6 +79,76 @@ def test_classes_with_too_few_images_are_reported(table):
         assign_splits(table, "rest", 6, seed=0)
 
 
+def grouped(**sizes: list[int]) -> pd.DataFrame:
+    """A table of classes whose images form groups of near-duplicates of these sizes."""
+    rows = [
+        (label, f"{label}{number}" if size > 1 else "")
+        for label, groups in sizes.items()
+        for number, size in enumerate(groups)
+        for _ in range(size)
+    ]
+    table = pd.DataFrame(rows, columns=["label", "group"])
+    return table.assign(path=[f"{label}/{row:03d}.png" for row, label in enumerate(table["label"])])
+
+
+def test_near_duplicates_stay_on_one_side():
+    table = grouped(ant=[1, 1, 4, 3, 2, 1], bee=[1] * 9)
+    for seed in range(20):
+        index = assign_splits(table, "rest", 3, seed)
+        assert index.groupby(["label", "split"]).size()["ant", "test"] == 3
+        sides = index[index["group"] != ""].groupby("group")["split"].agg(set)
+        assert all(len(side) == 1 for side in sides)
+        tested = index[(index["split"] == "test") & (index["group"] != "")]
+        assert tested["group"].is_unique  # one picture is not tested twice
+        unused = table[~table["path"].isin(index["path"])]
+        assert set(unused["group"]) <= set(tested["group"])
+
+
+def test_near_duplicates_in_two_classes_stay_on_one_side_too():
+    table = grouped(ant=[1] * 8, bee=[1] * 8)
+    table.loc[[0, 8], "group"] = "1"
+    table.loc[[1, 9, 10], "group"] = "2"
+    for seed in range(30):
+        index = assign_splits(table, 3, 3, seed)
+        assert index[index["group"] != ""].groupby("group")["split"].nunique().max() <= 1
+
+
+def test_a_share_counts_near_duplicates_once():
+    index = assign_splits(grouped(ant=[10] * 10, bee=[1] * 10), "rest", "20%", 0)
+    assert index.groupby(["label", "split"]).size().to_dict() == {
+        ("ant", "test"): 2,
+        ("ant", "train"): 80,
+        ("bee", "test"): 2,
+        ("bee", "train"): 8,
+    }
+
+
+def test_without_near_duplicates_the_split_is_the_same(table):
+    for seed in range(5):
+        index = assign_splits(table.assign(group=""), 4, 2, seed)
+        pd.testing.assert_frame_equal(index.drop(columns="group"), assign_splits(table, 4, 2, seed))
+
+
+def test_too_few_images_besides_near_duplicates_are_reported():
+    with pytest.raises(UserError, match=r"ant has 6 \(2 without near-duplicates\): add images"):
+        assign_splits(grouped(ant=[3, 3], bee=[1] * 9), 3, 2, seed=0)
+    with pytest.raises(UserError, match=r": ant has 3 besides near-duplicates of test images: add images"):
+        assign_splits(grouped(ant=[3, 3], bee=[1] * 9), 4, 1, seed=0)
+
+
+def test_packed_near_duplicates_are_known(tmp_path):
+    index = published_splits(grouped(ant=[2, 1, 1], bee=[3, 1]).assign(split="train"))
+    for path in index["path"]:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / path)
+    write_packed(tmp_path, index, 8, 4, tmp_path)
+    data = DefaultViewData.open(tmp_path)
+    assert list(data.index["group"]) == ["ant0", "ant0", "", "", "bee0", "bee0", "bee0", ""]
+    assert data.groups("train").tolist() == [0, 0, 1, 2, 3, 3, 3, 4]
+    data.index.loc[2, "split"] = "test"
+    assert data.groups("test").tolist() == [1]
+
+
 def test_published_splits_are_kept(table):
     table = table.assign(split=["test" if i % 3 else "train" for i in range(len(table))])
     shuffled = table.sample(frac=1, random_state=1)

@@ -213,6 +213,24 @@ def test_a_method_module_makes_only_its_own_runs_stale(clone):
     assert clone.stale() == runs_of("l2_sp_att") | own
 
 
+def test_the_probe_is_fitted_again_alone(clone):
+    """Nothing is trained again for another probe, nor the probe for another training."""
+    append(clone, "delta/methods/probe.py")
+    clone.edit_params(probe={"c": [0.1, 1]})
+    found = clone.stale()
+    assert f"train_probe@{ITEM}" in found
+    assert not {name for name in found if name.startswith(("extract_features@", "train@", "train_l2_fe@"))}
+
+
+def test_balanced_classes_concern_the_probe_and_the_length_of_training_does_not(clone):
+    training = section(clone, "training")
+    clone.edit_params(training=training | {"iterations": 7})
+    assert f"train_probe@{ITEM}" not in clone.stale()
+    clone.edit_params(training=training | {"class_weights": "balanced"})
+    assert {f"train_probe@{ITEM}", f"train_l2_fe@{ITEM}-0"} <= clone.stale()
+    assert f"extract_features@{ITEM}" not in clone.stale()
+
+
 def test_a_data_set_module_makes_only_its_download_stale(clone):
     append(clone, "delta/datasets/drawn.py")
     assert clone.stale() == {"download@drawn_30"}

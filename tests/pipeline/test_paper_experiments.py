@@ -52,6 +52,9 @@ def write_weights(folder: Path) -> None:
         torch.save(state, file, _use_new_zipfile_serialization=False)
 
 
+SEEDED = ("improved_view", "learning_curves", "part_activation", "dissection")
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("published")
@@ -84,7 +87,7 @@ def params(workspace) -> Params:
         "seeds": [0],
         "training": PAPER["training"] | {"iterations": 1, "batch_size": 4},
         "grid": PAPER["grid"] | {"datasets": []},
-        **{name: PAPER[name] | {"seeds": [0]} for name in ("improved_view", "learning_curves", "dissection")},
+        **{name: PAPER[name] | {"seeds": [0]} for name in SEEDED},
         "device": "cpu",
     }
     for backbone in values["backbones"].values():

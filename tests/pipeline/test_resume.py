@@ -54,13 +54,7 @@ OPTIONS = f"--dataset {ITEM.replace('/', ' --backbone ')} --method delta --seed 
 RUN, CHECKPOINT = f"runs/{ITEM}/delta/0", f".checkpoints/runs/{ITEM}/delta/0.pt"
 LOCK = ".checkpoints/locks/train-drawn_30-efficientnet_lite0-delta-0-default"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def ctrl_c_interrupts() -> Iterator[None]:
-    """Restore Python's SIGINT handler, because background processes of a shell ignore SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("ctrl_c_interrupts")
 
 
 def make_workspace(root: Path, packed: Path, weights: Path) -> Path:

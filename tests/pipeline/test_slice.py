@@ -14,7 +14,7 @@ from tests.helpers.clone import ROOT, Clone
 pytestmark = pytest.mark.slice
 
 METRICS = ("metrics", "metrics_improved", "metrics_parts", "metrics_dissection")
-METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
+METHODS = ["probe", "l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from delta.data.packed.views import DefaultViewData, ImprovedViewData
 from delta.data.packing import write_packed, write_packed_whole
 from delta.io.errors import UserError
 from delta.networks.network import save_weights, trained_network
-from delta.predict.classifier import Classifier, image_files, preprocess
+from delta.predict.classifier import Classifier, find_files, preprocess
 from delta.training.result import TestView
 from tests.helpers.tiny import CPU, SPEC
 
@@ -106,11 +106,11 @@ def test_a_folder_is_searched_in_order(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()
     expected = ["a.png", "b/10.JPG", "b/2.jpg", "b/c/1.webp", "z.tif"]
-    assert image_files([tmp_path]) == [tmp_path / name for name in expected]
+    assert find_files([tmp_path]).images == [tmp_path / name for name in expected]
     named = [tmp_path / "z.tif", tmp_path / "notes.txt", tmp_path / "gone.jpg"]
-    assert image_files([*named, tmp_path / "b/c"]) == [*named, tmp_path / "b/c/1.webp"]
+    assert find_files([*named, tmp_path / "b/c"]).images == [*named, tmp_path / "b/c/1.webp"]
     with pytest.raises(UserError, match="folder.jpg: a folder without image files"):
-        image_files([tmp_path / "folder.jpg"])
+        find_files([tmp_path / "folder.jpg"])
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import chdir
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from delta.data.images import decode
 from delta.predict import command
 from delta.predict.classifier import Classifier, preprocess
+from tests.helpers.heic import write_heic
 from tests.helpers.tiny import recommended
 
 ROOT = Path(__file__).parents[2]
@@ -180,3 +183,54 @@ def test_unknown_images(called, project, run, data, photographs, tmp_path):
     _, plain, _ = called(best, *images, "--top", 1)
     assert "unknown" not in plain
     assert "unknown" not in called(best, *images, "--json")[1]
+
+
+def test_files_that_are_left_out_of_a_folder_are_said(capsys, run, photographs, tmp_path):
+    """A phone's folder: the pictures among them are classified, HEIC too."""
+    folder = tmp_path / "phone"
+    (folder / ".thumbnails").mkdir(parents=True)
+    shutil.copy(photographs / "ant/0.png", folder / "IMG_0.PNG")
+    shutil.copy(photographs / "ant/0.png", folder / ".thumbnails/IMG_0.PNG")
+    write_heic(folder / "IMG_1.HEIC", Image.open(photographs / "bee/1.png").convert("RGB"))
+    Image.new("RGB", (60, 50), "red").save(folder / "red.png")
+    for number in range(7):
+        (folder / f"IMG_{number}.MOV").write_bytes(b"film")
+    (folder / "linked").symlink_to(photographs)
+    command.main([str(run), str(folder), "--json"])
+    out, err = capsys.readouterr()
+    assert [Path(entry["image"]).name for entry in json.loads(out)] == ["IMG_0.PNG", "IMG_1.HEIC", "red.png"]
+    assert [line for line in err.replace("\r", "\n").splitlines() if line.startswith("note: ")] == [
+        "note: left out 7 file(s) that are no images: .mov (7): "
+        + ", ".join(f"{folder}/IMG_{number}.MOV" for number in range(5))
+        + " and 2 more",
+        f"note: left out 1 hidden or system file(s) and folder(s): {folder}/.thumbnails",
+        f"note: left out 1 linked folder(s): {folder}/linked",
+        f"note: 1 image(s) of one colour only: {folder}/red.png",
+    ]
+
+
+def test_a_folder_without_images_says_what_is_there(called, run, tmp_path):
+    (tmp_path / "clip.mov").touch()
+    code, out, error = called(run, tmp_path)
+    assert (code, out) == (1, "")
+    why = f"left out 1 file(s) that are no images: .mov (1): {tmp_path}/clip.mov"
+    assert error.endswith(f"a folder without image files; {why}")
+
+
+def test_a_line_break_in_a_file_name_breaks_no_line(called, run, photographs, tmp_path):
+    odd = tmp_path / "a\r\nb\x1b[2J.png"
+    shutil.copy(photographs / "ant/0.png", odd)
+    code, out, _ = called(run, odd, "--top", 1)
+    assert code == 0
+    header, line = out.split("\n")[:2]
+    assert line.startswith(rf"{tmp_path}/a\r\nb\x1b[2J.png  ")
+
+
+def test_a_long_list_of_unreadable_files_is_cut_with_a_count(called, run, tmp_path):
+    for number in range(500):
+        (tmp_path / f"{number:03d}.jpg").write_text("no image")
+    code, _, error = called(run, tmp_path, "--json")
+    assert code == 1
+    assert error.startswith("error: 500 unreadable image file(s): ")
+    assert error.count(".jpg") == 10
+    assert error.endswith(" and 490 more: repair or remove them")

@@ -163,6 +163,33 @@ def changed(tmp_path: Path, place: str, value) -> Path:
             ("datasets.drawn_30.test_per_class", value, r"test_per_class: write a number from 1, or a share .* 20% \(")
             for value in (0, True, 0.2, "20", "20 %", "0%", "100%", "%", "-5%", "2e1%", "٣%")
         ),
+        (
+            "datasets.drawn_30",
+            {"format": "folder", "source": "/photographs", "train_per_class": 3},
+            "datasets.drawn_30: test_per_class, seed: missing, as format folder comes unsplit",
+        ),
+        (
+            "datasets.drawn_30.duplicates",
+            "drop",
+            "datasets.drawn_30: duplicates: leave it out, it concerns format folder",
+        ),
+        (
+            "datasets.drawn_30",
+            {"format": "folder", "source": "/x", "duplicates": "stop"},
+            "duplicates: .*'keep' or 'drop'",
+        ),
+        *(
+            (
+                "datasets.drawn_30",
+                {"format": "folder", "source": source},
+                f"source: write the absolute path, {absolute}: ",
+            )
+            for source, absolute in (
+                ("../photographs", Path("..").resolve() / "photographs"),
+                ("data/../../photographs/list.csv", Path("..").resolve() / "photographs/list.csv"),
+                ("~/photographs", Path.home() / "photographs"),
+            )
+        ),
         ("training.class_weights", "even", "training.class_weights: .*'balanced'"),
         ("datasets.a/b", {}, "datasets.a/b"),
         ("delta.alpha", -0.1, r"delta.alpha: .*greater than or equal to 0 \(got -0.1\)"),
@@ -398,3 +425,10 @@ def test_a_broken_method_module_is_reported_if_the_method_is_used(key, code, mes
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.yaml: No such file or directory: run this in the project's folder"):
         load_params(tmp_path / "nowhere.yaml")
+
+
+def test_photographs_that_come_split_need_no_numbers(tmp_path):
+    values = yaml.safe_load((ROOT / "profiles/folder.yaml").read_text(encoding="utf-8"))
+    values["datasets"]["photographs"] = {"format": "folder", "source": "/photographs", "duplicates": "keep"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert load_params(tmp_path / "params.yaml").datasets["photographs"].train_per_class is None

@@ -58,11 +58,17 @@ def show(frames: Mapping[str, pd.DataFrame]) -> Shown:
 
 
 def accuracy_metrics(runs: pd.DataFrame) -> Metrics:
-    """By data set, backbone and method: top1_mean, top1_std (not for one seed) and per_seed, percent."""
+    """By data set, backbone and method: top1_mean, top1_std (not for one seed), the same of macro where classes have
+    different numbers of test images, and per_seed (top-1); percent."""
+    runs = runs.assign(macro=runs["macro"].where(_class_sizes_differ(runs, "top1")))
 
     def entry(rows: pd.DataFrame) -> dict[str, Any]:
-        top1 = rows.set_index("seed")["top1"]
-        return mean_and_std("top1", top1) | {"per_seed": per_seed(top1)}
+        top1, macro = rows.set_index("seed")["top1"], rows["macro"].dropna()
+        return (
+            mean_and_std("top1", top1)
+            | (mean_and_std("macro", macro) if len(macro) else {})
+            | {"per_seed": per_seed(top1)}
+        )
 
     return nested_metrics(runs, entry)
 
@@ -83,7 +89,7 @@ def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> 
     groups = runs.groupby([*KEYS, "method_label", "source_network"], sort=False)
     means = {"mean": ("top1", "mean"), "std": ("top1", "std"), "macro": ("macro", "mean"), "seeds": ("top1", "size")}
     summary = groups.agg(**means).reset_index()
-    summary["macro"] = summary["macro"].where(_class_sizes_differ(summary))
+    summary["macro"] = summary["macro"].where(_class_sizes_differ(summary, "mean"))
     numbers = paper.numbers(int(name[-1])).drop(columns="metric")
     summary = summary.merge(numbers.rename(columns={"mean": "paper_mean", "std": "paper_std"}), how="left", on=KEYS)
     summary = summary.merge(_minus_reference(name, differences), how="left", on=KEYS)
@@ -91,10 +97,10 @@ def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> 
     return summary.merge(devices.reset_index(), on=KEYS)[COLUMNS[name]]
 
 
-def _class_sizes_differ(summary: pd.DataFrame) -> pd.Series:
-    """By row, whether any method's mean over classes is not its mean over images on this data set."""
-    differs = (summary["macro"] - summary["mean"]).abs() > 1e-6
-    return differs.groupby([summary["dataset"], summary["backbone"]]).transform("any")
+def _class_sizes_differ(rows: pd.DataFrame, top1: str) -> pd.Series:
+    """By row, whether any mean over classes is not that over images, in the column `top1`, on the row's data set."""
+    differs = (rows["macro"] - rows[top1]).abs() > 1e-6
+    return differs.groupby([rows["dataset"], rows["backbone"]]).transform("any")
 
 
 def _minus_reference(name: str, differences: pd.DataFrame) -> pd.DataFrame:

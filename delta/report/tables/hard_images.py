@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from delta.report.inputs import Inputs
-from delta.report.names import display
+from delta.report.layouts import image_blocks
 from delta.report.predictions import Predictions
 from delta.report.results import KEYS
-from delta.report.table import Block, Cell, Column, Row, Table, number_cell
+from delta.report.table import Cell, Table, number_cell
 from delta.report.tables.base import Collected, Shown
 
 ORDER = 5.2
@@ -81,18 +82,15 @@ def hard_image_table(frame: pd.DataFrame) -> Table:
     Args:
         frame: see `hard_image_frame`.
     """
-    texts = ["Image", "Label", "Most runs say"]
     numbers = ["Runs that say so", "Wrong runs", "Their probability (%)", "The label's (%)"]
-    columns = [*map(Column, texts), *(Column(heading, "number") for heading in numbers)]
-    blocks = []
-    for pair, block in frame.groupby(KEYS[:2], sort=False):
-        rows = []
-        for row in block.head(SHOWN).itertuples():
-            said, wrong = ((f"{count} of {row.runs}", count) for count in (row.predicted_runs, row.wrong_runs))
-            shares = [number_cell(100 * share, 1) for share in (row.probability, row.target_probability)]
-            rows.append(Row([*map(Cell, (row.path, row.target, row.predicted)), Cell(*said), Cell(*wrong), *shares]))
-        blocks.append(Block(columns, rows, f"{', '.join(map(display, pair))}: {how_many(block)}"))
+    headings = ["Image", "Label", "Most runs say"], numbers
+    blocks = image_blocks(frame, KEYS[:2], SHOWN, headings, _numbers, how_many)
     return Table(TITLE, LEGEND, blocks, frame)
+
+
+def _numbers(row: Any) -> list[Cell]:
+    said, wrong = (Cell(f"{count} of {row.runs}", count) for count in (row.predicted_runs, row.wrong_runs))
+    return [said, wrong, *(number_cell(100 * share, 1) for share in (row.probability, row.target_probability))]
 
 
 def how_many(rows: pd.DataFrame) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from delta.report.inputs import Inputs
-from delta.report.names import display
+from delta.report.layouts import image_blocks
 from delta.report.predictions import Predictions
 from delta.report.recommended import Recommended
-from delta.report.table import Block, Cell, Column, Row, Table, number_cell
+from delta.report.table import Cell, Table, number_cell
 from delta.report.tables.base import Collected, Shown
 
 ORDER = 0.3  # the page has it below the recommendation, see `delta.report.advice`
@@ -63,17 +64,14 @@ def image_table(frame: pd.DataFrame) -> Table:
     Args:
         frame: see `loss_frame`.
     """
-    headings = ["Its probability (%)", "The label's (%)", "Loss"]
-    columns = [Column("Image"), Column("Label"), Column("Prediction")]
-    columns += [Column(heading, "number") for heading in headings]
-    blocks = []
-    for dataset, block in frame.groupby("dataset", sort=False):
-        rows = []
-        for row in block.head(SHOWN).itertuples():
-            shares = [number_cell(100 * share, 1) for share in (row.probability, row.target_probability)]
-            rows.append(Row([*map(Cell, (row.path, row.target, row.predicted)), *shares, number_cell(row.loss, 2)]))
-        blocks.append(Block(columns, rows, f"{display(dataset)}: {how_many(block)}"))
+    headings = ["Image", "Label", "Prediction"], ["Its probability (%)", "The label's (%)", "Loss"]
+    blocks = image_blocks(frame, ["dataset"], SHOWN, headings, _numbers, how_many)
     return Table(TITLE, LEGEND, blocks, frame, DIGITS)
+
+
+def _numbers(row: Any) -> list[Cell]:
+    shares = [number_cell(100 * share, 1) for share in (row.probability, row.target_probability)]
+    return [*shares, number_cell(row.loss, 2)]
 
 
 def how_many(rows: pd.DataFrame) -> str:

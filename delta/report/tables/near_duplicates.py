@@ -51,6 +51,5 @@ def _how_many(rows: pd.DataFrame) -> str:
     groups = rows.groupby("group")
     several = (groups["label"].nunique() > 1).sum()
     both = groups["split"].agg(lambda each: {"train", "test"} <= set(each)).sum()
-    return f"{len(rows):,} photographs in {groups.ngroups:,} groups, {several:,} of several labels" + (
-        f", {both:,} in training and test" if both else ""
-    )
+    found = f"{len(rows):,} photographs in {groups.ngroups:,} {'group' if groups.ngroups == 1 else 'groups'}"
+    return f"{found}, {several:,} of several labels" + (f", {both:,} in training and test" if both else "")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from delta.report.inputs import Inputs
-from delta.report.names import display
+from delta.report.layouts import image_blocks
 from delta.report.predictions import Predictions
 from delta.report.recommended import Recommended
-from delta.report.table import Block, Cell, Column, Row, Table, number_cell
+from delta.report.table import Cell, Table, number_cell
 from delta.report.tables.base import Collected, Shown
 
 ORDER = 0.4  # the page has it below the recommendation, see `delta.report.advice`
@@ -89,18 +90,15 @@ def image_table(frame: pd.DataFrame) -> Table:
     Args:
         frame: see `suspect_frame`.
     """
-    headings = ["Its probability (%)", "Its threshold (%)", "The label's (%)", "Margin"]
-    columns = [Column("Image"), Column("Label"), Column("Prediction")]
-    columns += [Column(heading, "number") for heading in headings]
-    blocks = []
-    for dataset, block in frame.groupby("dataset", sort=False):
-        rows = []
-        for row in block.head(SHOWN).itertuples():
-            shares = [number_cell(100 * share, 1) for share in (row.probability, row.threshold, row.target_probability)]
-            margin = Cell(f"{row.margin:.2f}".replace("-", "−"), row.margin)
-            rows.append(Row([*map(Cell, (row.path, row.target, row.predicted)), *shares, margin]))
-        blocks.append(Block(columns, rows, f"{display(dataset)}: {how_many(block)}"))
+    numbers = ["Its probability (%)", "Its threshold (%)", "The label's (%)", "Margin"]
+    headings = ["Image", "Label", "Prediction"], numbers
+    blocks = image_blocks(frame, ["dataset"], SHOWN, headings, _numbers, how_many)
     return Table(TITLE, LEGEND, blocks, frame, DIGITS)
+
+
+def _numbers(row: Any) -> list[Cell]:
+    shares = [number_cell(100 * share, 1) for share in (row.probability, row.threshold, row.target_probability)]
+    return [*shares, Cell(f"{row.margin:.2f}".replace("-", "−"), row.margin)]
 
 
 def how_many(rows: pd.DataFrame) -> str:

@@ -1,0 +1,37 @@
+"""Whether experiments find a user's photographs."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from delta.io.errors import UserError
+from stages.common.params import Params
+
+
+def check_sources(params: Params) -> None:
+    """Refuse photographs in the project's folder that neither git nor DVC keeps.
+
+    `dvc exp run --queue` and `--temp` copy what these keep to another folder and run there.
+
+    Raises:
+        UserError: naming the data set.
+    """
+    for name, dataset in params.datasets.items():
+        source = Path(dataset.source)
+        if dataset.format == "folder" and not source.is_absolute() and source.exists() and not _is_kept(source):
+            raise UserError(
+                f"params.yaml: datasets.{name}.source: git does not know {source}, so `dvc exp run --queue` and "
+                f"`--temp` would not find it: write the absolute path, {source.resolve()}, or run `dvc add {source}` "
+                "and `git add` what it names"
+            )
+
+
+def _is_kept(source: Path) -> bool:
+    """Whether git has a file or folder, or DVC's description of it, or there is no git and so no experiment."""
+    tracked = ["git", "ls-files", "--", str(source), *(f"{part}.dvc" for part in (source, *source.parents[:-1]))]
+    try:
+        done = subprocess.run(tracked, capture_output=True, check=False)
+    except OSError:
+        return True
+    return done.returncode != 0 or bool(done.stdout)
