@@ -11,8 +11,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -57,9 +60,10 @@ def fit_probe(
 ) -> ProbeFit:
     """Choose C by cross-validation and fit the regression on all images.
 
-    The C with the highest accuracy on the held-out images of all folds is taken, the smallest one of equals; with
-    balanced class weights, the C with the highest macro-averaged accuracy. The regression is fitted in one thread,
-    which gives the same bits on any number of cores and is fastest on few images.
+    The C with the least cross-entropy on the held-out images of all folds is taken, the smallest one of equals. The
+    accuracy would be a poor guide: of few images it is the same for many C, or differs by luck. With balanced class
+    weights, the cross-entropy weighs all classes alike. The regression is fitted in one thread, which gives the same
+    bits on any number of cores and is fastest on few images.
 
     Args:
         features: float [n, d].
@@ -70,8 +74,8 @@ def fit_probe(
             class, as `training.class_weights`.
     """
     features, chosen = features.astype(np.float64), None
-    score = macro_accuracy if class_weights == "balanced" else accuracy
-    decisions, best = np.empty((len(targets), targets.max() + 1)), -np.inf
+    image_weights = compute_sample_weight(class_weights, targets)
+    decisions, best = np.empty((len(targets), targets.max() + 1)), np.inf
     bar = tqdm(sorted(values), desc="probe", unit="C", leave=False)
     with threadpool_limits(1):
         for c in bar:
@@ -80,8 +84,8 @@ def fit_probe(
                 part = np.setdiff1d(np.arange(len(targets)), fold)
                 weight, bias = _regression(features[part], targets[part], c, class_weights)
                 held_out[fold] = features[fold] @ weight.T + bias
-            found = score(torch.from_numpy(held_out), torch.from_numpy(targets))
-            if found > best:
+            found = log_loss(targets, softmax(held_out, axis=1), sample_weight=image_weights)
+            if found < best:
                 best, chosen, decisions = found, c, held_out
         assert chosen is not None
         return ProbeFit(chosen, decisions, *_regression(features, targets, chosen, class_weights))
