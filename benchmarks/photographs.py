@@ -51,7 +51,7 @@ from delta.analysis.features import pooled_features, read_features, write_featur
 from delta.analysis.probe import write_probe
 from delta.analysis.recommend import recommend
 from delta.analysis.recommend_config import METHODS
-from delta.analysis.recommendation import Recommendation
+from delta.analysis.recommendation import Recommendation, interval
 from delta.data.packed.views import DefaultViewData
 from delta.data.packing import write_packed
 from delta.data.split import published_splits
@@ -60,7 +60,6 @@ from delta.io.downloads import Downloads
 from delta.io.files import atomic_file, atomic_folder
 from delta.methods.probe import Probe
 from delta.networks.network import build_network, save_weights
-from delta.report.statistics import wilson_interval
 from delta.sources.weights import source_weights
 from delta.training.predictions import read_predictions
 from delta.training.result import TestView
@@ -279,7 +278,7 @@ def rows(task: Task, found: dict[str, Result]) -> list[str]:
     lines = []
     for name, result in found.items():
         right = task.right(result)
-        low, high = wilson_interval(int(right.sum()), len(right))
+        low, high = interval(int(right.sum()), len(right))
         top1 = f"{100 * right.mean():.1f} [{low:.1f}, {high:.1f}]"
         time_taken = f"{result.seconds:.0f} | {result.processor:.0f}"
         lines.append(f"| {task.name} | {task.per_class} | {name} | {top1} | {time_taken} | {result.remark} |")
@@ -301,7 +300,7 @@ def write_lines(*lines: str) -> None:
 
 
 def has_fastai(python: Path | None) -> bool:
-    return bool(python) and not subprocess.run([python, "-c", "import fastai"], capture_output=True).returncode
+    return python is not None and not subprocess.run([python, "-c", "import fastai"], capture_output=True).returncode
 
 
 def main() -> None:
