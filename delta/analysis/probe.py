@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 from tqdm import tqdm
 
 from delta.analysis.stratified import distinct_counts, stratified_parts
@@ -35,6 +36,17 @@ _ITERATIONS = 10_000  # of L-BFGS, at most; a few hundred are usual
 ClassWeights = Literal["balanced"] | None
 
 
+class Head(NamedTuple):
+    """A linear classifier's weight and bias, float64 [K, d] and [K]: its logits are f · weightᵀ + bias."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def state(self) -> dict[str, Tensor]:
+        """It as the state of a network's head."""
+        return {"weight": torch.from_numpy(self.weight), "bias": torch.from_numpy(self.bias)}
+
+
 @dataclass(frozen=True)
 class ProbeFit:
     """A logistic regression of K classes on d features, fitted on n images.
@@ -42,13 +54,14 @@ class ProbeFit:
     Attributes:
         c: the value of C that was chosen.
         decisions: each image's logits from the regression on the other folds, float64 [n, K].
-        weight, bias: of the regression on all n images, float64 [K, d] and [K]: its logits are f · weightᵀ + bias.
+        head: of the regression on all n images.
+        fold_heads: of the regressions without each fold.
     """
 
     c: float
     decisions: np.ndarray
-    weight: np.ndarray
-    bias: np.ndarray
+    head: Head
+    fold_heads: list[Head]
 
 
 def fit_probe(
@@ -75,20 +88,21 @@ def fit_probe(
     """
     features, chosen = features.astype(np.float64), None
     image_weights = compute_sample_weight(class_weights, targets)
-    decisions, best = np.empty((len(targets), targets.max() + 1)), np.inf
+    best = np.inf
     bar = tqdm(sorted(values), desc="probe", unit="C", leave=False)
     with threadpool_limits(1):
         for c in bar:
-            held_out = np.empty_like(decisions)
+            decisions, heads = np.empty((len(targets), targets.max() + 1)), []
             for fold in folds:
                 part = np.setdiff1d(np.arange(len(targets)), fold)
-                weight, bias = _regression(features[part], targets[part], c, class_weights)
-                held_out[fold] = features[fold] @ weight.T + bias
-            found = log_loss(targets, softmax(held_out, axis=1), sample_weight=image_weights)
+                heads.append(_regression(features[part], targets[part], c, class_weights))
+                decisions[fold] = features[fold] @ heads[-1].weight.T + heads[-1].bias
+            found = log_loss(targets, softmax(decisions, axis=1), sample_weight=image_weights)
             if found < best:
-                best, chosen, decisions = found, c, held_out
+                best, chosen = found, (c, decisions, heads)
         assert chosen is not None
-        return ProbeFit(chosen, decisions, *_regression(features, targets, chosen, class_weights))
+        c, decisions, heads = chosen
+        return ProbeFit(c, decisions, _regression(features, targets, c, class_weights), heads)
 
 
 def probe_folds(
@@ -150,7 +164,7 @@ def write_probe(
     folds = probe_folds(targets[train], classes, seed, near_duplicate_groups(index)[train])
     fit = fit_probe(features[train], targets[train], folds, method.c, class_weights)
     network = build_network(weights, len(classes))
-    network.head.load_state_dict({"weight": torch.from_numpy(fit.weight), "bias": torch.from_numpy(fit.bias)})
+    network.head.load_state_dict(fit.head.state())
     with torch.inference_mode():
         logits = network.head(torch.from_numpy(features[test]))
     right = torch.from_numpy(targets[test])
@@ -179,10 +193,8 @@ def write_probe(
     )
 
 
-def _regression(
-    features: np.ndarray, targets: np.ndarray, c: float, class_weights: ClassWeights
-) -> tuple[np.ndarray, np.ndarray]:
-    """The weight [K, d] and bias [K] of the regression on some images."""
+def _regression(features: np.ndarray, targets: np.ndarray, c: float, class_weights: ClassWeights) -> Head:
+    """The regression on some images."""
     regression = LogisticRegression(C=c, class_weight=class_weights, max_iter=_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -190,4 +202,4 @@ def _regression(
     weight, bias = regression.coef_, regression.intercept_
     if len(weight) == 1:  # of two classes, scikit-learn has the difference of the logits alone
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return weight, bias
+    return Head(weight, bias)

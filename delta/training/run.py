@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from dvclive import Live
+from torch import Tensor
 
 from delta.data.packed.views import ViewData
 from delta.io.signals import say
@@ -32,6 +33,7 @@ def write_run(
     device: torch.device,
     checkpoint: Checkpoint | None = None,
     temperature: float = 1.0,
+    head: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Fine-tune one network, test the last iterate, and write the run into the folder `out`.
 
@@ -47,11 +49,14 @@ def write_run(
         resize: pixels of an image's shorter edge before it is cropped, in the improved view.
         checkpoint: see `delta.training.loop.fine_tune`; remove it after `out` has been renamed into place.
         temperature: logits are divided by it before they become the predictions' probabilities.
+        head: the classifier's weight and bias to start from, [n_classes, d] and [n_classes]; None for random ones.
 
     Raises:
         UserError: an input cannot be read, or the run diverged.
     """
     network, source = (build_network(weights, len(data.classes), recipe.seed).to(device) for _ in range(2))
+    if head:
+        network.head.load_state_dict(head)
     multipliers = as_tensors(read_channel_weights(channel_weights)) if channel_weights else {}
     targets, logits, curve = data.targets("test"), torch.empty(0), []
     with deterministic(), Live(str(out / "curves"), save_dvc_exp=False, dvcyaml=None) as live:

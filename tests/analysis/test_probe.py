@@ -64,8 +64,8 @@ def test_the_probe_is_scikit_learns_with_the_best_c(class_weights):
     assert found[fit.c] == min(found.values())
     np.testing.assert_allclose(fit.decisions, held_out[fit.c], atol=1e-9)
     whole = theirs(features, targets, fit.c, class_weights)
-    np.testing.assert_allclose(fit.weight, whole.coef_, atol=1e-9)
-    np.testing.assert_allclose(fit.bias, whole.intercept_, atol=1e-9)
+    np.testing.assert_allclose(fit.head.weight, whole.coef_, atol=1e-9)
+    np.testing.assert_allclose(fit.head.bias, whole.intercept_, atol=1e-9)
 
 
 @pytest.mark.parametrize("spread", [0.7, 1.5, 4.0])
@@ -104,7 +104,7 @@ def test_the_probe_is_the_minimum_of_its_docstring():
         ("balanced", 61 / (3 * torch.tensor([40.0, 12, 9]).double())),
     ):
         fit = fit_probe(features, targets, folds, [0.5], class_weights)
-        weight, bias = (torch.from_numpy(array).requires_grad_() for array in (fit.weight, fit.bias))
+        weight, bias = (torch.from_numpy(array).requires_grad_() for array in (fit.head.weight, fit.head.bias))
         losses = torch.nn.functional.cross_entropy(x @ weight.T + bias, y, reduction="none")
         objective = weight.square().sum() / 2 + 0.5 * (w[y] * losses).sum()
         gradients = torch.autograd.grad(objective, (weight, bias))
@@ -122,8 +122,8 @@ def test_equal_losses_take_the_smaller_c():
 def test_two_classes_have_two_logits_with_the_same_probabilities():
     features, targets = clouds(2, [20, 30])
     fit = fit_probe(features, targets, probe_folds(targets, ["a", "b"], 0), [1.0])
-    assert (fit.weight.shape, fit.bias.shape, fit.decisions.shape) == ((2, 6), (2,), (50, 2))
-    logits = torch.from_numpy(features.astype(float) @ fit.weight.T + fit.bias)
+    assert (fit.head.weight.shape, fit.head.bias.shape, fit.decisions.shape) == ((2, 6), (2,), (50, 2))
+    logits = torch.from_numpy(features.astype(float) @ fit.head.weight.T + fit.head.bias)
     whole = theirs(features, targets, 1.0)
     np.testing.assert_allclose(logits.softmax(1).numpy(), whole.predict_proba(features.astype(float)), atol=1e-9)
 
@@ -135,7 +135,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
     for threads in (1, 2):
         with threadpool_limits(threads):
             fits.append(fit_probe(features, targets, probe_folds(targets, list("abcdefghij"), 0), [0.1]))
-    assert np.array_equal(fits[0].weight, fits[1].weight)
+    assert np.array_equal(fits[0].head.weight, fits[1].head.weight)
     assert np.array_equal(fits[0].decisions, fits[1].decisions)
 
 
@@ -159,7 +159,7 @@ def test_the_regression_always_converges_in_silence():
         warnings.simplefilter("error")
         fit = fit_probe(features, targets, probe_folds(targets, list("abcd"), 0), [1e6])
     best = theirs(features, targets, 1e6)
-    probabilities = torch.from_numpy(features.astype(float) @ fit.weight.T + fit.bias).softmax(1).numpy()
+    probabilities = torch.from_numpy(features.astype(float) @ fit.head.weight.T + fit.head.bias).softmax(1).numpy()
     assert log_loss(targets, probabilities) <= log_loss(targets, best.predict_proba(features.astype(float))) + 1e-6
 
 
