@@ -48,7 +48,7 @@ from sklearn.svm import SVC
 
 from delta.analysis.comparison import Source
 from delta.analysis.features import pooled_features, read_features, write_features
-from delta.analysis.probe import write_probe
+from delta.analysis.probe_run import write_probe
 from delta.analysis.recommend import recommend
 from delta.analysis.recommend_config import METHODS
 from delta.analysis.recommendation import Recommendation, interval

@@ -19,7 +19,9 @@ from delta.report.map_figures import write_map_pictures
 from delta.report.names import file_suffix
 from delta.report.photographs import write_photographs
 from delta.report.plot_data import PAIR, mean_distances, plot_tables, read_distances, unit_pictures
+from delta.report.rank_diagram import rank_diagram
 from delta.report.results import KEYS
+from delta.report.tables.methods import FIGURE
 from delta.report.tables.registry import read_table1, read_tables
 
 
@@ -43,6 +45,8 @@ def write_figures(reports: Path, inputs: Inputs) -> None:
         if differences is not None:
             figures.save(forest(differences), out, "forest")
         figures.save(figures.accuracy(table1, found.get("table2")), out, "accuracy")
+        if diagram := rank_diagram(found["table5"]) if "table5" in found else None:
+            figures.save(diagram, out, FIGURE)
         for pair, rows in tables["learning_curves"].groupby(PAIR, sort=False):
             figures.save(figures.learning_curves(rows), out, "-".join(["figure3", *pair]))
         for (dataset, backbone, method), rows in tables["grid"].groupby(KEYS, sort=False):
