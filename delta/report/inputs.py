@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from delta.analysis.grid_result import read_grid
 from delta.data.listing import NEAR_DUPLICATES, read_near_duplicates
 from delta.report.differences import run_differences
 from delta.report.names import SOURCE_LABEL
@@ -180,8 +181,13 @@ class Inputs:
         keys = ["dataset", "backbone", *(key for key in ("method", "seed") if f"{{{key}}}" in name)]
         return gather(self.outputs(section, name), keys, columns, section.replace("_", " "))
 
-    def fold_files(self) -> list[Path]:
-        """The files of the grid search, one for each data set, backbone, method and fold."""
+    @cached_property
+    def grid(self) -> pd.DataFrame:
+        """The grid search's cells on every fold, see `delta.analysis.grid_result.read_grid`.
+
+        Raises:
+            UserError: a file of a fold is missing or unreadable.
+        """
         grid = self.params.grid
         keys = product(grid.datasets, grid.backbones, self.searched, grid.folds)
-        return [self._paths.fold_file(*key) for key in keys]
+        return read_grid(self._paths.fold_file(*key) for key in keys)

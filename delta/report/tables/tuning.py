@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from delta.analysis.grid_result import best_cell, cells, read_grid
+from delta.analysis.grid_result import best_cell, cells
 from delta.report.inputs import Inputs
 from delta.report.names import display, label
 from delta.report.results import KEYS
@@ -28,7 +28,7 @@ LEGEND = (
 
 def collect(inputs: Inputs) -> Collected:
     """One row per data set, backbone and method with `select: grid`."""
-    table = cells(read_grid(inputs.fold_files()))
+    table = cells(inputs.grid)
     chosen = [name for name in inputs.searched if inputs.params.method(name).select == "grid"]
     rows = []
     for (dataset, backbone, method), group in table.groupby(KEYS, sort=False):
