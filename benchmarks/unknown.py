@@ -86,7 +86,7 @@ def accepted(train: Features, shown: Sequence[Features]) -> list[Accepted]:
     return [
         Accepted(
             100 * float((similarities(values, everything) >= least[0]).mean()),
-            100 * float((probabilities(values @ fit.weight.T + fit.bias) >= least[1]).mean()),
+            100 * float((probabilities(values @ fit.head.weight.T + fit.head.bias) >= least[1]).mean()),
         )
         for values, _ in shown
     ]
