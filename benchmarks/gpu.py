@@ -53,7 +53,7 @@ from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
 from delta.io.errors import UserError, exit_on_user_error
 from delta.io.nvidia import driver_version
-from delta.methods.base import Method
+from delta.methods.base import Method, Run
 from delta.methods.registry import method_class
 from delta.networks.devices import deterministic, device_name, full_float32, pick_device
 from delta.networks.network import Network
@@ -331,7 +331,8 @@ def stepper(network: Network, source: Network, key: str, precision: str, x: Tens
     network.train()
     network.backbone.train(not method.frozen_backbone).requires_grad_(not method.frozen_backbone)
     weights = attention_of(network, method)
-    state = TrainingState(network, recipe_of(method, precision, 1, len(x), x.shape[-1]), iterations_per_epoch=1)
+    run = Run(network.backbone, network.head, source.backbone, (), None, lambda: [(x, y)], len(y), 1, len(x), seed=0)
+    state = TrainingState(network, recipe_of(method, precision, 1, len(x), x.shape[-1]), 1, run)
 
     def step() -> None:
         terms = objective(network, source, x, y, method, weights, precision)

@@ -46,7 +46,7 @@ from delta.data.packing import write_packed, write_packed_whole
 from delta.data.packing_config import Packing
 from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
-from delta.methods.registry import KEYS, method_class
+from delta.methods.registry import PAPER, method_class
 from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
 from delta.networks.network import Network, save_network, save_weights
 from delta.report.results import read_results
@@ -199,7 +199,7 @@ def gathering(size: Size, folder: Path) -> Callable:
         classes=["a", "b"],
         view=TestView(resize=256, crop=224, crops=1),
     )
-    datasets, methods = [f"data_{number}" for number in range(size.runs // 30)], list(KEYS)[:6]
+    datasets, methods = [f"data_{number}" for number in range(size.runs // 30)], list(PAPER)
     runs = []
     for dataset, method, seed in product(datasets, methods, range(5)):
         run = folder / dataset / "resnet" / method / str(seed)

@@ -39,7 +39,7 @@ from delta.data.packing import write_packed
 from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
 from delta.methods.base import Method
-from delta.methods.registry import KEYS, method_class
+from delta.methods.registry import PAPER, method_class
 from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
 from delta.networks.network import Network
 from delta.networks.spec import BackboneSpec
@@ -330,7 +330,7 @@ def side() -> ProcessPoolExecutor:
 def compared(case: Case, folder: Path) -> None:
     """Print a network's rows of the first table."""
     with side() as plain, side() as ours:
-        for key in [key for key in KEYS if key != "probe"]:
+        for key in PAPER:
             sides: dict[ProcessPoolExecutor, type[PlainLoop | OurLoop]] = {plain: PlainLoop, ours: OurLoop}
             losses = [each.submit(begin, kind, case, folder, key).result() for each, kind in sides.items()]
             difference = abs(losses[1] / losses[0] - 1)

@@ -12,6 +12,7 @@ from stages.common.params import Params
 from stages.common.paths import (
     channel_weights_file,
     checkpoint_file,
+    classifier_file,
     packed_folder,
     packed_whole_folder,
     run_folder,
@@ -21,10 +22,11 @@ from stages.common.paths import (
 
 
 def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> None:
-    config = params.backbones[backbone]
+    config, start = params.backbones[backbone], params.starts.get(method)
     selection = Selection.read(selection_file(dataset, backbone, method, seed))
     chosen = selection.applied_to(params.method(method))
-    print(f"{chosen.label}: alpha {chosen.alpha:g}, beta {chosen.beta:g}")
+    parameters = {"alpha": chosen.alpha, "beta": chosen.beta} | (selection.values or {})
+    print(f"{chosen.label}: {', '.join(f'{name} {value}' for name, value in parameters.items())}")
     recipe = Recipe(
         chosen,
         params.training,
@@ -47,10 +49,12 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
             recipe,
             data=data,
             weights=weights_file(dataset, backbone),
-            channel_weights=channel_weights_file(dataset, backbone, method, seed),
+            channel_weights=None if start else channel_weights_file(dataset, backbone, method, seed),
             resize=config.resize,
             device=pick_device(params.device),
             checkpoint=checkpoint,
+            classifier=classifier_file(dataset, backbone),
+            start=run_folder(dataset, backbone, start, seed) if start else None,
         )
     checkpoint.remove()
 

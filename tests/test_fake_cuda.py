@@ -28,7 +28,7 @@ from delta.analysis.unit_gallery import write_gallery
 from delta.attention.importance import filter_importance
 from delta.data.packed.views import random_crops
 from delta.methods.l2_sp import L2SP
-from delta.methods.registry import method_class
+from delta.methods.registry import PAPER, method_class
 from delta.networks.devices import deterministic, pick_device, to_device
 from delta.networks.network import Network, build_network, trained_network
 from delta.predict.classifier import Classifier
@@ -48,6 +48,7 @@ from tests.helpers.tiny import (
     TRAINING,
     recipe,
     same_state,
+    source_classifier,
     uneven_channel_weights,
 )
 
@@ -90,8 +91,9 @@ def tuned(weights, data, method, device: torch.device, precision: str = "fp32", 
     """The state of a network after some iterations, on the CPU."""
     network, source = (build_network(weights, 3).to(device) for _ in range(2))
     chosen = TRAINING.model_copy(update={"precision": precision, "clip_norm": 1.0} | training)
+    classifier, chosen_recipe = source_classifier().to(device), recipe(method, training=chosen, learning_rate=0.001)
     with deterministic():
-        fine_tune(network, source, data, recipe(method, training=chosen, learning_rate=0.001), uneven_channel_weights())
+        fine_tune(network, source, data, chosen_recipe, uneven_channel_weights(), classifier=classifier)
     return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
@@ -132,7 +134,7 @@ def test_logits_of_the_test_images(view, weights, request):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("key", TRAINED)
+@pytest.mark.parametrize("key", PAPER)
 def test_objective_and_gradient(key, precision, weights):
     images = torch.randn(4, 3, CROP, CROP, generator=torch.Generator().manual_seed(1))
     targets, method = torch.tensor([0, 2, 1, 1]), method_of(key)
@@ -154,10 +156,12 @@ def test_objective_and_gradient(key, precision, weights):
 
 @pytest.mark.parametrize(("key", "precision"), RUNS)
 def test_fine_tuning(key, precision, weights, data):
-    expected, found = on_both(lambda device: tuned(weights, data, method_of(key), device, precision))
+    # This penalty's gradient has another memory layout on the card, in whose order a clipped norm is summed.
+    clip = {"clip_norm": None} if key == "bayes_sp" else {}
+    expected, found = on_both(lambda device: tuned(weights, data, method_of(key), device, precision, **clip))
     assert same_state(expected, found)
     start = build_network(weights, 3).state_dict()
-    assert not torch.equal(found["head.weight"], start["head.weight"])
+    assert torch.equal(found["head.weight"], start["head.weight"]) != method_class(key).trains
 
 
 def residual_network(device: torch.device) -> Network:

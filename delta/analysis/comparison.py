@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from delta.analysis.folds import learn_channel_weights, stratified_folds
-from delta.analysis.probe import ProbeFit, fit_probe, write_probe
+from delta.analysis.probe import ProbeFit, fit_probe
+from delta.analysis.probe_run import write_probe
 from delta.analysis.recommend_config import METHODS, Recommend
 from delta.analysis.recommendation import Candidate
 from delta.analysis.unknown import class_means, similarity
@@ -200,7 +201,7 @@ class Comparison:
                 source.resize,
                 self._device,
                 self._run_checkpoint,
-                temperature,
+                temperature=temperature,
             )
             features = split_features(trained_network(out).to(self._device), source.data, "train")
         return class_means(features, self.targets, len(self._data.classes))

@@ -5,37 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
 from delta.data.packed.views import ViewData
 from delta.io.errors import UserError
 from delta.networks.devices import deterministic
-from delta.networks.hooks import in_eval_mode
 from delta.networks.network import Network
+from delta.training.evaluation import split_features
 
 
-def pooled_features(network: Network, data: ViewData, batch_size: int = 64) -> np.ndarray:
+def pooled_features(network: Network, data: ViewData) -> np.ndarray:
     """What a network's head sees of every image of the data set: test view, eval mode, means over an image's crops.
 
     Args:
         network: whose backbone is used, on the device to compute on.
-        batch_size: crops per forward pass.
 
     Returns:
         float32 [n, d], a row for each row of `data.index`.
     """
-    device = next(network.parameters()).device
     features = np.empty((len(data.index), network.head.in_features), np.float32)
-    bar = tqdm(total=len(features), desc="features", unit="image", leave=False)
-    with torch.inference_mode(), deterministic(), in_eval_mode(network), bar:
+    with deterministic():
         for split in ("train", "test"):
-            rows, done = data.rows(split), 0
-            for crops, targets in data.test_batches(split, network.spec, batch_size, device):
-                pooled = network.backbone(crops).unflatten(0, (len(targets), -1)).mean(1)
-                features[rows[done : done + len(targets)]] = pooled.cpu().numpy()
-                done += len(targets)
-                bar.update(len(targets))
+            features[data.rows(split)] = split_features(network, data, split).numpy()
     return features
 
 

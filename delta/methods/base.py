@@ -1,22 +1,25 @@
-"""Base classes of the methods, and what a penalty can read.
+"""Base classes of the methods, what a penalty can read, and what a method's hooks can change.
 
-Each method is a module in this folder that shows its own Ω_shared.
+Each method is a module in this folder that shows its own formula.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from delta.io.section import Section
+from delta.io.section import Section, distinct
 
 if TYPE_CHECKING:  # params.yaml is checked by stages that do not need PyTorch
-    from torch import Tensor
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
+Value: TypeAlias = bool | int | float | str  # of a method's parameter
 Penalty: TypeAlias = "Tensor | float"  # a scalar; gradients flow through it, unless it is a sum of nothing
 
 
@@ -29,6 +32,11 @@ class PenaltyInputs:
         maps, source_maps: raw outputs of the feature layers, [b, C, H, W] by layer; only for methods that compare maps.
         channel_weights: C·W_j, [C] by layer; only for methods that use attention.
         filters: the convolutions whose filters compute each layer's channels, see `delta.networks.spec.BackboneSpec`.
+        head: the new classifier's weight and bias, ω_P.
+        features, source_features: pooled features, [b, D]; the source's only for methods that compare features.
+        targets: class indices, int64 [b].
+        views: for methods that ask for several views, the further views of the same images, [b, 3, h, w] each.
+        own: what the method's `prepare` returned.
     """
 
     weights: Mapping[str, Tensor]
@@ -37,6 +45,12 @@ class PenaltyInputs:
     source_maps: Mapping[str, Tensor] = field(default_factory=dict)
     channel_weights: Mapping[str, Tensor] = field(default_factory=dict)
     filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    head: Mapping[str, Tensor] = field(default_factory=dict)
+    features: Tensor = None  # type: ignore[assignment]  # this and the next two are there in every training run
+    source_features: Tensor = None  # type: ignore[assignment]
+    targets: Tensor = None  # type: ignore[assignment]
+    views: Sequence[Tensor] = ()
+    own: Any = None
 
     def feature_maps(self, rectify: bool) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Each feature layer's name and FM(ω, x) and FM(ω*, x), [b, C, H, W]; through ReLU if `rectify`."""
@@ -45,16 +59,64 @@ class PenaltyInputs:
             yield (layer, maps.relu(), source_maps.relu()) if rectify else (layer, maps, source_maps)
 
 
+@dataclass
+class Run:
+    """A training run, as a method's hooks see it.
+
+    Attributes:
+        backbone, head: of the network in training.
+        source: the source network's backbone, in eval mode; it takes no gradient.
+        layers: the feature layers, by name.
+        classifier: the source network's own classifier of S classes, a linear layer; None if it has none.
+        images: passes over the training images once, in the test view: normalised crops, float [b, 3, h, w], and
+            class indices, int64 [b].
+        classes: how many target classes there are.
+        iterations, batch_size, seed: of the run.
+        own: what `prepare` returned. Those of its parameters that require a gradient are trained as well, and all its
+            parameters and buffers are in the run's checkpoints.
+        optimizer: of everything that is trained; not yet there in `prepare`.
+    """
+
+    backbone: nn.Module
+    head: nn.Linear
+    source: nn.Module
+    layers: Sequence[str]
+    classifier: nn.Linear | None
+    images: Callable[[], Iterable[tuple[Tensor, Tensor]]]
+    classes: int
+    iterations: int
+    batch_size: int
+    seed: int
+    own: Any = None
+    optimizer: Optimizer = field(init=False)
+
+    def distances(self) -> list[tuple[Tensor, Tensor]]:
+        """Each tensor of ω_S and of ω*_S, in the order of the backbone's parameters."""
+        return list(zip(self.backbone.parameters(), self.source.parameters(), strict=True))
+
+
 class Method(Section):
     """A method, with its section of params.yaml as fields. The training loop asks for nothing beyond this class.
+
+    What a method needs is a class attribute. What it does is a hook: `prepare`, `shared_penalty`, `combine_gradients`,
+    `step` and `finish`. A hook that a method does not override costs nothing. Hooks draw only from PyTorch's global
+    generators, which the run seeds and its checkpoints hold, or from a generator of their own made of `Run.seed`.
 
     Attributes:
         label: the name in tables and figures.
         frozen_backbone: only the classifier is trained, and batch-norm keeps its running statistics.
+        frozen_statistics: batch-norm keeps its running statistics.
         uses_attention: the penalty reads `channel_weights`.
         compares_maps: the penalty reads `maps` and `source_maps`.
-        select: the α and β that a run takes: `fixed` for those of the section; `grid` for the pair with the highest
-            cross-validated accuracy on each data set, if the method has a penalty.
+        compares_features: the penalty reads `source_features`.
+        uses_classifier: `prepare` reads the source network's classifier.
+        view_count: how many random crops of each training image a batch has; the penalty reads all but the first.
+        starts: it starts from another method's run of the same seed, which params.yaml names in `started`.
+        trains: False for a method without gradient descent, such as one that only changes the weights of its start.
+        select: the parameters that a run takes: `fixed` for those of the section; `grid` for those with the highest
+            cross-validated accuracy on each data set.
+        search: what `grid` chooses from: values by the parameter's name, of which every combination is tried; None for
+            the pairs of α and β of the section `grid`.
         alpha, beta: the weights of Ω_shared and of ½‖ω_P‖².
         weight_decay: SGD's own weight decay, of every trained parameter.
     """
@@ -63,19 +125,101 @@ class Method(Section):
     frozen_backbone: ClassVar[bool] = False
     uses_attention: ClassVar[bool] = False
     compares_maps: ClassVar[bool] = False
+    compares_features: ClassVar[bool] = False
+    frozen_statistics: ClassVar[bool] = False
+    uses_classifier: ClassVar[bool] = False
+    view_count: ClassVar[int] = 1
+    starts: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+    model_config = ConfigDict(populate_by_name=True)  # α has another name in the sections of some methods
 
     select: Literal["fixed", "grid"] = "fixed"
+    search: (
+        Annotated[dict[str, Annotated[list[Value], AfterValidator(distinct), Field(min_length=1)]], Field(min_length=1)]
+        | None
+    ) = None
     alpha: float = Field(0.0, ge=0)
     beta: float = Field(0.0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
+
+    @field_validator("search")
+    @classmethod
+    def _of_own_parameters(cls, search: dict[str, list[Value]] | None) -> dict[str, list[Value]] | None:
+        if search is None:
+            return None
+        fields = {name: name for name in cls.model_fields if name not in ("select", "search")}
+        aliases = {info.alias: name for name, info in cls.model_fields.items() if info.alias}
+        if unknown := [name for name in search if name not in fields | aliases]:
+            raise ValueError(f"{unknown[0]!r} is no parameter of this method; there are {', '.join(fields)}")
+        return {(fields | aliases)[name]: values for name, values in search.items()}
+
+    @model_validator(mode="after")
+    def _searches_what_is_allowed(self) -> Self:
+        for name, values in (self.search or {}).items():
+            for value in values:
+                try:
+                    self.with_values({name: value})
+                except ValidationError as error:
+                    raise ValueError(f"search: {name}: {value!r}: {error.errors()[0]['msg']}") from None
+        return self
+
+    def cells(self, alphas: Sequence[float], betas: Sequence[float]) -> list[dict[str, Value]]:
+        """What `select: grid` tries: the combinations of `search`, or the pairs of these α and β."""
+        axes: Mapping[str, Sequence[Value]] = self.search or {"alpha": alphas, "beta": betas}
+        return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+    def with_values(self, values: Mapping[str, Value]) -> Self:
+        """The method with other parameters, and nothing left to search.
+
+        Raises:
+            ValidationError: a value is out of range.
+        """
+        return type(self)(**self.model_dump() | {"search": None} | dict(values))
 
     @classmethod
     def has_penalty(cls) -> bool:
         """Whether there is an Ω_shared, with an α to choose."""
         return cls.shared_penalty is not Method.shared_penalty
 
+    @classmethod
+    def has_own_gradients(cls) -> bool:
+        """Whether the gradients of Ω_shared and of the rest of the objective are needed apart."""
+        return cls.combine_gradients is not Method.combine_gradients
+
+    def prepare(self, run: Run) -> nn.Module | None:
+        """Before the first step, and again before a run resumes: what the method computes or adds for itself.
+
+        Returns:
+            A module on the backbone's device with the method's own parameters and buffers; it becomes `Run.own`.
+
+        Raises:
+            UserError: the network or the data lack what the method needs.
+        """
+        return None
+
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty | None:
         """Ω_shared, a scalar; None for a method without one."""
+        return None
+
+    def combine_gradients(self, rest: Sequence[Tensor], penalty: Sequence[Tensor]) -> Iterable[Tensor]:
+        """The gradient of ω_S that the step takes, a tensor for each of its tensors.
+
+        Args:
+            rest: the gradient of the objective without Ω_shared.
+            penalty: the gradient of α · Ω_shared.
+        """
+        return [one + other for one, other in zip(rest, penalty, strict=True)]
+
+    def step(self, run: Run, iteration: int) -> None:
+        """The optimizer's step, and what the method does before and after it.
+
+        Args:
+            iteration: from 1.
+        """
+        run.optimizer.step()
+
+    def finish(self, run: Run) -> None:
+        """After the last step, once, before the network is tested."""
         return None
 
 

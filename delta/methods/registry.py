@@ -13,6 +13,7 @@ _SHARED = ("base", "channel_weights", "registry", "selection")  # modules in thi
 _FOLDER = Path(__file__).parent
 
 KEYS = tuple(module.name for module in pkgutil.iter_modules([str(_FOLDER)]) if module.name not in _SHARED)
+PAPER = ("l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta")  # that the paper compares
 ALWAYS_TRAINED = ("probe", "l2_fe")  # params.yaml does not list them in `methods`
 
 

@@ -112,6 +112,32 @@ def build_network(weights: Path, n_classes: int, seed: int = 0) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
+def save_classifier(spec: BackboneSpec, state: Mapping[str, Tensor], path: Path) -> None:
+    """Write the source network's own classifier: its weight [S, D] and bias [S], or nothing if it has none.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    save_weights(spec, state, path)
+
+
+def load_classifier(path: Path) -> nn.Linear | None:
+    """The linear layer that `save_classifier` wrote, on the CPU; None if there is none.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        _, state = _load_weights(path)
+        if not state:
+            return None
+        classifier = nn.utils.skip_init(nn.Linear, *reversed(state["weight"].shape))
+        classifier.load_state_dict(state)
+    except _UNREADABLE as error:
+        raise UserError(f"{path}: not a source network's classifier ({_reason(error)}): run `dvc repro`") from None
+    return cast(nn.Linear, classifier)
+
+
 def save_network(network: Network, run: Path) -> None:
     """Write a network's state into the folder of its run, as `weights.safetensors`."""
     save_weights(network.spec, network.state_dict(), run / _RUN_WEIGHTS)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from delta.analysis.grid_result import CELL
 from delta.report import captions, paper
 from delta.report.advice import advice
 from delta.report.claims import check_claims
@@ -31,7 +32,7 @@ from delta.report.verdicts import MARGIN, Claim, Verdict
 # The figures' data that the page needs: the columns by file name.
 PLOTS = {
     "learning_curves": [*KEYS, "schedule", "seed", "epoch", "top1", "drop_epoch"],
-    "grid": [*KEYS, "alpha", "beta", "fold", "top1"],
+    "grid": [*CELL, "fold", "top1"],
     "filter_shares": ["dataset", "backbone", "stage", "seed", "filters", "share", "reach"],
     "activation_maps": [*KEYS, "label", "path", "map", "area", "correlation"],
     "map_filters": ["dataset", "backbone", "filter", "considered", "filters", "layer"],

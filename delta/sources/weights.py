@@ -31,15 +31,8 @@ def source_weights(source: SourceNetwork, downloads: Downloads) -> tuple[Backbon
         UserError: unknown network, failed download, or a file with other weights than this network's.
     """
     published = published_network(source.network)
-    if source.checkpoint:
-        file, name = Path(source.checkpoint), f"{published.architecture}, checkpoint {Path(source.checkpoint).name}"
-    elif published.weights is None:
-        raise UserError(f"network {source.network}: timm has no weights for it: set `checkpoint` to a weight file")
-    elif isinstance(published.weights, Package):
-        file, name = _package_file(published.weights), published.name
-    else:
-        file, name = downloads.fetch(published.weights), published.name
-
+    file = _weight_file(source, published, downloads)
+    name = f"{published.architecture}, checkpoint {file.name}" if source.checkpoint else published.name
     if source.network.startswith(TIMM) and not source.checkpoint:
         state = _read_timm_state(file, published.architecture)
     else:
@@ -50,6 +43,40 @@ def source_weights(source: SourceNetwork, downloads: Downloads) -> tuple[Backbon
         raise UserError(f"{file}: {not_finite[0]} has values that are not finite: get another copy of the file")
     backbone.load_state_dict(state)
     return describe(backbone, published, source, name), backbone.state_dict()
+
+
+def source_classifier(source: SourceNetwork, downloads: Downloads) -> dict[str, Tensor]:
+    """The source network's own classifier of S classes on D pooled features: weight, [S, D], and bias, [S].
+
+    It is empty for a network without one: a file without its tensors, or an architecture whose classifier is not one
+    linear layer on the backbone's features.
+
+    Raises:
+        UserError: as `source_weights`.
+    """
+    published = published_network(source.network)
+    file = _weight_file(source, published, downloads)
+    found, _, name = _read_tensors(file, published.architecture, published.own_names and not source.checkpoint)
+    with torch.random.fork_rng(devices=[]):
+        features = timm.create_model(published.architecture, pretrained=False, num_classes=0).num_features
+    for classifier in (name, "head"):  # `head` as in this pipeline's own files
+        weight, bias = (found.get(f"{classifier}.{part}") for part in ("weight", "bias"))
+        if weight is None or bias is None or not (weight.isfinite().all() and bias.isfinite().all()):
+            continue
+        if weight.dim() == 2 and weight.shape[1] == features and bias.shape == weight.shape[:1]:
+            return {"weight": weight.float().contiguous(), "bias": bias.float().contiguous()}
+    return {}
+
+
+def _weight_file(source: SourceNetwork, published: PublishedNetwork, downloads: Downloads) -> Path:
+    """The file of a source network's weights, downloaded if necessary."""
+    if source.checkpoint:
+        return Path(source.checkpoint)
+    if published.weights is None:
+        raise UserError(f"network {source.network}: timm has no weights for it: set `checkpoint` to a weight file")
+    if isinstance(published.weights, Package):
+        return _package_file(published.weights)
+    return downloads.fetch(published.weights)
 
 
 def published_network(network: str) -> PublishedNetwork:
@@ -154,25 +181,10 @@ def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[s
     Raises:
         UserError: unreadable file, or tensors of another architecture; the message names the first that differ.
     """
-    try:
-        found = timm.models.load_state_dict(str(file), weights_only=True)
-        found = {name.removeprefix("backbone."): tensor for name, tensor in found.items()}
-        if sparse := [name for name, tensor in found.items() if tensor.layout != torch.strided]:
-            raise ValueError(f"{sparse[0]} is sparse")
-        shapes = {name: tensor.shape for name, tensor in found.items()}
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such weight file") from None
-    except Exception as error:  # PyTorch and safetensors raise many kinds of errors for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{file}: not a plain PyTorch weight file ({reason})") from None
-    with torch.random.fork_rng(devices=[]):
-        whole = timm.create_model(architecture, pretrained=False)
-    expected = {name: tensor.shape for name, tensor in whole.state_dict().items()}
-    if own_names and list(shapes.values()) == list(expected.values()):
-        found, shapes = dict(zip(expected, found.values(), strict=True)), expected
-    classifier = f"{_timm_config(whole)['classifier']}."
-    expected = {name: shape for name, shape in expected.items() if not name.startswith(classifier)}
-    heads = (classifier, "head.", "AuxLogits.")
+    found, expected, classifier = _read_tensors(file, architecture, own_names)
+    shapes = {name: tensor.shape for name, tensor in found.items()}
+    expected = {name: shape for name, shape in expected.items() if not name.startswith(f"{classifier}.")}
+    heads = (f"{classifier}.", "head.", "AuxLogits.")
     found = {name: tensor for name, tensor in found.items() if name in expected or not name.startswith(heads)}
     for name in expected.keys() - found.keys():
         if name.endswith(".num_batches_tracked"):
@@ -187,6 +199,29 @@ def read_state(file: Path, architecture: str, own_names: bool = False) -> dict[s
             f"{file}: not weights of {architecture}; {len(differing)} tensors differ, first {', '.join(differing[:3])}"
         )
     return {name: found[name].contiguous() for name in expected}
+
+
+def _read_tensors(
+    file: Path, architecture: str, own_names: bool
+) -> tuple[dict[str, Tensor], dict[str, torch.Size], str]:
+    """A file's tensors by timm's names, the shapes of the whole network's, and the name of its classifier."""
+    try:
+        found = timm.models.load_state_dict(str(file), weights_only=True)
+        found = {name.removeprefix("backbone."): tensor for name, tensor in found.items()}
+        if sparse := [name for name, tensor in found.items() if tensor.layout != torch.strided]:
+            raise ValueError(f"{sparse[0]} is sparse")
+        shapes = [tensor.shape for tensor in found.values()]
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such weight file") from None
+    except Exception as error:  # PyTorch and safetensors raise many kinds of errors for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{file}: not a plain PyTorch weight file ({reason})") from None
+    with torch.random.fork_rng(devices=[]):
+        whole = timm.create_model(architecture, pretrained=False)
+    expected = {name: tensor.shape for name, tensor in whole.state_dict().items()}
+    if own_names and shapes == list(expected.values()):
+        found = dict(zip(expected, found.values(), strict=True))
+    return found, expected, _timm_config(whole)["classifier"]
 
 
 def _timm_config(model: nn.Module) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from delta.data.packed.disk_array import DiskArray, JpegArray
 from delta.io.errors import UserError
@@ -181,6 +181,8 @@ def _content(part: object) -> bytes | np.ndarray[Any, Any] | Sequence[object]:
         return part
     if isinstance(part, pd.DataFrame):
         return part.to_csv().encode()
+    if isinstance(part, nn.Module):
+        return list(part.state_dict().items())
     if isinstance(part, Mapping):
         return list(part.items())
     if isinstance(part, Path):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from delta.data.packed.views import ViewData
 from delta.networks.hooks import in_eval_mode
 from delta.networks.network import Network
+
+_PATIENCE = 5  # seconds until a pass over a split shows how far it is
 
 
 def split_logits(network: Network, data: ViewData, split: str, batch_size: int = 32) -> Tensor:
@@ -28,7 +31,8 @@ def _split_outputs(network: Network, part: nn.Module, data: ViewData, split: str
     device = next(network.parameters()).device
     with torch.inference_mode(), in_eval_mode(network):
         batches = data.test_batches(split, network.spec, batch_size, device)
-        return torch.cat([mean_of_crops(part(crops), len(targets)) for crops, targets in batches]).cpu()
+        bar = tqdm(batches, desc=split, unit="batch", delay=_PATIENCE, leave=False)
+        return torch.cat([mean_of_crops(part(crops), len(targets)) for crops, targets in bar]).cpu()
 
 
 def top1(network: Network, data: ViewData, split: str) -> float:

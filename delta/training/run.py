@@ -9,10 +9,11 @@ import torch
 from dvclive import Live
 
 from delta.data.packed.views import ViewData
+from delta.io.errors import UserError
 from delta.io.signals import say
 from delta.methods.channel_weights import read_channel_weights
 from delta.networks.devices import deterministic, device_name
-from delta.networks.network import build_network, save_network
+from delta.networks.network import Network, build_network, load_classifier, save_network, trained_network
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
 from delta.training.evaluation import accuracy, macro_accuracy, split_logits
@@ -31,6 +32,8 @@ def write_run(
     resize: int,
     device: torch.device,
     checkpoint: Checkpoint | None = None,
+    classifier: Path | None = None,
+    start: Path | None = None,
     temperature: float = 1.0,
 ) -> None:
     """Fine-tune one network, test the last iterate, and write the run into the folder `out`.
@@ -42,16 +45,21 @@ def write_run(
 
     Args:
         weights: the backbone's source weights.
-        channel_weights: the method's file of channel weights C·W_j, empty for a method without attention; None for
-            L2-FE, which has no file.
+        channel_weights: the method's file of channel weights C·W_j, empty for a method without attention; None for a
+            method that has no file.
         resize: pixels of an image's shorter edge before it is cropped, in the improved view.
         checkpoint: see `delta.training.loop.fine_tune`; remove it after `out` has been renamed into place.
+        classifier: the file of the source network's own classifier; None for a method that does not use it.
+        start: the folder of the run that this one starts from; None to start from the source network.
         temperature: logits are divided by it before they become the predictions' probabilities.
 
     Raises:
         UserError: an input cannot be read, or the run diverged.
     """
     network, source = (build_network(weights, len(data.classes), recipe.seed).to(device) for _ in range(2))
+    if start:
+        network = started(start, network).to(device)
+    own = load_classifier(classifier) if classifier and recipe.method.uses_classifier else None
     multipliers = as_tensors(read_channel_weights(channel_weights)) if channel_weights else {}
     targets, logits, curve = data.targets("test"), torch.empty(0), []
     with deterministic(), Live(str(out / "curves"), save_dvc_exp=False, dvcyaml=None) as live:
@@ -68,7 +76,7 @@ def write_run(
             logits = split_logits(network, data, "test")
             return accuracy(logits, targets)
 
-        fine_tune(network, source, data, recipe, multipliers, log, test, checkpoint)
+        fine_tune(network, source, data, recipe, multipliers, log, test, checkpoint, own and own.to(device))
         if not len(logits):  # resumed after the last test
             test()
         epoch = iterations_per_epoch(len(data.targets("train")), recipe.training.batch_size)
@@ -96,6 +104,21 @@ def write_run(
     )
 
 
+def started(run: Path, network: Network) -> Network:
+    """The network of a finished run, on the CPU.
+
+    Args:
+        network: of the same backbone and classes.
+
+    Raises:
+        UserError: there is no such run, or its network is another.
+    """
+    found = trained_network(run)
+    if found.spec != network.spec or found.head.out_features != network.head.out_features:
+        raise UserError(f"{run}: cannot start from this run, which is of another network or other classes")
+    return found
+
+
 def penalty_share(steps: Sequence[Step]) -> float:
-    """The share of α · Ω_shared in the objective, both summed over the steps, in percent."""
-    return 100 * sum(step.penalty for step in steps) / sum(step.loss for step in steps)
+    """The share of α · Ω_shared in the objective, both summed over the steps, in percent; 0 of no steps."""
+    return 100 * sum(step.penalty for step in steps) / sum(step.loss for step in steps) if steps else 0.0

@@ -13,17 +13,19 @@ from torch import Tensor
 from delta.data.packed.views import ViewData
 from delta.io.errors import Diverged
 from delta.io.signals import say, uninterrupted
+from delta.methods.base import Run
 from delta.networks.network import Network
 from delta.training.checkpoint import Checkpoint
 from delta.training.config import Recipe
 
 
 class Objective(NamedTuple):
-    """A mini-batch's objective, Equations (6) and (7), with two of its terms: scalars on the training device."""
+    """A mini-batch's objective, Equations (6) and (7), with some of its terms: scalars on the training device."""
 
     loss: Tensor
     cross_entropy: Tensor
     penalty: Tensor  # α · Ω_shared
+    rest: Tensor  # the objective without it
 
 
 class Step(NamedTuple):
@@ -55,16 +57,19 @@ class TrainingState:
     the CPU each time.
 
     Attributes:
+        run: the run, as the method's hooks see it; it has the optimizer as well.
         optimizer, schedule: SGD, and StepLR or ExponentialLR.
         crops: the generator of the training crops.
         curve: the steps whose epoch has ended.
+        finished: whether the method's `finish` has run.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, iterations_per_epoch: int):
+    def __init__(self, network: Network, recipe: Recipe, iterations_per_epoch: int, run: Run):
         training = recipe.training
-        self.network, self.recipe, self.iterations_per_epoch = network, recipe, iterations_per_epoch
-        self.optimizer = torch.optim.SGD(
-            [parameter for parameter in network.parameters() if parameter.requires_grad],
+        self.network, self.recipe, self.iterations_per_epoch, self.run = network, recipe, iterations_per_epoch, run
+        own = () if run.own is None else run.own.parameters()
+        self.optimizer = run.optimizer = torch.optim.SGD(
+            [parameter for parameter in (*network.parameters(), *own) if parameter.requires_grad],
             lr=recipe.learning_rate,
             momentum=training.momentum,
             weight_decay=recipe.method.weight_decay,
@@ -76,6 +81,7 @@ class TrainingState:
             self.schedule = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, recipe.decay_per_epoch)
         self.crops = torch.Generator().manual_seed(2 * recipe.seed + 1)
         self.curve: list[Step] = []
+        self.finished = False
         self._pending: list[_PendingStep] = []
 
     @property
@@ -89,20 +95,22 @@ class TrainingState:
         ends_epoch = iteration % self.iterations_per_epoch == 0
         if self.recipe.decay_per_epoch is None or ends_epoch:
             self.schedule.step()
-        losses = torch.stack([term.detach() for term in terms])
+        losses = torch.stack([term.detach() for term in (terms.loss, terms.cross_entropy, terms.penalty)])
         self._pending.append(_PendingStep(iteration, ends_epoch, losses, learning_rate))
 
     def end_epoch(self, test: Callable[[], float] | None, log: Callable[[Step], None]) -> None:
-        """If an epoch or the run has just ended: read the epoch's losses, test, and log its steps.
+        """If an epoch or the run has just ended: read the epoch's losses, finish, test, and log its steps.
 
         Raises:
             Diverged: a loss, or at the end of the run a weight, is not finite.
         """
-        last = self.iteration == self.recipe.training.iterations
+        last = self.iteration == self.run.iterations
         if not self._pending or not (last or self._pending[-1].ends_epoch):
             return
         steps = self._read_pending()
         self._check_finite(steps, weights=last)
+        if last:
+            self.finish()
         if test and (last or self.recipe.test_every_epoch):
             steps[-1] = steps[-1]._replace(test_top1=test())
         for step in steps:
@@ -110,6 +118,13 @@ class TrainingState:
         with uninterrupted():
             self.curve.extend(steps)
             self._pending.clear()
+
+    def finish(self) -> None:
+        """Let the method finish, unless it has."""
+        if not self.finished:
+            with uninterrupted():
+                self.recipe.method.finish(self.run)
+                self.finished = True
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and texts from which `load_state_dict` goes on to the same bits.
@@ -126,6 +141,8 @@ class TrainingState:
             "random": _random_states(self.device),
             "curve": [tuple(step) for step in self.curve],
             "pending": [tuple(step) for step in self._pending],
+            "own": None if self.run.own is None else self.run.own.state_dict(),
+            "finished": self.finished,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -137,6 +154,9 @@ class TrainingState:
         _set_random_states(state["random"], self.device)
         self.curve = [Step(*values) for values in state["curve"]]
         self._pending = [_PendingStep(*values) for values in state["pending"]]
+        if self.run.own is not None:
+            self.run.own.load_state_dict(state["own"])
+        self.finished = state["finished"]
 
     @property
     def device(self) -> torch.device:
@@ -185,7 +205,7 @@ def resumable(
     if checkpoint is None:
         yield lambda: None
         return
-    total = state.recipe.training.iterations
+    total = state.run.iterations
     if saved := checkpoint.load(state.device, data, parameters=state.recipe, weights=weights):
         state.load_state_dict(saved)
         for step in state.curve:

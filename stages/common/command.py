@@ -21,7 +21,6 @@ import psutil
 from delta.io.errors import UserError, exit_on_user_error
 from delta.io.files import atomic_file
 from delta.io.locks import locked
-from delta.methods.registry import ALWAYS_TRAINED
 from stages.common.params import Params, load_params
 from stages.common.paths import CHECKPOINTS, PARAMS, SETTINGS, WALL_TIMES
 
@@ -65,7 +64,7 @@ def option_values(params: Params) -> dict[str, list[Any]]:
     values: dict[str, Iterable[Any]] = {
         "dataset": params.datasets,
         "backbone": params.backbones,
-        "method": dict.fromkeys([*ALWAYS_TRAINED, *params.methods, *params.grid.methods]),
+        "method": dict.fromkeys([*params.compared, *params.grid.methods]),
         "seed": params.seeds,
         "fold": params.grid.folds,
         "setting": SETTINGS,

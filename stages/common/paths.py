@@ -47,6 +47,11 @@ def weights_file(dataset: str, backbone: str) -> Path:
     return DATA / "weights" / dataset / f"{backbone}.safetensors"
 
 
+def classifier_file(dataset: str, backbone: str) -> Path:
+    """The source network's own classifier."""
+    return DATA / "weights" / dataset / f"{backbone}.classifier.safetensors"
+
+
 def features_file(dataset: str, backbone: str) -> Path:
     """The source network's pooled features of all images."""
     return DATA / "features" / dataset / f"{backbone}.npy"

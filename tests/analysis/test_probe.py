@@ -13,7 +13,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from threadpoolctl import threadpool_limits
 
 from delta.analysis.features import pooled_features, read_features, write_features
-from delta.analysis.probe import FOLDS, fit_probe, probe_folds, write_probe
+from delta.analysis.probe import FOLDS, fit_probe, probe_folds
+from delta.analysis.probe_run import write_probe
 from delta.io.errors import UserError
 from delta.methods.probe import Probe
 from delta.networks.network import build_network, trained_network
@@ -134,7 +135,7 @@ def test_the_regression_always_converges_in_silence():
 
 @pytest.fixture(scope="module")
 def features(data, weights) -> np.ndarray:
-    return pooled_features(build_network(weights, 3).train(), data, batch_size=5)
+    return pooled_features(build_network(weights, 3).train(), data)
 
 
 def test_features_are_those_of_every_image_in_the_test_view(features, data, weights):

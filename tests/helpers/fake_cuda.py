@@ -234,7 +234,7 @@ def fake_card(bf16: bool = True) -> Iterator[Card]:
         bf16: whether it computes in bfloat16, or only emulates that.
     """
     card, cuda, future = Card(), torch.cuda, torch.__future__
-    # At its first backward pass, autograd starts a thread for each GPU that it finds, and a process that has such threads
+    # At its first backward pass, autograd starts a thread for each GPU that it finds, and a process with such threads
     # cannot be forked. It shall find none.
     torch.ones((), requires_grad=True).backward()
     torch._C._ensureCUDADeviceGuardSet()  # so that autograd's nodes may have the device

@@ -22,6 +22,7 @@ SMALL = {
         "efficientnet_lite0": {"network": "efficientnet_lite0", "resize": 40, "crop": 32, "learning_rate": 0.01}
     },
     "methods": ["l2_sp", "delta"],
+    "started": [],
     "seeds": [0],
     "training": {
         "iterations": 4,
@@ -53,6 +54,7 @@ SMALL = {
         "datasets": [],
         "backbones": [],
         "methods": ["delta"],
+        "started": [],
         "alpha": [0.001, 0.1],
         "beta": [0.1],
         "folds": [0, 1],

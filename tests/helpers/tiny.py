@@ -58,6 +58,7 @@ GRID = Grid(
     datasets=[],
     backbones=[],
     methods=["delta"],
+    started=[],
     alpha=[0.01, 0.1],
     beta=[0.01],
     folds=[0, 1],
@@ -77,6 +78,13 @@ def recipe(method: Method, seed: int = 0, training: Training = TRAINING, **other
 def uneven_channel_weights() -> dict[str, torch.Tensor]:
     """Channel weights that average 1 in each layer, as C·W_j do."""
     return {layer: torch.linspace(0.5, 1.5, count) for layer, count in FILTERS.items()}
+
+
+def source_classifier() -> nn.Linear:
+    """A random classifier of seven classes in the place of the source network's own."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        return nn.Linear(1280, 7)
 
 
 def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -27,6 +27,7 @@ from delta.report.figures import accuracy, filter_distances, grid_search, learni
 from delta.report.forest import forest
 from delta.report.names import display
 from tests.helpers.clone import ROOT, Clone
+from tests.helpers.grids import with_values
 
 DATASETS = ["mit_indoors_67", "stanford_dogs_120", "caltech256_30", "caltech256_60", "cub_200_2011", "food_101"]
 BACKBONES = ["resnet101", "inception_v3"]
@@ -66,7 +67,7 @@ def grid(means: dict[tuple[float, float], float], folds: int = 5, dataset: str =
             top1 = np.nan if failed else np.nan_to_num(mean, nan=99.0) + fold - (folds - 1) / 2
             rows.append((dataset, "resnet101", "delta", alpha, beta, fold, top1, "diverged" if failed else None))
     columns = ["dataset", "backbone", "method", "alpha", "beta", "fold", "top1", "problem"]
-    return pd.DataFrame(rows, columns=columns)
+    return with_values(pd.DataFrame(rows, columns=columns))
 
 
 def full_grid() -> pd.DataFrame:

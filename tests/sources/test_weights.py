@@ -18,7 +18,7 @@ from delta.io.remote_file import RemoteFile
 from delta.networks.network import Network, build_network, save_network, save_weights
 from delta.sources.catalogue import NETWORKS, Package, SourceNetwork
 from delta.sources.introspection import find_feature_layers, find_path, find_stages
-from delta.sources.weights import read_state, source_weights
+from delta.sources.weights import read_state, source_classifier, source_weights
 from tests.helpers.tiny import with_random_statistics
 
 LITE0 = NETWORKS["efficientnet_lite0"]
@@ -157,6 +157,35 @@ def test_published_weights_fit_timms_architecture(downloads):
     network.backbone.load_state_dict(state)
     with torch.inference_mode():
         assert network.backbone(torch.zeros(1, 3, 96, 96)).isfinite().all()
+
+
+def test_the_sources_own_classifier_comes_along(downloads, resnet18, tmp_path):
+    """Of the package whose tensors have other names, of a file with timm's, and of a run of this pipeline."""
+    found = source_classifier(SourceNetwork(network="efficientnet_lite0"), downloads)
+    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {"weight": (1000, 1280), "bias": (1000,)}
+    torch.save(resnet18.state_dict(), tmp_path / "mine.pth")
+    source = SourceNetwork(network="timm:resnet18", checkpoint=str(tmp_path / "mine.pth"))
+    found = source_classifier(source, downloads)
+    assert torch.equal(found["weight"], resnet18.fc.weight) and torch.equal(found["bias"], resnet18.fc.bias)
+    headless = {name: tensor for name, tensor in resnet18.state_dict().items() if not name.startswith("fc.")}
+    own = headless | {"head.weight": torch.ones(4, 512), "head.bias": torch.zeros(4)}
+    other = headless | {"fc.weight": torch.ones(4, 100), "fc.bias": torch.zeros(4)}
+    for state, classes in ((headless, None), (own, 4), (other, None)):
+        torch.save(state, tmp_path / "mine.pth")
+        found = source_classifier(source, downloads)
+        assert (len(found["weight"]) if found else None) == classes
+
+
+def test_the_packages_classifier_answers_as_timms_whole_network(downloads):
+    """The features' linear map is the whole network's output."""
+    spec, state = source_weights(SourceNetwork(network="efficientnet_lite0"), downloads)
+    classifier = source_classifier(SourceNetwork(network="efficientnet_lite0"), downloads)
+    whole = timm.create_model(spec.architecture)
+    whole.load_state_dict(state | {f"classifier.{name}": tensor for name, tensor in classifier.items()})
+    images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        logits = features(state, spec.architecture, images) @ classifier["weight"].T + classifier["bias"]
+        assert torch.allclose(whole.eval()(images), logits, atol=1e-4)
 
 
 def test_a_changed_or_missing_package_file_is_reported(downloads, monkeypatch):

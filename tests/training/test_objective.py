@@ -8,11 +8,10 @@ import torch
 import torchvision
 from torch import nn
 
-from delta.methods.registry import method_class
+from delta.methods.registry import PAPER, method_class
 from delta.networks.network import Network
 from delta.networks.spec import BackboneSpec
 from delta.training.loop import objective
-from tests.helpers.tiny import TRAINED
 
 LAYERS = {"layer1.2.conv3": 256, "layer2.3.conv3": 512, "layer3.22.conv3": 1024, "layer4.2.conv3": 2048}
 SPEC = BackboneSpec(
@@ -122,7 +121,7 @@ def by_hand(key: str, head: nn.Linear, batch) -> tuple[float, dict[str, torch.Te
     return loss.item(), {name: p.grad for name, p in named if p.grad is not None}
 
 
-@pytest.mark.parametrize("key", TRAINED)
+@pytest.mark.parametrize("key", PAPER)
 def test_objective_and_gradient_equal_the_formula(key, head, batch):
     """They agree to 1e-9, relative, in float64."""
     penalised = key in ("l2_sp", "l2_sp_att", "delta_wo_att", "delta")
