@@ -34,6 +34,7 @@ class GrOD(Method):
         import torch
 
         along = torch.stack([torch.dot(*(each.flatten() for each in pair)) for pair in zip(rest, penalty, strict=True)])
+        rest, penalty = list(rest), list(penalty)
         # A loss without a gradient has no direction that could be hurt.
         along = along / torch.stack(torch._foreach_norm(rest)).square().clamp_min(1e-30)
         if self.removes == "conflicts":
