@@ -25,7 +25,7 @@ TUNED = SMALL | {
     "grid": SMALL["grid"]
     | {"datasets": ["drawn_30"], "backbones": ["efficientnet_lite0"], "methods": METHODS, "started": STARTED},
     "l2": {"select": "grid", "search": {"weight_decay": [0.0001, 0.1]}},
-    "co_tuning": {"select": "grid", "search": {"lambda_": [1, 2]}},
+    "co_tuning": {"select": "grid", "lambda_": 2.3, "search": {"lambda_": [1, 2]}},
     "lp_ft": {"select": "grid", "search": {"weight_decay": [0.0001, 0.1]}},
     "wise_ft": {"select": "grid", "search": {"alpha": [0.25, 0.75]}},
 }
