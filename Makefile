@@ -29,8 +29,8 @@ lint: .venv/installed
 
 # 3.11 is the oldest Python supported; --universal adds what other systems and newer Pythons need.
 lock: .venv/installed
-	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
-	  --custom-compile-command "make lock" --quiet --output-file requirements.txt $(FLAGS)
+	uv pip compile pyproject.toml --extra export --extra cluster --group dev --universal --python-version 3.11 \
+	  --generate-hashes --custom-compile-command "make lock" --quiet --output-file requirements.txt $(FLAGS)
 
 bench: .venv/installed
 	for name in slice cluster attention training scaling dissection; do \

@@ -126,5 +126,5 @@ def with_probe(network: Network, data: DefaultViewData, method: Probe, recipe: R
     features, targets = split_features(network, data, "train").numpy(), data.targets("train").numpy()
     folds = probe_folds(targets, data.classes, recipe.seed, data.groups("train"))
     fit = fit_probe(features, targets, folds, method.c, recipe.training.class_weights)
-    network.head.load_state_dict(fit.state)
+    network.head.load_state_dict(fit.head.state())
     return network

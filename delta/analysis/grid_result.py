@@ -98,7 +98,7 @@ def best_values(rows: pd.DataFrame) -> dict[str, Value]:
 
 def of_alpha_and_beta(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the methods that were searched over α and β, which Figure 4 can show."""
-    return rows[[_values(text).keys() == {"alpha", "beta"} for text in rows["values"]]]
+    return rows[rows["values"].map(lambda text: _values(text).keys() == {"alpha", "beta"}).astype(bool)]
 
 
 def _values(text: str) -> dict[str, Value]:

@@ -51,7 +51,7 @@ def write_probe(
     folds = probe_folds(targets[train], classes, seed, near_duplicate_groups(index)[train])
     fit = fit_probe(features[train], targets[train], folds, method.c, class_weights)
     network = build_network(weights, len(classes))
-    network.head.load_state_dict(fit.state)
+    network.head.load_state_dict(fit.head.state())
     with torch.inference_mode():
         logits = network.head(torch.from_numpy(features[test]))
     right = torch.from_numpy(targets[test])

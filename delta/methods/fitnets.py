@@ -35,5 +35,5 @@ class FitNets(Method):
         return None
 
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
-        _, maps, source_maps = list(inputs.feature_maps(rectify=True))[self.hint - 1]
-        return (maps - source_maps).square().mean()
+        layer = list(inputs.maps)[self.hint - 1]
+        return (inputs.maps[layer].relu() - inputs.source_maps[layer].relu()).square().mean()

@@ -31,9 +31,11 @@ class GrOD(Method):
         return parameter_distance(inputs)
 
     def combine_gradients(self, rest: Sequence[Tensor], penalty: Sequence[Tensor]) -> Iterable[Tensor]:
-        for g, g_penalty in zip(rest, penalty, strict=True):
-            # A loss without a gradient has no direction that could be hurt.
-            along = (g * g_penalty).sum() / g.square().sum().clamp_min(1e-30)
-            if self.removes == "conflicts":
-                along = along.clamp_max(0)
-            yield g + g_penalty - along * g
+        import torch
+
+        along = torch.stack([torch.dot(*(each.flatten() for each in pair)) for pair in zip(rest, penalty, strict=True)])
+        # A loss without a gradient has no direction that could be hurt.
+        along = along / torch.stack(torch._foreach_norm(rest)).square().clamp_min(1e-30)
+        if self.removes == "conflicts":
+            along = along.clamp_max(0)
+        return torch._foreach_add(penalty, torch._foreach_mul(rest, list((1 - along).unbind())))

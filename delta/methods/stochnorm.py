@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -31,12 +31,12 @@ class StochNorm(Method):
     p: float = Field(0.5, ge=0, le=1)
 
     def prepare(self, run: Run) -> nn.Module | None:
-        for norm in batch_norms(run.backbone):
+        for norm in batch_norms(run.backbone) if self.p else []:
             norm.forward = partial(_forward, norm, norm.forward, self.p)
         return None
 
     def finish(self, run: Run) -> None:
-        for norm in batch_norms(run.backbone):
+        for norm in batch_norms(run.backbone) if self.p else []:
             del norm.forward  # the class's own is seen again
 
 
@@ -48,14 +48,51 @@ def batch_norms(backbone: nn.Module) -> list[Any]:
 
 
 def _forward(norm: Any, forward: Callable[[Tensor], Tensor], p: float, x: Tensor) -> Tensor:
-    """A batch-norm's output, [b, C, h, w]; what follows it within the layer acts on each value alone."""
+    """A batch-norm's output, [b, C, h, w], and that of timm's `drop` and `act` behind it, if it has them."""
     import torch
 
     if not norm.training:
         return forward(x)
-    # Copies, as the pass below moves the statistics in place, and the gradient of this one would take the moved ones.
-    mean, variance = norm.running_mean, norm.running_var
-    norm.training, norm.running_mean, norm.running_var = False, mean.clone(), variance.clone()
-    kept = forward(x)
-    norm.training, norm.running_mean, norm.running_var = True, mean, variance
-    return torch.where(torch.rand(x.shape[1], 1, 1, device=x.device) < p, kept, forward(x))
+    kept = torch.rand(x.shape[1], device=x.device) < p
+    running = (norm.running_mean, norm.running_var)
+    before = [each.clone() for each in running]
+    batch = torch.batch_norm_update_stats(x.detach(), *running, norm.momentum)
+    norm.num_batches_tracked += 1
+    mean, variance = (torch.where(kept, one, other) for one, other in zip(before, batch, strict=True))
+    x = _normalised()((mean, variance, kept), norm.eps, x, norm.weight, norm.bias)
+    return norm.act(norm.drop(x)) if hasattr(norm, "act") else x
+
+
+@cache
+def _normalised() -> Callable[..., Tensor]:
+    """The function ((mean, variance, kept), eps, x, weight, bias) → x̂ · weight + bias.
+
+    x̂ = (x − mean) / √(variance + eps). Where a channel is not kept, its statistics are the batch's, and the gradient
+    flows through them as well. A choice between the outputs of two batch-norms would take more than twice the time.
+    """
+    import torch
+    from torch.nn.functional import batch_norm
+
+    class Normalised(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, statistics: tuple[Tensor, ...], eps: float, *inputs: Tensor) -> Tensor:
+            (mean, variance, kept), (x, weight, bias), context.eps = statistics, inputs, eps
+            context.save_for_backward(x, weight, mean, variance, kept)
+            return batch_norm(x, mean, variance, weight, bias, eps=eps)
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+            x, weight, mean, variance, kept = context.saved_tensors
+            inverse = (variance + context.eps).rsqrt()
+            _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+                gradient, x, weight, mean, variance, mean, inverse, False, context.eps, [False, True, True]
+            )
+            # weight / √(variance + eps) · (gradient − (x̂ · of_weight + of_bias) / n), the latter where not kept
+            factor = weight * inverse
+            share = factor * ~kept * (-len(kept) / x.numel())
+            of_x = batch_norm(x, mean, variance, share * of_weight, share * of_bias, eps=context.eps)
+            of_x.addcmul_(gradient, factor.view(-1, 1, 1))
+            return None, None, of_x, of_weight, of_bias
+
+    return Normalised.apply

@@ -34,7 +34,7 @@ def curve(run: Path, metric: str) -> pd.DataFrame:
 
 def with_curves(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs that were trained by gradient descent: neither the probe's nor those of a method that trains nothing."""
-    return runs[[method_class(method).trains for method in runs["method"]]]
+    return runs[runs["method"].map(lambda method: method_class(method).trains).astype(bool)]
 
 
 def learning_curves(inputs: Inputs) -> pd.DataFrame:

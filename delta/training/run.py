@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 
 import torch
 from dvclive import Live
+from torch import Tensor
 
 from delta.data.packed.views import ViewData
 from delta.io.errors import UserError
@@ -36,6 +37,7 @@ def write_run(
     classifier: Path | None = None,
     start: Path | None = None,
     temperature: float = 1.0,
+    head: Mapping[str, Tensor] | None = None,
 ) -> float:
     """Fine-tune one network, test the last iterate, and write the run into the folder `out`.
 
@@ -53,6 +55,7 @@ def write_run(
         classifier: the file of the source network's own classifier; None for a method that does not use it.
         start: the folder of the run that this one starts from; None to start from the source network.
         temperature: logits are divided by it before they become the predictions' probabilities.
+        head: the classifier's weight and bias to start from, [n_classes, d] and [n_classes]; None for random ones.
 
     Returns:
         How many seconds it trained, without tests. It is not in the run, of which the same machine makes the same bits.
@@ -63,6 +66,8 @@ def write_run(
     network, source = (build_network(weights, len(data.classes), recipe.seed).to(device) for _ in range(2))
     if start:
         network = started(start, network).to(device)
+    if head:
+        network.head.load_state_dict(head)
     own = load_classifier(classifier) if classifier and recipe.method.uses_classifier else None
     multipliers = as_tensors(read_channel_weights(channel_weights)) if channel_weights else {}
     targets, logits, curve, testing = data.targets("test"), torch.empty(0), [], 0.0

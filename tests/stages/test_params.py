@@ -117,6 +117,7 @@ def changed(tmp_path: Path, place: str, value) -> Path:
         ("recommend.alpha", [0.1, 0.1], "recommend.alpha: listed more than once: 0.1"),
         ("recommend.folds", 1, "recommend.folds: "),
         ("recommend.epochs", 0, "recommend.epochs: "),
+        ("recommend.trial", 0, "recommend.trial: "),
         ("backbones.efficientnet_lite0.network", "vgg", "network: 'vgg' is none of resnet101, .*nor timm:"),
         ("backbones.efficientnet_lite0.feature_layers", [], "feature_layers: "),
         ("backbones.efficientnet_lite0.mean", [0.5, 0.5], "mean"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.mixture import GaussianMixture
+from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn.functional import batch_norm, cross_entropy
 
@@ -136,6 +138,37 @@ def test_stochnorm_keeps_the_running_statistics_of_some_channels(data):
     assert close(ours, expected)
     assert 0 < torch.cat(taken).double().mean() < 1
     assert not any("forward" in vars(module) for module in ours.modules())
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d])  # timm's has a fused activation
+@pytest.mark.parametrize("p", [0.5, 1.0])
+def test_a_layer_of_stochnorm_chooses_between_two_batch_norms(kind, p):
+    """Output, gradients and running statistics."""
+    random = torch.Generator().manual_seed(SEED)
+    x, gradient = torch.randn(2, 6, 8, 5, 4, dtype=torch.double, generator=random)
+    x = x.to(memory_format=torch.channels_last).requires_grad_()
+    norm = kind(8).double()
+    for values in (*norm.parameters(), norm.running_mean):
+        nn.init.normal_(values, generator=random)
+    nn.init.uniform_(norm.running_var, 0.5, 2, generator=random)
+    of_batch, of_run = copy.deepcopy(norm), copy.deepcopy(norm).eval()
+    method, run = method_class("stochnorm")(p=p), SimpleNamespace(backbone=nn.Sequential(norm))
+    method.prepare(run)
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        kept = (torch.rand(8) < p)[:, None, None]
+        torch.manual_seed(SEED)
+        found = run.backbone(x)
+    assert kept.any() and kept.all() == (p == 1)
+    expected = torch.where(kept, of_run(x), of_batch(x))
+    assert torch.allclose(found, expected)
+    ours = torch.autograd.grad(found, [x, *norm.parameters()], gradient)
+    of_x, *rest = torch.autograd.grad(expected, [x, *of_run.parameters(), *of_batch.parameters()], gradient)
+    theirs = [of_x, rest[0] + rest[2], rest[1] + rest[3]]
+    assert all(torch.allclose(one, other) for one, other in zip(ours, theirs, strict=True))
+    assert all(torch.allclose(one, other) for one, other in zip(norm.buffers(), of_batch.buffers(), strict=True))
+    method.finish(run)
+    assert "forward" not in vars(norm)
 
 
 def test_co_tuning_trains_the_sources_classifier(data):
