@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from delta.methods.registry import KEYS
 from delta.report.differences import published_differences
 from delta.report.figure_style import LOOKS, looks, wrapped
 from delta.report.figures import accuracy, filter_distances, grid_search, learning_curves, save
@@ -334,6 +335,10 @@ def test_a_users_method_has_its_own_markers():
     found = looks(["mine", "delta", "yours"])
     assert found["delta"] == LOOKS["delta"]
     assert len({found["mine"], found["yours"], *LOOKS.values()}) == len(LOOKS) + 2
+
+
+def test_no_two_methods_look_alike():
+    assert len(set(looks(KEYS).values())) == len(KEYS)
 
 
 def grid_texts(figure: Figure) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from delta.methods.registry import ALWAYS_TRAINED
+from delta.methods.registry import KEYS as KEYS_OF_METHODS
 from delta.report.elsewhere import HARNESSES, published
 from delta.report.results import KEYS
 from delta.report.statistics import two_way_interval
@@ -146,6 +147,7 @@ def test_others_stand_beside_the_same_data_set_and_network_alone(source, dataset
 
 def test_what_others_publish():
     table = published()
+    assert set(table["method"]) <= set(KEYS_OF_METHODS)
     assert len(table) == len(table.drop_duplicates(["source_network", "dataset", "method"]))
     assert table.groupby("dataset")[list(HARNESSES)].count().T.to_dict() == {
         "cub_200_2011": {"tllib": 7, "paddle": 6},
