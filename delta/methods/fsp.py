@@ -45,19 +45,19 @@ def flows(maps: Sequence[Tensor]) -> list[Tensor]:
     found = []
     for pair in pairwise(maps):
         height, width = (min(each.shape[place] for each in pair) for place in (2, 3))
-        first, second = (averaged(each, height, width).flatten(2) for each in pair)
-        found.append(first @ second.mT / (height * width))
+        first, second = (averaged(each, height, width) for each in pair)
+        found.append(first.mT @ second / (height * width))
     return found
 
 
 def averaged(maps: Tensor, height: int, width: int) -> Tensor:
-    """Adaptive average pooling, [b, C, H, W] to [b, C, height, width]; as products, whose gradient is deterministic."""
+    """Adaptive average pooling, [b, C, H, W] to [b, height·width, C]; as products, whose gradient is deterministic."""
     import torch
     from torch.nn.functional import adaptive_avg_pool1d
 
-    for size in (width, height):
-        if maps.shape[3] != size:
-            eye = torch.eye(maps.shape[3], dtype=maps.dtype, device=maps.device)
-            maps = maps @ adaptive_avg_pool1d(eye, size)
-        maps = maps.mT
-    return maps
+    rows = maps.permute(0, 2, 3, 1)  # as channels-last maps lie in memory, so that nothing is copied
+    for place, size in ((1, height), (2, width)):
+        if rows.shape[place] != size:
+            eye = torch.eye(rows.shape[place], dtype=maps.dtype, device=maps.device)
+            rows = (adaptive_avg_pool1d(eye, size).mT @ rows.flatten(place + 1)).unflatten(-1, rows.shape[place + 1 :])
+    return rows.flatten(1, 2)

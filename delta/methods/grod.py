@@ -33,10 +33,11 @@ class GrOD(Method):
     def combine_gradients(self, rest: Sequence[Tensor], penalty: Sequence[Tensor]) -> Iterable[Tensor]:
         import torch
 
-        along = torch.stack([torch.dot(*(each.flatten() for each in pair)) for pair in zip(rest, penalty, strict=True)])
-        rest, penalty = list(rest), list(penalty)
+        losses, penalties = list(rest), list(penalty)
+        pairs = zip(losses, penalties, strict=True)
+        along = torch.stack([torch.dot(g.flatten(), g_penalty.flatten()) for g, g_penalty in pairs])
         # A loss without a gradient has no direction that could be hurt.
-        along = along / torch.stack(torch._foreach_norm(rest)).square().clamp_min(1e-30)
+        along = along / torch.stack(torch._foreach_norm(losses)).square().clamp_min(1e-30)
         if self.removes == "conflicts":
             along = along.clamp_max(0)
-        return torch._foreach_add(penalty, torch._foreach_mul(rest, list((1 - along).unbind())))
+        return torch._foreach_add(penalties, torch._foreach_mul(losses, list((1 - along).unbind())))

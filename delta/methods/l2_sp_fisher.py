@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from delta.methods.base import Method, Penalty, PenaltyInputs, Run
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class L2SPFisher(Method):
@@ -43,6 +45,33 @@ class L2SPFisher(Method):
         return own
 
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
-        distances = (weight - inputs.source_weights[name] for name, weight in inputs.weights.items())
-        pairs = zip(inputs.own.buffers(), distances, strict=True)
-        return 0.5 * sum((information * distance.square()).sum() for information, distance in pairs)
+        sources = tuple(inputs.source_weights[name] for name in inputs.weights)
+        return _weighted_distance()((tuple(inputs.own.buffers()), sources), *inputs.weights.values())
+
+
+@cache
+def _weighted_distance() -> Callable[..., Tensor]:
+    """The function ((information, sources), *weights) → ½ Σ F (ω − ω*)², whose gradient flows to the weights, once.
+
+    Written term by term, it would pass over the weights twice as often.
+    """
+    import torch
+
+    class WeightedDistance(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, fixed: tuple[tuple[Tensor, ...], ...], *weights: Tensor) -> Tensor:
+            information, sources = fixed
+            differences = torch._foreach_sub(weights, sources)
+            gradients = torch._foreach_mul(differences, information)
+            context.save_for_backward(*gradients)
+            pairs = zip(differences, gradients, strict=True)
+            return 0.5 * torch.stack([torch.dot(one.flatten(), other.flatten()) for one, other in pairs]).sum()
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+            gradients = context.saved_tensors
+            torch._foreach_mul_(gradients, gradient)
+            return None, *gradients
+
+    return WeightedDistance.apply

@@ -33,8 +33,8 @@ class SPD(Method):
             run.optimizer.step()
             new = torch._foreach_sub(weights, sources)
             old_norms, new_norms = (torch.stack(torch._foreach_norm(each)) for each in (old, new))
-            towards = torch.stack([(weight.grad * each).sum() for weight, each in zip(weights, old, strict=True)]) > 0
+            pairs = zip((weight.grad for weight in weights), old, strict=True)
+            towards = torch.stack([torch.dot(gradient.flatten(), each.flatten()) for gradient, each in pairs]) > 0
             growth = ((new_norms - old_norms) / new_norms.clamp_min(1e-30)).clamp(0, 1)
             shares = torch.where(towards, self.lambda_ * growth, 0)
-            torch._foreach_mul_(new, list(shares.unbind()))
-            torch._foreach_sub_(weights, new)
+            torch._foreach_lerp_(weights, sources, list(shares.unbind()))
