@@ -108,6 +108,8 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         maps=plots["activation_maps"],
     )
     sources, best = unusual_sources(table1), advice(reports / "figures", tables, run.recommended_in)
+    if best and not any(claim.findings for claim in claims):
+        claims = []  # of a user who wants a classifier, and has none of the paper's methods compared
     environment = Environment(
         loader=PackageLoader("delta.report", ""),
         autoescape=True,
@@ -140,6 +142,8 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
 def _summarize(claims: Sequence[Claim]) -> str:
     found = [claim.verdict for claim in claims]
     counts = [f"{found.count(verdict) or 'none'} {verdict}" for verdict in Verdict]
+    if not claims:
+        return ""
     return f"Of the paper's {len(claims)} claims: {', '.join(counts)}, {found.count(None) or 'none'} not judged."
 
 
