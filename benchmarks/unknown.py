@@ -1,11 +1,11 @@
-"""How well images of none of the classes are told: by similarity to the nearest class, and by the largest probability.
+"""How often `--unknown` is wrong: by the score that it uses, the similarity to the nearest class, and by others.
 
     python -m benchmarks.unknown FOLDER FOLDER... > benchmarks/unknown.md       (about two minutes on one core)
 
-Each FOLDER holds class folders of photographs. The classifier is the probe on EfficientNet-Lite0 at 224 pixels; the
-thresholds keep 95 % of cross-validated training photographs, see `delta.analysis.unknown`. A fifth of the classes at a
-time is left out of training, and all photographs of these classes are shown; then all classes are trained, and the
-photographs of the other folders are shown.
+Each FOLDER holds class folders of photographs. The classifier is the probe on EfficientNet-Lite0 at 224 pixels. A
+score's threshold keeps 95 % of the cross-validated training photographs, see `delta.analysis.unknown`. A fifth of the
+classes at a time is left out of training, and all photographs of these classes are shown; then all classes are trained,
+and the test photographs of the other folders are shown.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 
 from delta.analysis.calibration import fit_temperature
 from delta.analysis.features import pooled_features
 from delta.analysis.probe import fit_probe, probe_folds
-from delta.analysis.unknown import choose_threshold, class_means, similarity
+from delta.analysis.unknown import KEPT, choose_threshold, class_means, similarity
 from delta.data.packed.views import DefaultViewData
 from delta.data.packing import write_packed
 from delta.data.split import assign_splits
@@ -46,10 +46,24 @@ class Features(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """The share of photographs that count as one of the classes, by measure, in percent."""
+    """The share of photographs that count as one of the classes, by score, in percent.
+
+    Attributes:
+        similarity: the score of `--unknown`.
+        probability: the largest one.
+        energy: its negative, log Σ exp(logit) (Liu et al., "Energy-based Out-of-distribution Detection", 2020).
+    """
 
     similarity: float
     probability: float
+    energy: float
+
+    def __str__(self) -> str:
+        return " / ".join(f"{share:.0f}" for share in self)
+
+    def rejected(self) -> Accepted:
+        """The share of the other photographs."""
+        return Accepted(*(100 - share for share in self))
 
 
 def read(folder: Path, images: int, work: Path) -> dict[str, Features]:
@@ -82,14 +96,13 @@ def accepted(train: Features, shown: Sequence[Features]) -> list[Accepted]:
 
     everything = np.arange(len(train.targets))
     held_out = np.concatenate([similarities(train.values[fold], np.setdiff1d(everything, fold)) for fold in folds])
-    least = choose_threshold(held_out), choose_threshold(probabilities(fit.decisions))
-    return [
-        Accepted(
-            100 * float((similarities(values, everything) >= least[0]).mean()),
-            100 * float((probabilities(values @ fit.weight.T + fit.bias) >= least[1]).mean()),
-        )
-        for values, _ in shown
-    ]
+    least = [choose_threshold(each) for each in (held_out, probabilities(fit.decisions), logsumexp(fit.decisions, 1))]
+    rows = []
+    for values, _ in shown:
+        logits = values @ fit.head.weight.T + fit.head.bias
+        scores = similarities(values, everything), probabilities(logits), logsumexp(logits, 1)
+        rows.append(Accepted(*(100 * float((each >= t).mean()) for each, t in zip(scores, least, strict=True))))
+    return rows
 
 
 def left_out(train: Features, test: Features) -> list[Accepted]:
@@ -117,19 +130,19 @@ def main() -> None:
         spec, state = source_weights(SourceNetwork(network="efficientnet_lite0"), downloads)
         save_weights(spec, state, Path(name) / "weights.safetensors")
         sets = {folder.resolve(): read(folder.resolve(), options.images, Path(name)) for folder in options.folders}
-    print("# Images of none of the classes\n")
+    print("# How often `--unknown` is wrong\n")
     print(f"`python -m benchmarks.unknown`, EfficientNet-Lite0 at {CROP} pixels, {options.images} photographs a class.")
-    print("Accepted photographs in percent, by similarity to the nearest class / by the largest probability.\n")
-    print("| data set | test photographs | of classes that were left out | of other data sets |")
+    print(f"A photograph is unknown below the score that {KEPT} % of the cross-validated training photographs reach.")
+    print("In percent, by score: similarity to the nearest class, which `--unknown` uses / largest probability /")
+    print("energy.\n")
+    print("| data set | own called unknown | left-out classes called known | other data sets called known |")
     print("| --- | ---: | ---: | --- |")
     for folder, own in sets.items():
         others = [other for other in sets if other != folder]
         foreign = accepted(own["train"], [sets[other]["test"] for other in others])
-        cells = [f"{each.similarity:.0f} / {each.probability:.0f}" for each in left_out(own["train"], own["test"])]
-        told = [
-            f"{label(other)} {f.similarity:.0f} / {f.probability:.0f}" for other, f in zip(others, foreign, strict=True)
-        ]
-        print(f"| {label(folder)} | {' | '.join(cells)} | {', '.join(told)} |", flush=True)
+        known, unknown = left_out(own["train"], own["test"])
+        told = ", ".join(f"{label(other)} {share}" for other, share in zip(others, foreign, strict=True))
+        print(f"| {label(folder)} | {known.rejected()} | {unknown} | {told} |", flush=True)
 
 
 def label(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Train and validate a method at every cell of the grid of α and β, for one fold of the training images."""
+"""Train and validate a method at every cell of its grid, for one fold of the training images."""
 
 from delta.analysis.grid import cross_validate
 from delta.data.packed.views import DefaultViewData
@@ -25,6 +25,7 @@ def main(params: Params, dataset: str, backbone: str, method: str, fold: int) ->
         normalization=params.attention.normalization,
         device=pick_device(params.device),
         checkpoint=checkpoint,
+        start=params.method(start) if (start := params.starts.get(method)) else None,
     )
     with atomic_file(file) as scratch:
         rows.assign(dataset=dataset, backbone=backbone, method=method).to_csv(scratch, index=False)

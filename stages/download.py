@@ -1,4 +1,4 @@
-"""Download, copy or draw one data set's images, and list the images and their annotated parts."""
+"""Download, copy, draw or find one data set's images, and list the images and their annotated parts."""
 
 from pathlib import Path
 
@@ -15,9 +15,11 @@ def main(params: Params, dataset: str) -> None:
     downloads = Downloads(Path(params.downloads.folder), CHECKSUMS, params.downloads.mirror)
     counts = (chosen.train_per_class, chosen.test_per_class, chosen.seed)
     with atomic_folder(raw) as out:
-        datasets.fetch(chosen.format, chosen.source, *counts, downloads, out, chosen.duplicates)
+        datasets.fetch(chosen.format, chosen.source, *counts, downloads, out, chosen.duplicates, chosen.classes)
+    root = datasets.image_root(chosen.format, chosen.source, raw)
+    classes = chosen.classes if datasets.is_in_place(chosen.format, chosen.source) else None
     with atomic_folder(index_folder(dataset)) as out:
-        datasets.write_index(chosen.format, raw, out)
+        datasets.write_index(chosen.format, root, out, classes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write down what the grid search needs of a method's section: all but its own alpha, beta and select.
+"""Write down what the grid search needs of a method's section: all but select and what the grid itself replaces.
 
 The grid search depends on this file instead of the section, so that another alpha does not repeat it.
 """
@@ -10,8 +10,10 @@ from stages.common.paths import grid_settings_file
 
 
 def main(params: Params, dataset: str, backbone: str, method: str) -> None:
+    section = params.method(method)
+    replaced = section.search or ("alpha", "beta")
     with atomic_file(grid_settings_file(dataset, backbone, method)) as scratch:
-        settings = params.method(method).model_dump_json(exclude={"alpha", "beta", "select"})
+        settings = section.model_dump_json(exclude={*replaced, "select"})
         scratch.write_text(settings + "\n", encoding="utf-8")
 
 

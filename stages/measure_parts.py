@@ -6,7 +6,8 @@ from delta.io.files import atomic_file
 from delta.networks.devices import pick_device
 from stages.common.command import run_stage
 from stages.common.params import Params
-from stages.common.paths import analysis_output, index_folder, packed_folder, raw_folder, run_folder
+from stages.common.paths import analysis_output, index_folder, packed_folder, run_folder
+from stages.common.sources import images_of
 
 
 def main(params: Params, dataset: str, backbone: str, method: str) -> None:
@@ -16,7 +17,7 @@ def main(params: Params, dataset: str, backbone: str, method: str) -> None:
         {seed: run_folder(dataset, backbone, method, seed) for seed in seeds},
         packed_folder(dataset, backbone),
         read_parts(index_folder(dataset)),
-        raw_folder(dataset),
+        images_of(params, dataset),
         pick_device(params.device),
         params.part_activation.layer,
     )

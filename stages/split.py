@@ -6,7 +6,8 @@ from delta.data.split import assign_splits, published_splits, restrict
 from delta.io.files import atomic_folder
 from stages.common.command import run_stage
 from stages.common.params import Params
-from stages.common.paths import index_folder, packed_folder, raw_folder
+from stages.common.paths import index_folder, packed_folder
+from stages.common.sources import images_of
 
 
 def main(params: Params, dataset: str, backbone: str) -> None:
@@ -15,7 +16,7 @@ def main(params: Params, dataset: str, backbone: str) -> None:
         table = restrict(table, chosen.classes)
     index = published_splits(table) if "split" in table else assign_splits(table, *chosen.split_by_seed())
     with atomic_folder(packed_folder(dataset, backbone)) as out:
-        write_packed(raw_folder(dataset), index, config.resize, config.crop, out, params.packing)
+        write_packed(images_of(params, dataset), index, config.resize, config.crop, out, params.packing)
         write_near_duplicates(out, table, index)
 
 

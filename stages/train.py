@@ -21,11 +21,12 @@ from stages.common.paths import (
 )
 
 
-def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> None:
-    config = params.backbones[backbone]
+def main(params: Params, dataset: str, backbone: str, method: str, seed: int, setting: str) -> float:
+    config, start = params.backbones[backbone], params.starts.get(method)
     selection = Selection.read(selection_file(dataset, backbone, method, seed))
     chosen = selection.applied_to(params.method(method))
-    print(f"{chosen.label}: alpha {chosen.alpha:g}, beta {chosen.beta:g}")
+    parameters = {"alpha": chosen.alpha, "beta": chosen.beta} | (selection.values or {})
+    print(f"{chosen.label}: {', '.join(f'{name} {value}' for name, value in parameters.items())}")
     recipe = Recipe(
         chosen,
         params.training,
@@ -43,19 +44,20 @@ def main(params: Params, dataset: str, backbone: str, method: str, seed: int, se
     folder = run_folder(dataset, backbone, method, seed, setting)
     checkpoint = Checkpoint(checkpoint_file(folder), params.checkpoints.minutes)
     with atomic_folder(folder) as out:
-        write_run(
+        seconds = write_run(
             out,
             recipe,
             data=data,
             weights=weights_file(dataset, backbone),
-            channel_weights=channel_weights_file(dataset, backbone, method, seed),
+            channel_weights=None if start else channel_weights_file(dataset, backbone, method, seed),
             resize=config.resize,
             device=pick_device(params.device),
             checkpoint=checkpoint,
             classifier=classifier_file(dataset, backbone),
-            start=run_folder(dataset, backbone, chosen.start, seed, setting) if chosen.start else None,
+            start=run_folder(dataset, backbone, start, seed) if start else None,
         )
     checkpoint.remove()
+    return seconds
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from stages.common.params import Params
 from stages.common.paths import checkpoint_file, packed_folder, run_folder, weights_file
 
 
-def main(params: Params, dataset: str, backbone: str, seed: int) -> None:
+def main(params: Params, dataset: str, backbone: str, seed: int) -> float:
     config, folder = params.backbones[backbone], run_folder(dataset, backbone, "l2_fe", seed)
     checkpoint = Checkpoint(checkpoint_file(folder), params.checkpoints.minutes)
     with atomic_folder(folder) as out:
-        write_run(
+        seconds = write_run(
             out,
             Recipe(params.method("l2_fe"), params.training, config.learning_rate, config.crop, seed),
             data=DefaultViewData.open(packed_folder(dataset, backbone)),
@@ -26,6 +26,7 @@ def main(params: Params, dataset: str, backbone: str, seed: int) -> None:
             checkpoint=checkpoint,
         )
     checkpoint.remove()
+    return seconds
 
 
 if __name__ == "__main__":

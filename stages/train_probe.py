@@ -3,7 +3,7 @@
 from typing import cast
 
 from delta.analysis.features import read_features
-from delta.analysis.probe import write_probe
+from delta.analysis.probe_run import write_probe
 from delta.data.packed.index import read_index
 from delta.io.files import atomic_folder
 from delta.methods.probe import Probe

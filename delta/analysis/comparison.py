@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from delta.analysis.folds import learn_channel_weights, stratified_folds
-from delta.analysis.probe import ProbeFit, fit_probe, write_probe
+from delta.analysis.probe import ProbeFit, fit_probe
+from delta.analysis.probe_run import write_probe
 from delta.analysis.recommend_config import METHODS, Recommend
 from delta.analysis.recommendation import Candidate
 from delta.analysis.unknown import class_means, similarity
@@ -32,7 +33,6 @@ from delta.training.result import TestView
 from delta.training.run import write_run
 
 ESTIMATOR = "fisher"  # of attention: the exact one would take as long as the training
-_ALL = "all"  # in the place of a fold: nothing is held out
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,13 @@ class Entrant:
     Attributes:
         backbone, method: keys of params.yaml.
         alpha: None for a method without a penalty.
+        epochs: that it trains for; None for those of the settings.
     """
 
     backbone: str
     method: str
     alpha: float | None
+    epochs: int | None = None
 
     @property
     def is_probe(self) -> bool:
@@ -110,16 +112,25 @@ class Comparison:
         self._outputs: dict[str, tuple[Tensor, Tensor]] = {}  # see `outputs`
         self._load()
 
+    @property
+    def trial(self) -> Entrant | None:
+        """The cheapest candidate whose backbone is trained, for as long as the trial lasts; None for no trial."""
+        trained = [each for each in self.entrants if not self._methods[each.method].frozen_backbone]
+        if not trained or self._settings.trial is None:
+            return None
+        return replace(trained[0], epochs=self._settings.trial)
+
     @cached_property
     def folds(self) -> list[np.ndarray]:
         """Parts of the training images, see `delta.analysis.folds.stratified_folds`."""
         return stratified_folds(self._data, self._settings.folds, self._settings.seed, "recommend.folds")
 
     def name(self, entrant: Entrant) -> str:
-        """Its method's label, with its α and backbone where there are several."""
+        """Its method's label, with its α and backbone where there are several, and the epochs of the trial."""
         alpha = f" (α = {entrant.alpha:g})" if entrant.alpha is not None and len(self._settings.alpha) > 1 else ""
         backbone = f" on {entrant.backbone}" if len(self._settings.backbones) > 1 else ""
-        return f"{self._methods[entrant.method].label}{alpha}{backbone}"
+        epochs = f" ({entrant.epochs} epochs)" if entrant.epochs else ""
+        return f"{self._methods[entrant.method].label}{alpha}{backbone}{epochs}"
 
     def outcomes(self, entrant: Entrant, fold: int) -> np.ndarray:
         """Whether the entrant, trained on the other folds, is right on each image of this one: bool [n]."""
@@ -189,7 +200,7 @@ class Comparison:
             file, recipe = None, self._recipe(entrant, source.data)
             if method.uses_attention:
                 file = out / "channel_weights.csv"
-                learned = self._learned_channel_weights(entrant.backbone, source.data, _ALL)
+                learned = self._learned_channel_weights(entrant.backbone, source.data, None)
                 write_channel_weights(file, {layer: each.cpu().numpy() for layer, each in learned.items()})
             write_run(
                 out,
@@ -201,6 +212,7 @@ class Comparison:
                 self._device,
                 self._run_checkpoint,
                 temperature=temperature,
+                head=self._probe(entrant.backbone).head.state(),
             )
             features = split_features(trained_network(out).to(self._device), source.data, "train")
         return class_means(features, self.targets, len(self._data.classes))
@@ -215,7 +227,7 @@ class Comparison:
         """How an entrant is trained on the training images of `data`."""
         source, settings = self._sources[entrant.backbone], self._settings
         epoch = iterations_per_epoch(len(data.rows("train")), self._training.batch_size)
-        training = self._training.lasting(settings.epochs * epoch)
+        training = self._training.lasting((entrant.epochs or settings.epochs) * epoch)
         return Recipe(self._method(entrant), training, source.learning_rate, source.crop, settings.seed)
 
     def _probe(self, backbone: str) -> ProbeFit:
@@ -257,23 +269,23 @@ class Comparison:
         learned = {}
         if self._methods[entrant.method].uses_attention:
             learned = self._learned_channel_weights(entrant.backbone, part, fold)
-        network, source = self._start(entrant.backbone), self._start(entrant.backbone)
+        network, source = self._start(entrant.backbone, fold), self._start(entrant.backbone, fold)
         fine_tune(network, source, part, self._recipe(entrant, part), learned, checkpoint=self._run_checkpoint)
         return network
 
-    def _l2_fe(self, backbone: str, part: DefaultViewData, fold: int | str) -> Network:
+    def _l2_fe(self, backbone: str, part: DefaultViewData, fold: int | None) -> Network:
         """The L2-FE network of a fold, a candidate itself and what attention is learned from; trained once."""
-        network, key = self._start(backbone), f"{backbone} {fold}"
+        network, key = self._start(backbone, fold), f"{backbone} {fold}"
         if key in self._heads:
             network.head.load_state_dict(self._heads[key])
             return network
         recipe = self._recipe(Entrant(backbone, "l2_fe", None), part)
-        fine_tune(network, self._start(backbone), part, recipe, {}, checkpoint=self._run_checkpoint)
+        fine_tune(network, self._start(backbone, fold), part, recipe, {}, checkpoint=self._run_checkpoint)
         self._heads[key] = {name: each.cpu().clone() for name, each in network.head.state_dict().items()}
         self._save()
         return network
 
-    def _learned_channel_weights(self, backbone: str, part: DefaultViewData, fold: int | str) -> dict[str, Tensor]:
+    def _learned_channel_weights(self, backbone: str, part: DefaultViewData, fold: int | None) -> dict[str, Tensor]:
         key = f"{backbone} {fold}"
         if key not in self._channel_weights:
             network = self._l2_fe(backbone, part, fold)
@@ -281,9 +293,16 @@ class Comparison:
             self._save()
         return self._channel_weights[key]
 
-    def _start(self, backbone: str) -> Network:
-        weights = self._sources[backbone].weights
-        return build_network(weights, len(self._data.classes), self._settings.seed).to(self._device)
+    def _start(self, backbone: str, fold: int | None) -> Network:
+        """The source network with the head of the probe, which has not seen the fold either.
+
+        A random head would take most of a short training, and its first gradients distort the features (Kumar et al.
+        2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution").
+        """
+        probe = self._probe(backbone)
+        network = build_network(self._sources[backbone].weights, len(self._data.classes), self._settings.seed)
+        network.head.load_state_dict((probe.head if fold is None else probe.fold_heads[fold]).state())
+        return network.to(self._device)
 
     def _report(self, entrant: Entrant, fold: int) -> None:
         right = np.concatenate([self.outcomes(entrant, number) for number in range(fold + 1)])

@@ -12,13 +12,26 @@ from delta.training.config import Count, Weights
 Estimator = Literal["exact", "fisher"]
 
 
+class StartedRun(Section):
+    """A method that starts from another run.
+
+    Attributes:
+        method: the method.
+        start: the method whose run of the same seed gives the initial weights.
+    """
+
+    method: str
+    start: str
+
+
 class Grid(Section):
     """The grid search (Figure 4).
 
     Attributes:
         datasets, backbones: the pairs to run the grid search on; it is off without data sets.
-        methods: the methods to run it for, each on the same cells.
-        alpha, beta: the values; every pair of them is a cell.
+        methods: the methods to run it for.
+        started: those of `started` to run it for.
+        alpha, beta: the values; every pair of them is a cell of each method that has no `search` of its own.
         folds: 0, 1, …, up to one less than the number of cross-validation folds.
         iterations: of the training runs of the cells, and of each fold's L2-FE run.
         estimator: of each fold's filter importance, as `attention.estimator`.
@@ -28,6 +41,7 @@ class Grid(Section):
     datasets: Names
     backbones: Names
     methods: Names = Field(min_length=1)
+    started: list[StartedRun]
     alpha: Weights
     beta: Weights
     folds: list[StrictInt]

@@ -6,8 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from delta.io.errors import UserError
+from delta.methods.base import Value
+
+CELL = ["dataset", "backbone", "method", "alpha", "beta", "values"]
+
+_VALUES: TypeAdapter[dict[str, Value]] = TypeAdapter(dict[str, Value], config=ConfigDict(allow_inf_nan=False))
 
 
 def read_grid(files: Iterable[Path]) -> pd.DataFrame:
@@ -22,6 +28,7 @@ def read_grid(files: Iterable[Path]) -> pd.DataFrame:
         "method": str,
         "alpha": float,
         "beta": float,
+        "values": str,
         "fold": int,
         "top1": float,
         "problem": str,
@@ -30,8 +37,9 @@ def read_grid(files: Iterable[Path]) -> pd.DataFrame:
     for file in files:
         try:
             table = pd.read_csv(file, dtype=dtypes)[list(dtypes)]
-            if table[["dataset", "backbone", "method", "alpha", "beta"]].isna().any(axis=None):
-                raise ValueError("a cell lacks its data set, backbone, method, alpha or beta")
+            if table[CELL].isna().any(axis=None):
+                raise ValueError(f"a cell lacks its {', '.join(CELL[:-1])} or {CELL[-1]}")
+            table["values"].map(_values)
             tables.append(table)
         except (OSError, ValueError, KeyError, OverflowError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or error
@@ -46,17 +54,19 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
         rows: one row per cell and fold, see `read_grid`.
 
     Returns:
-        One row per cell: dataset, backbone, method, alpha, beta, mean and std of top-1 over the folds (percent), folds
-        (how many) and failed (the folds that diverged); mean and std are NaN if any fold diverged.
+        One row per cell, by α and β: dataset, backbone, method, alpha, beta, values, mean and std of top-1 over the
+        folds (percent), folds (how many) and failed (the folds that diverged); mean and std are NaN if any fold
+        diverged.
     """
-    groups = rows.assign(failed=rows["top1"].isna()).groupby(["dataset", "backbone", "method", "alpha", "beta"])
+    groups = rows.assign(failed=rows["top1"].isna()).groupby(CELL, sort=False)
     table = groups.agg(mean=("top1", "mean"), std=("top1", "std"), folds=("fold", "size"), failed=("failed", "sum"))
     table.loc[table["failed"] > 0, ["mean", "std"]] = float("nan")
-    return table.reset_index()
+    return table.reset_index().sort_values(CELL[:-1], kind="stable", ignore_index=True)
 
 
 def best_cell(table: pd.DataFrame) -> pd.Series | None:
-    """The cell with the highest mean, of ties the one with the smallest alpha, then beta; None if every cell failed.
+    """The cell with the highest mean, of ties the one with the smallest alpha, then beta, then the first one; None if
+    every cell failed.
 
     Args:
         table: the `cells` of one data set, backbone and method.
@@ -64,11 +74,11 @@ def best_cell(table: pd.DataFrame) -> pd.Series | None:
     finished = table.dropna(subset="mean").assign(mean=lambda cells: cells["mean"].round(9))
     if finished.empty:
         return None
-    return finished.sort_values(["mean", "alpha", "beta"], ascending=[False, True, True]).iloc[0]
+    return finished.sort_values(["mean", "alpha", "beta"], ascending=[False, True, True], kind="stable").iloc[0]
 
 
-def best_pair(rows: pd.DataFrame) -> tuple[float, float]:
-    """The alpha and beta of the best cell.
+def best_values(rows: pd.DataFrame) -> dict[str, Value]:
+    """The parameters of the best cell, by name.
 
     Args:
         rows: the grid of one data set, backbone and method, see `read_grid`.
@@ -83,4 +93,16 @@ def best_pair(rows: pd.DataFrame) -> tuple[float, float]:
             f"{dataset}, {backbone}, {method}: the grid search has no best cell, as every cell diverged: lower "
             f"backbones.{backbone}.learning_rate"
         )
-    return float(best["alpha"]), float(best["beta"])
+    return _values(best["values"])
+
+
+def of_alpha_and_beta(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the methods that were searched over α and β, which Figure 4 can show."""
+    return rows[rows["values"].map(lambda text: _values(text).keys() == {"alpha", "beta"}).astype(bool)]
+
+
+def _values(text: str) -> dict[str, Value]:
+    try:
+        return _VALUES.validate_json(text)
+    except ValidationError:
+        raise ValueError("a cell's values are no JSON of parameters") from None

@@ -5,31 +5,37 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 from tqdm import tqdm
 
 from delta.analysis.stratified import distinct_counts, stratified_parts
-from delta.data.packed.index import near_duplicate_groups
 from delta.io.errors import UserError
-from delta.io.signals import say
-from delta.methods.probe import Probe
-from delta.networks.network import build_network, save_network
-from delta.training.evaluation import accuracy, macro_accuracy
-from delta.training.predictions import predictions, write_predictions
-from delta.training.result import RunResult, TestView
 
 FOLDS = 5
 _ITERATIONS = 10_000  # of L-BFGS, at most; a few hundred are usual
 
 ClassWeights = Literal["balanced"] | None
+
+
+class Head(NamedTuple):
+    """A linear classifier's weight and bias, float64 [K, d] and [K]: its logits are f · weightᵀ + bias."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def state(self) -> dict[str, Tensor]:
+        """It as the state of a network's head."""
+        return {"weight": torch.from_numpy(self.weight), "bias": torch.from_numpy(self.bias)}
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,14 @@ class ProbeFit:
     Attributes:
         c: the value of C that was chosen.
         decisions: each image's logits from the regression on the other folds, float64 [n, K].
-        weight, bias: of the regression on all n images, float64 [K, d] and [K]: its logits are f · weightᵀ + bias.
+        head: of the regression on all n images.
+        fold_heads: of the regressions without each fold.
     """
 
     c: float
     decisions: np.ndarray
-    weight: np.ndarray
-    bias: np.ndarray
+    head: Head
+    fold_heads: list[Head]
 
 
 def fit_probe(
@@ -57,9 +64,10 @@ def fit_probe(
 ) -> ProbeFit:
     """Choose C by cross-validation and fit the regression on all images.
 
-    The C with the highest accuracy on the held-out images of all folds is taken, the smallest one of equals; with
-    balanced class weights, the C with the highest macro-averaged accuracy. The regression is fitted in one thread,
-    which gives the same bits on any number of cores and is fastest on few images.
+    The C with the least cross-entropy on the held-out images of all folds is taken, the smallest one of equals. The
+    accuracy would be a poor guide: of few images it is the same for many C, or differs by luck. With balanced class
+    weights, the cross-entropy weighs all classes alike. The regression is fitted in one thread, which gives the same
+    bits on any number of cores and is fastest on few images.
 
     Args:
         features: float [n, d].
@@ -70,21 +78,22 @@ def fit_probe(
             class, as `training.class_weights`.
     """
     features, chosen = features.astype(np.float64), None
-    score = macro_accuracy if class_weights == "balanced" else accuracy
-    decisions, best = np.empty((len(targets), targets.max() + 1)), -np.inf
+    image_weights = compute_sample_weight(class_weights, targets)
+    best = np.inf
     bar = tqdm(sorted(values), desc="probe", unit="C", leave=False)
     with threadpool_limits(1):
         for c in bar:
-            held_out = np.empty_like(decisions)
+            decisions, heads = np.empty((len(targets), targets.max() + 1)), []
             for fold in folds:
                 part = np.setdiff1d(np.arange(len(targets)), fold)
-                weight, bias = _regression(features[part], targets[part], c, class_weights)
-                held_out[fold] = features[fold] @ weight.T + bias
-            found = score(torch.from_numpy(held_out), torch.from_numpy(targets))
-            if found > best:
-                best, chosen, decisions = found, c, held_out
+                heads.append(_regression(features[part], targets[part], c, class_weights))
+                decisions[fold] = features[fold] @ heads[-1].weight.T + heads[-1].bias
+            found = log_loss(targets, softmax(decisions, axis=1), sample_weight=image_weights)
+            if found < best:
+                best, chosen = found, (c, decisions, heads)
         assert chosen is not None
-        return ProbeFit(chosen, decisions, *_regression(features, targets, chosen, class_weights))
+        c, decisions, heads = chosen
+        return ProbeFit(c, decisions, _regression(features, targets, c, class_weights), heads)
 
 
 def probe_folds(
@@ -113,72 +122,8 @@ def probe_folds(
     return stratified_parts(targets, groups, min(FOLDS, counts.min()), seed)
 
 
-def write_probe(
-    out: Path,
-    method: Probe,
-    features: np.ndarray,
-    index: pd.DataFrame,
-    weights: Path,
-    seed: int,
-    view: TestView,
-    class_weights: ClassWeights = None,
-    temperature: float = 1.0,
-) -> None:
-    """Fit the probe, test it, and write its run into the folder `out`, as `delta.training.run.write_run` does.
-
-    There are no curves. The network has the source backbone, and the regression's weight and bias as its head.
-
-    Args:
-        features: of all images, float32 [n, d], see `delta.analysis.features.pooled_features`.
-        index: the packed data set's, see `delta.data.packed.index.read_index`.
-        weights: the backbone's source weights.
-        seed: of the folds.
-        view: how the features' images were seen.
-        class_weights: see `fit_probe`.
-        temperature: logits are divided by it before they become the predictions' probabilities.
-
-    Raises:
-        UserError: the weights cannot be read, or a class has too few training images.
-    """
-    classes = sorted(index["label"].unique())
-    train, test = (np.flatnonzero(index["split"] == split) for split in ("train", "test"))
-    targets = index["target"].to_numpy()
-    folds = probe_folds(targets[train], classes, seed, near_duplicate_groups(index)[train])
-    fit = fit_probe(features[train], targets[train], folds, method.c, class_weights)
-    network = build_network(weights, len(classes))
-    network.head.load_state_dict({"weight": torch.from_numpy(fit.weight), "bias": torch.from_numpy(fit.bias)})
-    with torch.inference_mode():
-        logits = network.head(torch.from_numpy(features[test]))
-    right = torch.from_numpy(targets[test])
-    result = RunResult(
-        label=method.label,
-        top1=accuracy(logits, right),
-        macro=macro_accuracy(logits, right),
-        alpha=method.alpha,
-        beta=method.beta,
-        c=fit.c,
-        penalty_share=0,
-        penalty_share_first_epoch=0,
-        iterations_per_epoch=1,  # each step of L-BFGS sees all images
-        source_network=network.spec.name,
-        device="cpu",
-        classes=classes,
-        view=view,
-    )
-    save_network(network, out)
-    write_predictions(out, predictions(list(index["path"].iloc[test]), logits / temperature, right, classes))
-    result.write(out)
-    validated = accuracy(torch.from_numpy(fit.decisions), torch.from_numpy(targets[train]))
-    say(
-        f"{result.label}, seed {seed}: top-1 {validated:.1f} % cross-validated on the training images, "
-        f"{result.top1:.1f} % on the test images (C = {fit.c:g})"
-    )
-
-
-def _regression(
-    features: np.ndarray, targets: np.ndarray, c: float, class_weights: ClassWeights
-) -> tuple[np.ndarray, np.ndarray]:
-    """The weight [K, d] and bias [K] of the regression on some images."""
+def _regression(features: np.ndarray, targets: np.ndarray, c: float, class_weights: ClassWeights) -> Head:
+    """The regression on some images."""
     regression = LogisticRegression(C=c, class_weight=class_weights, max_iter=_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -186,4 +131,4 @@ def _regression(
     weight, bias = regression.coef_, regression.intercept_
     if len(weight) == 1:  # of two classes, scikit-learn has the difference of the logits alone
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return weight, bias
+    return Head(weight, bias)

@@ -3,7 +3,7 @@
 An entrant's outcomes are booleans: whether it classifies a held-out image correctly. Two entrants are compared on the
 images that both have seen held out. Of these, let b be those that only the one gets right, and c those that only the
 other does. Under the hypothesis that both are equally good, b - c has mean 0 and standard deviation √(b + c) (McNemar
-1947), so the one leads by (b - c) / √(b + c) standard errors. Three rules follow:
+1947), so the one leads by (b - c) / √(b + c) standard errors. Four rules follow:
 
 - **The winner** is the cheapest entrant that the most accurate one leads by at most one standard error: the
   one-standard-error rule of Breiman et al. (1984, section 3.4.3), with a paired error. A network that costs more to
@@ -11,6 +11,8 @@ other does. Under the hypothesis that both are equally good, b - c has mean 0 an
 - **The start**: the entrants that cost nothing to compare come first. Nothing else is trained if not even a network
   without any error could be settled to be better than the best of these: if that one makes e errors, so that b = e and
   c = 0, and McNemar's exact test has p = 2 · 0.5ᵉ ≥ 0.05 (up to five errors), or if e is less than half a percent.
+- **The trial**: one of the others is trained briefly, on the first fold alone. Nothing else is trained unless it gets
+  more of that fold right than the best of those that cost nothing.
 - **After each fold**, an entrant is dropped if the most accurate one leads it by more than one standard error. That is
   early for a decision between equals, which costs nothing here, as the cheaper of equals would win anyway. It is also
   dropped if it could not lead a finished entrant by one standard error even with every remaining image right. The race
@@ -32,7 +34,11 @@ Outcomes = Mapping[E, Sequence[np.ndarray]]  # by entrant, bool [n] for each fol
 
 
 def race(
-    entrants: Sequence[E], at_once: int, folds: int, run: Callable[[E, int], np.ndarray]
+    entrants: Sequence[E],
+    at_once: int,
+    folds: int,
+    run: Callable[[E, int], np.ndarray],
+    trial: E | None = None,
 ) -> dict[E, list[np.ndarray]]:
     """Run entrants fold by fold for as long as they may win, see the module's docstring.
 
@@ -41,14 +47,17 @@ def race(
         at_once: so many of the first ones cost nothing to speak of, and run all folds before the others start.
         folds: how many there are.
         run: whether the entrant classifies each held-out image of the fold correctly, bool [n]; called once a pair.
+        trial: who runs the trial, which is none of the entrants; None for no trial.
 
     Returns:
         The outcomes of each entrant that has run, by fold.
     """
     finished, rest = list(entrants[:at_once]), list(entrants[at_once:])
     outcomes = {entrant: [run(entrant, fold) for fold in range(folds)] for entrant in finished}
-    if finished and not worth_challenging(joined(outcomes[most_accurate(finished, outcomes, folds)])):
-        return outcomes
+    if finished and rest:
+        best = outcomes[most_accurate(finished, outcomes, folds)]
+        if not worth_challenging(joined(best)) or (trial and lead(run(trial, 0), best[0]) <= 0):
+            return outcomes
     for fold in range(folds):
         for entrant in rest:
             outcomes.setdefault(entrant, []).append(run(entrant, fold))

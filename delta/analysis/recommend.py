@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from delta.analysis.calibration import calibration_error, cross_fitted, fit_temperature
 from delta.analysis.comparison import Comparison, Entrant, Source
-from delta.analysis.race import Outcomes, joined, lead, most_accurate, race, winner
+from delta.analysis.race import Outcomes, joined, lead, most_accurate, race, winner, worth_challenging
 from delta.analysis.recommend_config import Recommend
 from delta.analysis.recommendation import CROSS_VALIDATED, Recommendation, Unknown, interval
 from delta.analysis.unknown import choose_threshold, write_class_means
@@ -39,9 +39,9 @@ def recommend(
     """Find the best network for a data set, train it on all training images, and write it into the folder `out`.
 
     The candidates race on stratified folds of the training images (see `delta.analysis.race`): the probes first, then
-    everything that is fine-tuned. L2-FE and the attention are fitted on a fold's training part only. The winner is
-    trained on all training images as it was compared, with the same number of epochs, and tested once; before, no test
-    image is read.
+    everything that is fine-tuned, with the probe's head to start from. The heads, L2-FE and the attention are fitted on
+    a fold's training part only. The winner is trained on all training images as it was compared, with the same number
+    of epochs, and tested once; before, no test image is read.
 
     Written are the files of a run (see `delta.training.run.write_run`), with calibrated probabilities, and
     `recommendation.json`, `cross_validated.csv` (what the winner says of each training image when it is trained without
@@ -50,7 +50,7 @@ def recommend(
 
     Args:
         sources: by backbone, for each of `settings.backbones`.
-        methods: with their sections' parameters, for each of `settings.methods`, and L2-FE.
+        methods: with their sections' parameters, for each of `settings.methods`, the probe and L2-FE.
         training: shortened or prolonged to `settings.epochs`.
         normalization: of the attention, see `delta.attention.normalization.attention`.
         device: where to train.
@@ -68,13 +68,13 @@ def recommend(
         comparison = Comparison(sources, methods, settings, training, normalization, device, checkpoint)
         entrants, targets = comparison.entrants, comparison.targets
         at_once = sum(entrant.is_probe for entrant in entrants)
-        outcomes = race(entrants, at_once, settings.folds, comparison.outcomes)
+        outcomes = race(entrants, at_once, settings.folds, comparison.outcomes, comparison.trial)
         best = winner(entrants, outcomes, settings.folds)
         logits, similarities = (each.double().numpy() for each in comparison.cross_validated(best))
         if not np.isfinite(logits).all():
             raise UserError(f"{comparison.name(best)} diverges: lower backbones.{best.backbone}.learning_rate")
         temperature = fit_temperature(logits, targets.numpy())
-        reason = explain(best, entrants, outcomes, settings.folds, comparison.name)
+        reason = explain(best, entrants, outcomes, settings.folds, comparison.name, comparison.trial)
         say(f"{comparison.name(best)} is trained on all training images. {reason}")
         means = comparison.write_run(out, best, temperature)
     write_class_means(out, means)
@@ -129,16 +129,21 @@ def explain(
     outcomes: Outcomes[Entrant],
     folds: int,
     name: Callable[[Entrant], str],
+    trial: Entrant | None,
 ) -> str:
     """Why an entrant has won its race, in a sentence.
 
     Args:
         name: of an entrant, in words.
+        trial: who runs the trial, see `delta.analysis.race.race`.
     """
     if len(entrants) == 1:
         return "It is the only candidate."
     finished = [entrant for entrant in entrants if len(outcomes.get(entrant, ())) == folds]
     top, right = most_accurate(finished, outcomes, folds), joined(outcomes[best])
+    if len(outcomes) < len(entrants) and worth_challenging(joined(outcomes[top])):
+        assert trial
+        return f"On one fold, {name(trial)} is no more accurate than {name(top)}, so nothing else was fine-tuned."
     if len(outcomes) < len(entrants):
         errors = int((~joined(outcomes[top])).sum())
         return (

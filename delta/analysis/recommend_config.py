@@ -24,6 +24,8 @@ class Recommend(Section):
         folds: into how many parts the training images are divided.
         epochs: of every training run: passes over its training images, with `training` decaying the learning rate after
             the same share of them.
+        trial: epochs of a first, shorter training of the cheapest candidate whose backbone is trained, on one fold.
+            Nothing else is fine-tuned if it is not more accurate there than the probe. Null omits it.
         seed: of the folds, and of the runs' initialisation and order of images.
     """
 
@@ -34,4 +36,5 @@ class Recommend(Section):
     beta: float = Field(ge=0)
     folds: Annotated[int, Field(ge=2, le=20)]
     epochs: Count
+    trial: Count | None
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)]

@@ -19,6 +19,10 @@ from torch.nn.functional import one_hot
 from delta.networks.hooks import capture_maps
 from delta.networks.network import Network
 
+# Pixels at a time. Until the last backward pass, all of the network's maps are kept: 90 MB for an image of 224 x 224
+# and EfficientNet-Lite0. More at a time are not faster on a CPU.
+_CHUNK_SIZE = {"cpu": 1 << 19, "cuda": 1 << 22}
+
 
 def estimate_loss_increases(network: Network, x: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Estimate the increase of a batch's summed cross-entropy on removal of a filter, for every filter at once.
@@ -31,6 +35,13 @@ def estimate_loss_increases(network: Network, x: Tensor, targets: Tensor) -> dic
     Returns:
         The estimates by feature layer, float64 [C] each.
     """
+    images = max(1, _CHUNK_SIZE[x.device.type] // (x.shape[2] * x.shape[3]))
+    parts = [_loss_increases(network, *part) for part in zip(x.split(images), targets.split(images), strict=True)]
+    return {layer: torch.stack([part[layer] for part in parts]).sum(0) for layer in network.spec.feature_layers}
+
+
+def _loss_increases(network: Network, x: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """`estimate_loss_increases` of as many images as fit into memory."""
     layers = list(network.spec.feature_layers)
     with torch.enable_grad(), capture_maps(network.backbone, layers) as captured:
         logits = network(x.clone().requires_grad_())

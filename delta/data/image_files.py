@@ -26,6 +26,8 @@ _SYSTEM = {
     "system volume information",
     "thumbs.db",
 }
+# Folders of smaller copies, inside a folder of photographs; a class may well be called so.
+_THUMBNAILS = {"thumb", "thumbnail", "thumbnails", "thumbs"}
 
 
 @dataclass
@@ -35,7 +37,8 @@ class FoundFiles:
     Attributes:
         images: files to decode, sorted.
         others: files that are no images.
-        hidden: hidden files and folders and those of `_SYSTEM`; what lies in such a folder is not listed.
+        hidden: hidden files and folders, those of `_SYSTEM`, and folders of thumbnails; what lies in such a folder is
+            not listed.
         links: symbolic links to folders, which are not followed.
     """
 
@@ -62,7 +65,7 @@ class FoundFiles:
         sentences = []
         for paths, what in (
             (self.others, f"file(s) that are no images: {kinds}"),
-            (self.hidden, "hidden or system file(s) and folder(s)"),
+            (self.hidden, "hidden, system or thumbnail file(s) and folder(s)"),
             (self.links, "linked folder(s)"),
         ):
             names = [str(path.relative_to(root) if root else path) for path in paths]
@@ -83,7 +86,7 @@ def find_images(folder: Path) -> FoundFiles:
     for parent, folders, files in os.walk(folder, onerror=_raise):
         kept = []
         for path in (Path(parent, name) for name in folders):
-            if is_hidden(path):
+            if is_hidden(path) or path.name.lower() in _THUMBNAILS:
                 found.hidden.append(path)
             elif path.is_symlink():
                 found.links.append(path)

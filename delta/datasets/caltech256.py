@@ -17,10 +17,11 @@ PUBLISHED = PublishedDataset(
             "md5:67b4f42ca05d46448c6bb8ecd2220f6d",
         ),
     ),
+    folder="256_ObjectCategories",
     classes=256,
 )
 
 
 def read(root: Path, published: PublishedDataset = PUBLISHED) -> pd.DataFrame:
     """Every image of every category, see `delta.datasets.layouts.read_categories`."""
-    return read_categories(root, published.classes)
+    return read_categories(root, published.classes, published.labels)

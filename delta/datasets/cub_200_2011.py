@@ -17,6 +17,7 @@ PUBLISHED = PublishedDataset(
             "md5:97eceeb196236b17998738112f37df78",
         ),
     ),
+    folder="CUB_200_2011",
     classes=200,
     train=5_994,
     test=5_794,
@@ -45,6 +46,6 @@ def read(root: Path, published: PublishedDataset = PUBLISHED) -> pd.DataFrame:
     return image_table(root, rows, published)
 
 
-def read_parts(root: Path) -> pd.DataFrame:
+def read_parts(root: Path, published: PublishedDataset = PUBLISHED) -> pd.DataFrame:
     """The locations of every bird's parts, see `delta.datasets.layouts.read_part_lists`."""
-    return read_part_lists(root, _FOLDER, _IMAGES)
+    return read_part_lists(root, _FOLDER, _IMAGES, partly=published.labels is not None)

@@ -57,6 +57,12 @@ def copy_images(
         raise UserError(f"{source}: was changed while it was being copied: run again")
     pairs = [pair for places in copies for pair in pairwise(places)] + similar_pictures(hashes)
     table = files.assign(group=pd.array(group_numbers(len(files), pairs), "Int64"))
+    if pairs:
+        near = table["group"].dropna()
+        say(
+            f"note: {len(near):,} photographs are nearly the same as others, in {near.nunique():,} group(s), each of "
+            "which stays on one side of a split; the report lists them"
+        )
     table[[column for column in COLUMNS if column in table]].to_csv(out / LABELS, index=False)
 
 

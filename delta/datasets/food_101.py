@@ -17,6 +17,7 @@ PUBLISHED = PublishedDataset(
             "md5:85eeb15f3717b99a5da872d97d918f87",
         ),
     ),
+    folder="food-101",
     classes=101,
     train=75_750,
     test=25_250,

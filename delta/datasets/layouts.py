@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from delta.datasets.published import not_as_published, parsing
+from delta.datasets.published import not_as_published, only_labels, parsing
 from delta.io.errors import abbreviate
 
 
-def read_categories(root: Path, classes: int) -> pd.DataFrame:
+def read_categories(root: Path, classes: int, labels: Sequence[str] | None = None) -> pd.DataFrame:
     """List every image in Caltech 256's layout, `256_ObjectCategories/001.ak47/001_0001.jpg`.
 
     `257.clutter` is not a category and is skipped, and so are files whose names do not match their folder: the
@@ -20,12 +21,13 @@ def read_categories(root: Path, classes: int) -> pd.DataFrame:
     Args:
         root: the data set's folder.
         classes: the number of categories to expect.
+        labels: the only categories that are read, of a copy that may lack others; None for all.
 
     Returns:
         One row per image, with the columns path (relative to `root`) and label, sorted by path.
 
     Raises:
-        UserError: there are more or fewer categories; the message names the missing numbers.
+        UserError: there are more or fewer categories, or not those of `labels`; the message names the missing ones.
     """
     categories = root / "256_ObjectCategories"
     rows = [
@@ -35,6 +37,8 @@ def read_categories(root: Path, classes: int) -> pd.DataFrame:
         for path in folder.glob(f"{folder.name[:3]}_[0-9][0-9][0-9][0-9].jpg")
     ]
     table = pd.DataFrame(rows, columns=["path", "label"]).sort_values("path", ignore_index=True)
+    if labels is not None:
+        return only_labels(categories, table, labels)
     if (count := table["label"].nunique()) != classes:
         numbers = {Path(path).name[:3] for path in table["path"]}
         missing = [number for index in range(classes) if (number := f"{index + 1:03d}") not in numbers]
@@ -43,17 +47,18 @@ def read_categories(root: Path, classes: int) -> pd.DataFrame:
     return table
 
 
-def read_part_lists(root: Path, folder: str, images: str) -> pd.DataFrame:
+def read_part_lists(root: Path, folder: str, images: str, partly: bool = False) -> pd.DataFrame:
     """Read the locations of the objects' parts from lists in CUB-200-2011's layout.
 
     Args:
         root: the data set's folder.
         folder, images: the folders of the lists and of the images, relative to `root`.
+        partly: whether parts of images that are not in `images.txt` are skipped, and are no error.
 
     Returns:
-        One row per part of each image, with the columns path (as in the data set's `read`), part (its name), x and y
-        (pixels of the stored file, before EXIF rotation; 0 for hidden parts) and visible (bool); sorted by path, the
-        parts in the publisher's order.
+        One row per part of each image in `images.txt`, with the columns path (as in the data set's `read`), part (its
+        name), x and y (pixels of the stored file, before EXIF rotation; 0 for hidden parts) and visible (bool); sorted
+        by path, the parts in the publisher's order.
 
     Raises:
         UserError: a list cannot be read.
@@ -65,6 +70,8 @@ def read_part_lists(root: Path, folder: str, images: str) -> pd.DataFrame:
         table = pd.read_csv(lists / "part_locs.txt", sep=" ", names=list(columns), dtype=columns)
         if not np.isfinite(table[["x", "y"]]).all(axis=None):
             raise ValueError("the coordinates of a part are not finite")
+        if partly:
+            table = table[table["image"].isin(paths)]
         table.insert(0, "path", [paths[image] for image in table.pop("image")])
         table = table.assign(part=[parts[part] for part in table["part"]], visible=table["visible"] == 1)
     return table.sort_values("path", kind="stable", ignore_index=True)

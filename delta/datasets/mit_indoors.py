@@ -19,6 +19,7 @@ PUBLISHED = PublishedDataset(
             for name in _LISTS.values()
         ),
     ),
+    folder="Images",
     classes=67,
     train=5_360,
     test=1_340,

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from delta.io.section import Section
+from delta.io.section import Section, distinct
 
 if TYPE_CHECKING:  # params.yaml is checked by stages that do not need PyTorch
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
+Value: TypeAlias = bool | int | float | str  # of a method's parameter
 Penalty: TypeAlias = "Tensor | float"  # a scalar; gradients flow through it, unless it is a sum of nothing
 
 
@@ -109,13 +111,14 @@ class Method(Section):
         compares_features: the penalty reads `source_features`.
         uses_classifier: `prepare` reads the source network's classifier.
         view_count: how many random crops of each training image a batch has; the penalty reads all but the first.
-        trains: False for a method that only changes the weights of the run that it starts from.
-        select: the α and β that a run takes: `fixed` for those of the section; `grid` for the pair with the highest
-            cross-validated accuracy on each data set, if the method has a penalty.
+        starts: it starts from another method's run of the same seed, which params.yaml names in `started`.
+        trains: False for a method without gradient descent, such as one that only changes the weights of its start.
+        select: the parameters that a run takes: `fixed` for those of the section; `grid` for those with the highest
+            cross-validated accuracy on each data set.
+        search: what `grid` chooses from: values by the parameter's name, of which every combination is tried; None for
+            the pairs of α and β of the section `grid`.
         alpha, beta: the weights of Ω_shared and of ½‖ω_P‖².
         weight_decay: SGD's own weight decay, of every trained parameter.
-        start: the method whose run of the same seed gives the initial weights; None for the source network's. Only a
-            method whose own default is another method can be started from others.
     """
 
     label: ClassVar[str]
@@ -126,21 +129,52 @@ class Method(Section):
     frozen_statistics: ClassVar[bool] = False
     uses_classifier: ClassVar[bool] = False
     view_count: ClassVar[int] = 1
+    starts: ClassVar[bool] = False
     trains: ClassVar[bool] = True
     model_config = ConfigDict(populate_by_name=True)  # α has another name in the sections of some methods
 
     select: Literal["fixed", "grid"] = "fixed"
+    search: (
+        Annotated[dict[str, Annotated[list[Value], AfterValidator(distinct), Field(min_length=1)]], Field(min_length=1)]
+        | None
+    ) = None
     alpha: float = Field(0.0, ge=0)
     beta: float = Field(0.0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
-    start: str | None = None
 
-    @field_validator("start")
+    @field_validator("search")
     @classmethod
-    def _starts_elsewhere(cls, start: str | None) -> str | None:
-        if start is not None and cls.model_fields["start"].default is None:
-            raise ValueError("this method starts from the source network: leave it out")
-        return start
+    def _of_own_parameters(cls, search: dict[str, list[Value]] | None) -> dict[str, list[Value]] | None:
+        if search is None:
+            return None
+        fields = {name: name for name in cls.model_fields if name not in ("select", "search")}
+        aliases = {info.alias: name for name, info in cls.model_fields.items() if info.alias}
+        if unknown := [name for name in search if name not in fields | aliases]:
+            raise ValueError(f"{unknown[0]!r} is no parameter of this method; there are {', '.join(fields)}")
+        return {(fields | aliases)[name]: values for name, values in search.items()}
+
+    @model_validator(mode="after")
+    def _searches_what_is_allowed(self) -> Self:
+        for name, values in (self.search or {}).items():
+            for value in values:
+                try:
+                    self.with_values({name: value})
+                except ValidationError as error:
+                    raise ValueError(f"search: {name}: {value!r}: {error.errors()[0]['msg']}") from None
+        return self
+
+    def cells(self, alphas: Sequence[float], betas: Sequence[float]) -> list[dict[str, Value]]:
+        """What `select: grid` tries: the combinations of `search`, or the pairs of these α and β."""
+        axes: Mapping[str, Sequence[Value]] = self.search or {"alpha": alphas, "beta": betas}
+        return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+    def with_values(self, values: Mapping[str, Value]) -> Self:
+        """The method with other parameters, and nothing left to search.
+
+        Raises:
+            ValidationError: a value is out of range.
+        """
+        return type(self)(**self.model_dump() | {"search": None} | dict(values))
 
     @classmethod
     def has_penalty(cls) -> bool:

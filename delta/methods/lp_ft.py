@@ -8,14 +8,14 @@ from delta.methods.base import Method
 
 
 class LPFT(Method):
-    """L2 from the run of the probe of the same seed, with batch-norm in eval mode.
+    """L2 from a run with the source network's features and a trained classifier, with batch-norm in eval mode.
 
-    The probe is the source network with a logistic regression on its features as the classifier. The authors' code runs
-    both batch-norm modes.
+    The probe's run is one, its classifier a logistic regression; L2-FE's is another. The authors' code runs both
+    batch-norm modes.
     """
 
     label = "LP-FT"
     frozen_statistics = True
+    starts = True
     alpha: Literal[0] = 0
     beta: Literal[0] = 0
-    start: Literal["probe"] = "probe"

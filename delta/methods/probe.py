@@ -21,6 +21,7 @@ class Probe(Method):
 
     label = "Probe"
     frozen_backbone = True
+    trains = False
     select: Literal["fixed"] = "fixed"
     alpha: Literal[0] = 0
     beta: Literal[0] = 0

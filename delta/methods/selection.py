@@ -1,29 +1,27 @@
-"""What was chosen for a run outside its method's section: alpha and beta by a grid search, and when it is tested."""
+"""What was chosen for a run outside its method's section: parameters by a grid search, and when it is tested."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from delta.io.errors import UserError
-from delta.methods.base import Method
-
-Weight = Annotated[float, Field(ge=0)]
+from delta.methods.base import Method, Value
 
 
 class Selection(BaseModel):
     """What was chosen for a run.
 
     Attributes:
-        pair: the alpha and beta that replace the method's own; None keeps those.
+        values: the parameters that replace the method's own; None keeps those.
         test_every_epoch: a figure shows the run's test accuracy after every epoch.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
-    pair: tuple[Weight, Weight] | None
+    values: dict[str, Value] | None
     test_every_epoch: bool
 
     def write(self, path: Path) -> None:
@@ -40,15 +38,21 @@ class Selection(BaseModel):
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UserError(f"{path}: no selected alpha and beta ({error.strerror}): run `dvc repro`") from None
+            raise UserError(f"{path}: no selected parameters ({error.strerror}): run `dvc repro`") from None
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise UserError(f"{path}: no selected alpha and beta ({reason}): run `dvc repro`") from None
+            raise UserError(f"{path}: no selected parameters ({reason}): run `dvc repro`") from None
         except ValueError as error:
-            raise UserError(f"{path}: no selected alpha and beta ({error}): run `dvc repro`") from None
+            raise UserError(f"{path}: no selected parameters ({error}): run `dvc repro`") from None
 
     def applied_to(self, method: Method) -> Method:
-        """The method with the selected alpha and beta."""
-        if self.pair is None:
-            return method
-        return method.model_copy(update=dict(zip(("alpha", "beta"), self.pair, strict=True)))
+        """The method with the selected parameters.
+
+        Raises:
+            UserError: they are none of the method's.
+        """
+        try:
+            return method if self.values is None else method.with_values(self.values)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise UserError(f"{method.label}: other parameters were selected ({reason}): run `dvc repro`") from None

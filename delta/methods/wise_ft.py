@@ -17,14 +17,13 @@ class WiSEFT(Method):
 
     Attributes:
         alpha: α, from the source's backbone (0) to the run's (1).
-        start: the method whose run it is.
     """
 
     label = "WiSE-FT"
+    starts = True
     trains = False
     alpha: float = Field(0.5, ge=0, le=1)
     beta: Literal[0] = 0
-    start: str = Field("l2", min_length=1)
 
     def finish(self, run: Run) -> None:
         ours, theirs = run.backbone.state_dict(), run.source.state_dict()

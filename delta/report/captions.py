@@ -198,6 +198,8 @@ def _winners(table: pd.DataFrame) -> str:
     pairs = len(table.drop_duplicates(["dataset", "backbone"]))
     if pairs == 1:
         labels, lowest = [label(method) for method in best["method"]], table.loc[table["mean"].idxmin()]
+        if len(best) == len(table):
+            return f"{_enumerate(labels)} {'has' if len(labels) == 1 else 'have'} {best['mean'].iloc[0]:.1f} %."
         return (
             f"{_enumerate(labels)} {'is' if len(labels) == 1 else 'are'} highest with {best['mean'].iloc[0]:.1f} %, "
             f"{label(lowest['method'])} lowest with {lowest['mean']:.1f} %."

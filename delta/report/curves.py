@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from delta.io.errors import UserError
+from delta.methods.registry import method_class
 from delta.report.inputs import Inputs
 from delta.report.results import KEYS, reason
 from delta.training.result import RunResult
@@ -32,8 +33,8 @@ def curve(run: Path, metric: str) -> pd.DataFrame:
 
 
 def with_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that were trained by gradient descent: all but the probe's."""
-    return runs[runs["method"] != "probe"]
+    """The runs that were trained by gradient descent: neither the probe's nor those of a method that trains nothing."""
+    return runs[runs["method"].map(lambda method: method_class(method).trains).astype(bool)]
 
 
 def learning_curves(inputs: Inputs) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -56,6 +57,7 @@ def describe(
             "Runs computed on": ", ".join(dict.fromkeys(table1["device"])),
         },
         commit=commit,
+        run_times=read_run_times(wall_times, options),
         times=read_wall_times(wall_times, options),
         recommended_in=read_recommendation_times(wall_times),
         notes=deviations(values),
@@ -169,7 +171,8 @@ def read_wall_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> list[
     """How long each stage took when it last ran here: stage, number of its items, seconds of all of them together.
 
     Args:
-        folder: a JSON file for each item: stage, seconds, and the item's command-line options by name.
+        folder: a JSON file for each item: stage, seconds, training (how many of them trained a network, for those that
+            do), and the item's command-line options by name.
         options: the values that params.yaml has for each option; items of older parameters are left out.
 
     Returns:
@@ -179,9 +182,29 @@ def read_wall_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> list[
     for file in sorted(folder.glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name)):
         entry = json.loads(file.read_text(encoding="utf-8"))
         stage, seconds, setting = entry.pop("stage"), entry.pop("seconds"), entry.pop("setting", "default")
+        entry.pop("training", None)
         if all(value in options[option] for option, value in entry.items()):
             times.setdefault(stage if setting == "default" else f"{stage}_{setting}", []).append(seconds)
     return [(stage, len(seconds), sum(seconds)) for stage, seconds in times.items()]
+
+
+def read_run_times(folder: Path, options: Mapping[str, Sequence[Any]]) -> dict[tuple[str, str, str], float]:
+    """How many seconds a run of Table 1 was trained here, by data set, backbone and method: the median over the seeds.
+
+    Of the probe, which is fitted for all seeds at once, it is its stage's time for each.
+
+    Args:
+        folder, options: see `read_wall_times`.
+    """
+    times: dict[tuple[str, str, str], list[float]] = {}
+    for file in sorted(folder.glob("train*.json")):
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        stage, seconds, setting = entry.pop("stage"), entry.pop("seconds"), entry.pop("setting", "default")
+        seconds = entry.pop("training", seconds / len(options["seed"]) if stage == "train_probe" else None)
+        entry.setdefault("method", stage.removeprefix("train_"))  # train_probe and train_l2_fe have the one
+        if seconds and setting == "default" and all(value in options[option] for option, value in entry.items()):
+            times.setdefault((entry["dataset"], entry["backbone"], entry["method"]), []).append(seconds)
+    return {keys: median(seconds) for keys, seconds in times.items()}
 
 
 def read_recommendation_times(folder: Path) -> dict[str, float]:

@@ -81,6 +81,20 @@ def find(rows: pd.DataFrame, comparison: str, method: str, other: str) -> pd.Ser
     return None if place is None else _reversed(rows.iloc[place])
 
 
+def minus(rows: pd.DataFrame, comparison: str, reference: str) -> pd.DataFrame:
+    """Every other method minus the reference: dataset, backbone, method and NUMBERS.
+
+    Args:
+        rows: with COLUMNS.
+    """
+    found = []
+    for pair, block in rows.groupby(PAIR, sort=False):
+        for method in dict.fromkeys([*block["other"], *block["method"]]):
+            if (row := find(block, comparison, method, reference)) is not None:
+                found.append((*pair, method, *row[NUMBERS]))
+    return pd.DataFrame(found, columns=[*PAIR, "method", *NUMBERS])
+
+
 def interval_of(row: pd.Series) -> Interval:
     """A row's difference and interval."""
     return Interval(*(float(row[name]) for name in NUMBERS[:4]))

@@ -13,13 +13,15 @@ from delta.report import figures
 from delta.report.best_galleries import write_galleries
 from delta.report.confusion_figure import best_confusion, confusion
 from delta.report.fonts import undrawable_letters
-from delta.report.forest import forest
+from delta.report.forest import draws_differences, forest
 from delta.report.inputs import Inputs
 from delta.report.map_figures import write_map_pictures
 from delta.report.names import file_suffix
 from delta.report.photographs import write_photographs
 from delta.report.plot_data import PAIR, mean_distances, plot_tables, read_distances, unit_pictures
+from delta.report.rank_diagram import rank_diagram
 from delta.report.results import KEYS
+from delta.report.tables.methods import FIGURE
 from delta.report.tables.registry import read_table1, read_tables
 
 
@@ -40,9 +42,11 @@ def write_figures(reports: Path, inputs: Inputs) -> None:
     table1, found = read_table1(reports), read_tables(reports)
     differences, hard = found.get("differences"), found.get("hard_images")
     with atomic_folder(reports / "figures") as out:
-        if differences is not None:
+        if differences is not None and draws_differences(differences):
             figures.save(forest(differences), out, "forest")
         figures.save(figures.accuracy(table1, found.get("table2")), out, "accuracy")
+        if diagram := rank_diagram(found["table5"]) if "table5" in found else None:
+            figures.save(diagram, out, FIGURE)
         for pair, rows in tables["learning_curves"].groupby(PAIR, sort=False):
             figures.save(figures.learning_curves(rows), out, "-".join(["figure3", *pair]))
         for (dataset, backbone, method), rows in tables["grid"].groupby(KEYS, sort=False):

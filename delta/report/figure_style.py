@@ -59,12 +59,13 @@ LOOKS = {
     "delta_wo_att": Look("#13805c", "^"),
     "delta": Look("#d05f08", "D"),
 }
-SPARE = [Look("#a3283f", "X"), Look("#6e5a1e", "h"), Look("#2b2b2b", "p"), Look("#b58a00", "<")]
+# Four colours and five markers, in turn, are twenty looks.
+SPARE_COLOURS, SPARE_MARKERS = ("#a3283f", "#6e5a1e", "#2b2b2b", "#b58a00"), "Xhp<>"
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
     """Each method's colour and marker; methods that are not the paper's take the spare ones in turn."""
-    spare = cycle(SPARE)
+    spare = map(Look, cycle(SPARE_COLOURS), cycle(SPARE_MARKERS))
     return {method: LOOKS[method] if method in LOOKS else next(spare) for method in methods}
 
 

@@ -56,6 +56,11 @@ def forest(differences: pd.DataFrame) -> Figure:
     return figure
 
 
+def draws_differences(differences: pd.DataFrame) -> bool:
+    """Whether `forest` has a row to draw: not of the probe and L2-FE alone, for instance."""
+    return any(len(shown_rows(block)) for _, block in differences.groupby(PAIR, sort=False))
+
+
 def shown_rows(block: pd.DataFrame) -> pd.DataFrame:
     """The differences that are drawn, from top to bottom, of one data set and backbone, with their name: `text`."""
     methods = list(dict.fromkeys([*block["other"], *block["method"]]))

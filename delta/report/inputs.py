@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from delta.analysis.grid_result import read_grid
 from delta.data.listing import NEAR_DUPLICATES, read_near_duplicates
-from delta.methods.registry import ALWAYS_TRAINED
 from delta.report.differences import run_differences
 from delta.report.names import SOURCE_LABEL
 from delta.report.predictions import Predictions, read_all_predictions
@@ -94,8 +94,7 @@ class Inputs:
             chosen = getattr(self.params, section)
             names = (chosen.datasets, chosen.backbones, chosen.methods, self.seeds(section))
         else:
-            methods = [*ALWAYS_TRAINED, *self.params.methods]
-            names = (self.params.datasets, self.params.backbones, methods, self.params.seeds)
+            names = (self.params.datasets, self.params.backbones, self.params.compared, self.params.seeds)
         return read_results((*key, self._paths.run_folder(*key, setting)) for key in product(*names))
 
     def seeds(self, section: str) -> list[int]:
@@ -122,9 +121,23 @@ class Inputs:
     @property
     def fixed(self) -> dict[str, tuple[float, float]]:
         """α and β in the own section of each method that the grid search is run for; empty without a grid search."""
-        grid = self.params.grid
-        methods = {name: self.params.method(name) for name in (grid.methods if grid.datasets else [])}
+        methods = {name: self.params.method(name) for name in self.searched}
         return {name: (method.alpha, method.beta) for name, method in methods.items()}
+
+    @property
+    def searched(self) -> list[str]:
+        """The methods that the grid search is run for."""
+        grid = self.params.grid
+        return [*grid.methods, *(run.method for run in grid.started)] if grid.datasets else []
+
+    @property
+    def cells(self) -> dict[str, int]:
+        """Of how many cells cross-validation has chosen each method's parameters; 0 where they are its section's."""
+        grid, found = self.params.grid, {}
+        for name in self.params.compared:
+            method = self.params.method(name)
+            found[name] = len(method.cells(grid.alpha, grid.beta)) if method.select == "grid" else 0
+        return found | {"probe": len(self.params.method("probe").c)}
 
     @property
     def near_duplicates(self) -> pd.DataFrame:
@@ -168,8 +181,13 @@ class Inputs:
         keys = ["dataset", "backbone", *(key for key in ("method", "seed") if f"{{{key}}}" in name)]
         return gather(self.outputs(section, name), keys, columns, section.replace("_", " "))
 
-    def fold_files(self) -> list[Path]:
-        """The files of the grid search, one for each data set, backbone, method and fold."""
+    @cached_property
+    def grid(self) -> pd.DataFrame:
+        """The grid search's cells on every fold, see `delta.analysis.grid_result.read_grid`.
+
+        Raises:
+            UserError: a file of a fold is missing or unreadable.
+        """
         grid = self.params.grid
-        keys = product(grid.datasets, grid.backbones, grid.methods, grid.folds)
-        return [self._paths.fold_file(*key) for key in keys]
+        keys = product(grid.datasets, grid.backbones, self.searched, grid.folds)
+        return read_grid(self._paths.fold_file(*key) for key in keys)

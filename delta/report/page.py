@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from delta.analysis.grid_result import CELL
 from delta.report import captions, paper
 from delta.report.advice import advice
 from delta.report.claims import check_claims
@@ -23,15 +24,17 @@ from delta.report.results import KEYS, read_table
 from delta.report.sources import name_with_source, unusual_sources
 from delta.report.statistics import format_duration
 from delta.report.table import Block, Cell, Column, Row, Table
+from delta.report.tables.base import Section
 from delta.report.tables.confusions import matrix_caption
 from delta.report.tables.differences import difference_table
+from delta.report.tables.methods import with_times
 from delta.report.tables.registry import page_sections, read_table1, read_tables
 from delta.report.verdicts import MARGIN, Claim, Verdict
 
 # The figures' data that the page needs: the columns by file name.
 PLOTS = {
     "learning_curves": [*KEYS, "schedule", "seed", "epoch", "top1", "drop_epoch"],
-    "grid": [*KEYS, "alpha", "beta", "fold", "top1"],
+    "grid": [*CELL, "fold", "top1"],
     "filter_shares": ["dataset", "backbone", "stage", "seed", "filters", "share", "reach"],
     "activation_maps": [*KEYS, "label", "path", "map", "area", "correlation"],
     "map_filters": ["dataset", "backbone", "filter", "considered", "filters", "layer"],
@@ -55,6 +58,7 @@ class Run:
         versions: of the packages, by name.
         machine: label and value, such as processor, cores and devices.
         commit: of the pipeline.
+        run_times: how many seconds a run was trained here, by data set, backbone and method; those that ran here.
         times: stage, number of its items and their wall time in seconds, summed.
         recommended_in: by data set, how many seconds its recommendation took; those that ran here.
         notes: sentences that say how the run differs from the paper's protocol.
@@ -71,6 +75,7 @@ class Run:
     versions: Mapping[str, str]
     machine: Mapping[str, str]
     commit: str
+    run_times: Mapping[tuple[str, str, str], float]
     times: Sequence[tuple[str, int, float]]
     recommended_in: Mapping[str, float]
     notes: Sequence[str]
@@ -88,7 +93,9 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         UserError: there is no Table 1, or a table cannot be read.
     """
     tables, table1 = read_tables(reports), read_table1(reports)
-    differences = tables.get("differences")
+    if "table5" in tables:
+        tables["table5"] = with_times(tables["table5"], run.run_times)
+    differences, sections = tables.get("differences"), page_sections(tables)
     plots = {name: read_table(reports / "plots" / f"{name}.csv", columns) for name, columns in PLOTS.items()}
     claims = check_claims(
         differences=differences,
@@ -101,6 +108,8 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         maps=plots["activation_maps"],
     )
     sources, best = unusual_sources(table1), advice(reports / "figures", tables, run.recommended_in)
+    if best and not any(claim.findings for claim in claims):
+        claims = []  # of a user who wants a classifier, and has none of the paper's methods compared
     environment = Environment(
         loader=PackageLoader("delta.report", ""),
         autoescape=True,
@@ -119,7 +128,8 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         claims=claims,
         margin=f"{MARGIN:g}",
         sources=sources,
-        sections=page_sections(tables),
+        sections=sections,
+        diagrams={anchor: _diagram(reports / "figures", section) for anchor, section in sections.items()},
         overview=_overview(reports / "figures", table1, tables.get("table2")),
         photographs=photographs(reports / "figures" / "photographs", tables.get("hard_images")),
         pictures=_pictures(reports / "figures", plots, tables, run.fixed, sources),
@@ -132,11 +142,18 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
 def _summarize(claims: Sequence[Claim]) -> str:
     found = [claim.verdict for claim in claims]
     counts = [f"{found.count(verdict) or 'none'} {verdict}" for verdict in Verdict]
+    if not claims:
+        return ""
     return f"Of the paper's {len(claims)} claims: {', '.join(counts)}, {found.count(None) or 'none'} not judged."
 
 
 def _forest(folder: Path, differences: pd.DataFrame) -> Picture | None:
     return inline_picture(folder, "forest", "Differences of the methods' top-1", captions.forest(differences))
+
+
+def _diagram(folder: Path, section: Section) -> Picture | None:
+    diagram = section.diagram
+    return diagram and inline_picture(folder, diagram.file, diagram.title, diagram.caption)
 
 
 def _overview(folder: Path, table1: pd.DataFrame, table2: pd.DataFrame | None) -> Picture | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from delta.analysis.grid_result import read_grid
+from delta.analysis.grid_result import of_alpha_and_beta
 from delta.report.confusion import best_plot_rows, plot_rows
 from delta.report.curves import learning_curves, training_curves
 from delta.report.inputs import Inputs
@@ -31,7 +31,7 @@ def plot_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
     tables = {
         "learning_curves": learning_curves(inputs),
         "training": training_curves(inputs.runs),
-        "grid": read_grid(inputs.fold_files()),
+        "grid": of_alpha_and_beta(inputs.grid),
         "filter_distances": sorted_distances(mean_distances(distances)),
         "filter_shares": larger_shares(distances),
         **{f"confusion/{name}": rows for each in inputs.predictions for name, rows in plot_rows(each).items()},

@@ -252,6 +252,13 @@ def format_interval(difference: float, low: float, high: float) -> str:
     return f"{format_difference(difference)} [{format_difference(low)}, {format_difference(high)}]"
 
 
+def format_p(value: float) -> str:
+    """A p-value with three digits, "0.012" or "< 0.001"; nothing for NaN."""
+    if pd.isna(value):
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def format_correlation(value: float) -> str:
     """A correlation with two digits: "0.83", "−0.20"."""
     return f"{value:z.2f}".replace("-", "−")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 
 import torch
 from dvclive import Live
+from torch import Tensor
 
 from delta.data.packed.views import ViewData
 from delta.io.errors import UserError
@@ -35,7 +37,8 @@ def write_run(
     classifier: Path | None = None,
     start: Path | None = None,
     temperature: float = 1.0,
-) -> None:
+    head: Mapping[str, Tensor] | None = None,
+) -> float:
     """Fine-tune one network, test the last iterate, and write the run into the folder `out`.
 
     Written are the network (see `delta.networks.network.save_network`), its learning curves as DVCLive writes them
@@ -45,13 +48,17 @@ def write_run(
 
     Args:
         weights: the backbone's source weights.
-        channel_weights: the method's file of channel weights C·W_j, empty for a method without attention; None for
-            L2-FE, which has no file.
+        channel_weights: the method's file of channel weights C·W_j, empty for a method without attention; None for a
+            method that has no file.
         resize: pixels of an image's shorter edge before it is cropped, in the improved view.
         checkpoint: see `delta.training.loop.fine_tune`; remove it after `out` has been renamed into place.
         classifier: the file of the source network's own classifier; None for a method that does not use it.
         start: the folder of the run that this one starts from; None to start from the source network.
         temperature: logits are divided by it before they become the predictions' probabilities.
+        head: the classifier's weight and bias to start from, [n_classes, d] and [n_classes]; None for random ones.
+
+    Returns:
+        How many seconds it trained, without tests. It is not in the run, of which the same machine makes the same bits.
 
     Raises:
         UserError: an input cannot be read, or the run diverged.
@@ -59,9 +66,11 @@ def write_run(
     network, source = (build_network(weights, len(data.classes), recipe.seed).to(device) for _ in range(2))
     if start:
         network = started(start, network).to(device)
+    if head:
+        network.head.load_state_dict(head)
     own = load_classifier(classifier) if classifier and recipe.method.uses_classifier else None
     multipliers = as_tensors(read_channel_weights(channel_weights)) if channel_weights else {}
-    targets, logits, curve = data.targets("test"), torch.empty(0), []
+    targets, logits, curve, testing = data.targets("test"), torch.empty(0), [], 0.0
     with deterministic(), Live(str(out / "curves"), save_dvc_exp=False, dvcyaml=None) as live:
 
         def log(step: Step) -> None:
@@ -72,11 +81,15 @@ def write_run(
             curve.append(step)
 
         def test() -> float:
-            nonlocal logits
+            nonlocal logits, testing
+            since = perf_counter()
             logits = split_logits(network, data, "test")
+            testing += perf_counter() - since
             return accuracy(logits, targets)
 
+        since = perf_counter()
         fine_tune(network, source, data, recipe, multipliers, log, test, checkpoint, own and own.to(device))
+        seconds = perf_counter() - since - testing
         if not len(logits):  # resumed after the last test
             test()
         epoch = iterations_per_epoch(len(data.targets("train")), recipe.training.batch_size)
@@ -102,6 +115,7 @@ def write_run(
         f"{result.label}: top-1 {result.top1:.1f} %; αΩ is {result.penalty_share:.3g} % of the objective in the first "
         f"iteration, {result.penalty_share_first_epoch:.3g} % over the first epoch"
     )
+    return seconds
 
 
 def started(run: Path, network: Network) -> Network:

@@ -21,7 +21,6 @@ import psutil
 from delta.io.errors import UserError, exit_on_user_error
 from delta.io.files import atomic_file
 from delta.io.locks import locked
-from delta.methods.registry import ALWAYS_TRAINED
 from stages.common.params import Params, load_params
 from stages.common.paths import CHECKPOINTS, PARAMS, SETTINGS, WALL_TIMES
 
@@ -31,11 +30,11 @@ _STARTED = time.monotonic()
 _SECONDS_TO_END = 9  # after Ctrl-C or SIGTERM
 
 
-def run_stage(main: Callable[..., None]) -> None:
+def run_stage(main: Callable[..., float | None]) -> None:
     """Call `main(params, ...)` with params.yaml and one command-line option for each further argument of it.
 
     An option is one of the data sets, backbones, methods, seeds or folds that params.yaml lists, one of its published
-    concepts, or one of SETTINGS.
+    concepts, or one of SETTINGS. What `main` returns is for how many seconds it trained a network.
     An error that a user can fix is one line on standard error and exit code 1; Ctrl-C and SIGTERM exit with 130 and
     143.
     """
@@ -56,8 +55,8 @@ def run_stage(main: Callable[..., None]) -> None:
         name = "-".join([Path(sys.argv[0]).stem, *map(str, options.values())])
         waiting = f"{name}: another process runs this stage: waiting for it to end"
         with locked(CHECKPOINTS / "locks" / name, waiting):
-            main(params, **options)
-        _keep_wall_time(name, options)
+            training = main(params, **options)
+        _keep_wall_time(name, options, training)
 
 
 def option_values(params: Params) -> dict[str, list[Any]]:
@@ -65,7 +64,7 @@ def option_values(params: Params) -> dict[str, list[Any]]:
     values: dict[str, Iterable[Any]] = {
         "dataset": params.datasets,
         "backbone": params.backbones,
-        "method": dict.fromkeys([*ALWAYS_TRAINED, *params.methods, *params.grid.methods]),
+        "method": dict.fromkeys([*params.compared, *params.grid.methods]),
         "seed": params.seeds,
         "fold": params.grid.folds,
         "setting": SETTINGS,
@@ -109,8 +108,10 @@ def _caller() -> int | None:
         return None
 
 
-def _keep_wall_time(name: str, options: dict[str, Any]) -> None:
+def _keep_wall_time(name: str, options: dict[str, Any], training: float | None) -> None:
     """Write down how long this stage took, for the report's page. Not a DVC output, because it differs in every run."""
     entry = {"stage": name.partition("-")[0], **options, "seconds": round(time.monotonic() - _STARTED, 1)}
+    if training is not None:
+        entry["training"] = round(training, 2)
     with atomic_file(WALL_TIMES / f"{name}.json") as scratch:
         scratch.write_text(json.dumps(entry) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, create_model, field
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.nodes import ScalarNode
 
-from delta.analysis.grid_config import Grid
+from delta.analysis.grid_config import Grid, StartedRun
 from delta.analysis.recommend_config import METHODS as CANDIDATES
 from delta.analysis.recommend_config import Recommend
 from delta.data.packing_config import Packing
@@ -49,6 +49,7 @@ class Params(Experiments):
     packing: Packing
     backbones: dict[Name, BackboneConfig] = Field(min_length=1)
     methods: Names
+    started: list[StartedRun]
     seeds: Annotated[list[Seed], AfterValidator(distinct)] = Field(min_length=1)
     training: Training
     attention: Attention
@@ -73,21 +74,58 @@ class Params(Experiments):
             if name not in choices:
                 why = "is always trained, leave it out" if name in ALWAYS_TRAINED else "is no method"
                 raise ValueError(f"{name!r} {why}; there are {', '.join(choices)}")
+            if method_class(name).starts:
+                raise ValueError(f"{name} starts from another run: leave it out, and name it with that in `started`")
         return methods
 
     @model_validator(mode="after")
-    def _grid_searches_penalties(self) -> Params:
-        for name in self.grid.methods:
-            if name not in KEYS:
-                raise ValueError(f"grid.methods: {name!r} is no method; there are {', '.join(KEYS)}")
-            if not method_class(name).has_penalty():
-                raise ValueError(f"grid.methods: {name} has no penalty, and so no alpha to search: leave it out")
+    def _starts_are_trained(self) -> Params:
+        trained = [*ALWAYS_TRAINED, *self.methods]
+        for run in self.started:
+            if run.method not in KEYS or not method_class(run.method).starts:
+                choices = ", ".join(key for key in KEYS if method_class(key).starts)
+                raise ValueError(f"started: {run.method!r} starts from no other run; there are {choices}")
+            if run.method in trained:
+                raise ValueError(f"started: {run.method}: listed more than once")
+            if run.start not in trained:
+                raise ValueError(
+                    f"started: {run.method}: its start {run.start!r} is not trained before it; there are "
+                    f"{', '.join(trained)}"
+                )
+            if method_class(run.method).uses_attention:
+                raise ValueError(f"started: {run.method}: a method with attention cannot start from another run")
+            trained.append(run.method)
+        for run in self.grid.started:
+            if run not in self.started:
+                raise ValueError(f"grid.started: {run.method} from {run.start} is not in `started`")
+            if run.start in self.starts:
+                raise ValueError(f"grid.started: {run.method}: its start {run.start} starts from another run itself")
+        return self
+
+    @model_validator(mode="after")
+    def _grid_has_cells(self) -> Params:
+        expected = len(self.grid.alpha) * len(self.grid.beta)
+        for name in [*self.grid.methods, *(run.method for run in self.grid.started)]:
+            if name not in KEYS or name == "probe":
+                choices = ", ".join(key for key in KEYS if key != "probe")
+                raise ValueError(f"grid.methods: {name!r} is no method to search; there are {choices}")
+            if (method := getattr(self, name)) is None:
+                continue  # reported below
+            if not method.search and not method.has_penalty():
+                raise ValueError(
+                    f"{name}.search: missing: grid lists {name}, which has no alpha to search: name other parameters"
+                )
+            if (cells := len(method.cells(self.grid.alpha, self.grid.beta))) != expected:
+                raise ValueError(
+                    f"{name}.search: {cells} cells, but the grid of alpha and beta has {expected}: all methods are "
+                    "tuned with as many"
+                )
         return self
 
     @model_validator(mode="after")
     def _methods_have_sections(self) -> Params:
         candidates = CANDIDATES if self.recommend.datasets else []
-        for name in [*ALWAYS_TRAINED, *self.methods, *self.grid.methods, *candidates]:
+        for name in [*self.compared, *self.grid.methods, *candidates]:
             if getattr(self, name, None) is None:
                 raise ValueError(f"{name}: missing: a method that is used needs a section of its own")
         # DVC watches these for the stage `recommend`, whose α and β are its own, and needs them to be there.
@@ -132,14 +170,14 @@ class Params(Experiments):
     @model_validator(mode="after")
     def _experiments_have_their_methods(self) -> Params:
         for name, section in self.experiments.items():
-            if missing := [m for m in section.needs if section.datasets and m not in (*ALWAYS_TRAINED, *self.methods)]:
+            if missing := [m for m in section.needs if section.datasets and m not in self.compared]:
                 raise ValueError(
                     f"{name} ({section.shown_as}) asks for {', '.join(missing)}, which is not trained: add it to "
                     f"methods, or empty {name}.datasets"
                 )
         for name in ("improved_view", "learning_curves"):
-            for method in set(ALWAYS_TRAINED).intersection(getattr(self, name).methods):
-                raise ValueError(f"{name}.methods: {method!r} is no method to fine-tune with")
+            for method in {*ALWAYS_TRAINED, *self.starts}.intersection(getattr(self, name).methods):
+                raise ValueError(f"{name}.methods: {method!r} is no method to fine-tune the source network with")
         return self
 
     @model_validator(mode="after")
@@ -168,27 +206,30 @@ class Params(Experiments):
 
     @model_validator(mode="after")
     def _grid_covers_what_it_selects_for(self) -> Params:
-        for method in [*ALWAYS_TRAINED, *self.methods]:
+        for method in self.compared:
             if self.method(method).select != "grid":
                 continue
-            if not self.method(method).has_penalty():
-                raise ValueError(f"{method}.select: {method} has no penalty, and so no alpha to select: leave it out")
-            for what, known in (("datasets", self.datasets), ("backbones", self.backbones), ("methods", [method])):
-                if missing := [name for name in known if name not in getattr(self.grid, what)]:
+            if method == "l2_fe":
+                raise ValueError("l2_fe.select: the attention is learned from l2_fe before any grid: leave it out")
+            listed = "started" if method in self.starts else "methods"
+            searched = {"datasets": self.grid.datasets, "backbones": self.grid.backbones}
+            searched[listed] = [*self.grid.methods, *(run.method for run in self.grid.started)]
+            for what, known in (("datasets", self.datasets), ("backbones", self.backbones), (listed, [method])):
+                if missing := [name for name in known if name not in searched[what]]:
                     raise ValueError(
                         f"{method}.select: grid needs a grid of {', '.join(missing)}: add it to grid.{what}"
                     )
         return self
 
-    @model_validator(mode="after")
-    def _starts_are_trained(self) -> Params:
-        for name in self.methods:
-            start = self.method(name).start
-            if start and start not in ("probe", "l2_fe", *self.methods):
-                raise ValueError(f"{name}.start: {start!r} is not trained: name one of {', '.join(self.methods)}")
-            if start == name:
-                raise ValueError(f"{name}.start: a run cannot start from itself")
-        return self
+    @property
+    def compared(self) -> list[str]:
+        """All methods that are trained, in the order of the report."""
+        return [*ALWAYS_TRAINED, *self.methods, *self.starts]
+
+    @property
+    def starts(self) -> dict[str, str]:
+        """The method whose run each method of `started` starts from."""
+        return {run.method: run.start for run in self.started}
 
     def method(self, name: str) -> Method:
         """A method with its section's parameters."""

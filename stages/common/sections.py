@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from delta.analysis.grid_config import Estimator
 from delta.analysis.map_files import METHODS as MAPPED_METHODS
-from delta.datasets import FORMATS, is_split_by_publisher
+from delta.datasets import FORMATS, is_in_place, is_split_by_publisher
 from delta.io.section import Names, Section, distinct
 from delta.sources.catalogue import SourceNetwork
 from delta.training.config import Count
@@ -50,14 +50,16 @@ class Dataset(Section):
         format: `drawn`, the slice that this project draws itself; `folder`, one's own photographs; or the name of a
             published data set.
         source: what the images come from, watched by DVC: a folder of class folders or a CSV of path,label for
-            `folder`; else the module that draws the data set or knows its publisher.
+            `folder`; else the module that draws the data set or downloads it from its publisher. A published data set
+            that is unpacked already is used in place: then its folder.
         train_per_class: images per class for training; `rest` takes all that are not test images.
         test_per_class: images per class for testing, or a share of them such as `20%`; at least one.
         seed: decides which images; the split is the same for every backbone, method and training seed. These three
             are left out where the publisher, or the user, has split the data set.
         duplicates: what becomes of one's own photographs that are byte-identical; where it is left out, those with
             different labels, or in training and in test, are an error. See `delta.datasets.folder.copy_images`.
-        classes: only these classes, by label; all of them where it is left out.
+        classes: only these classes, by label; all of them where it is left out. A data set that is used in place may
+            lack the others.
         networks: by backbone, another source network on this data set.
     """
 
@@ -99,8 +101,8 @@ class Dataset(Section):
 
     @model_validator(mode="after")
     def _photographs_are_found_from_everywhere(self) -> Dataset:
-        path = Path(self.source).expanduser()
-        if self.format == "folder" and (self.source.startswith("~") or os.path.normpath(path).startswith("..")):
+        path, own = Path(self.source).expanduser(), self.format == "folder" or is_in_place(self.format, self.source)
+        if own and (self.source.startswith("~") or os.path.normpath(path).startswith("..")):
             raise ValueError(
                 f"source: write the absolute path, {path.resolve()}: `dvc exp run --queue` and `--temp` run in another "
                 "folder"

@@ -1,16 +1,28 @@
-"""Whether experiments find a user's photographs."""
+"""Where the images of a data set come from, and whether experiments find them."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
+from delta import datasets
 from delta.io.errors import UserError
 from stages.common.params import Params
+from stages.common.paths import raw_folder
+
+
+def images_of(params: Params, dataset: str) -> Path:
+    """The folder that the paths of a data set's images are relative to.
+
+    Raises:
+        UserError: a data set that is used in place is not there.
+    """
+    chosen = params.datasets[dataset]
+    return datasets.image_root(chosen.format, chosen.source, raw_folder(dataset))
 
 
 def check_sources(params: Params) -> None:
-    """Refuse photographs in the project's folder that neither git nor DVC keeps.
+    """Refuse images in the project's folder that neither git nor DVC keeps.
 
     `dvc exp run --queue` and `--temp` copy what these keep to another folder and run there.
 
@@ -19,7 +31,8 @@ def check_sources(params: Params) -> None:
     """
     for name, dataset in params.datasets.items():
         source = Path(dataset.source)
-        if dataset.format == "folder" and not source.is_absolute() and source.exists() and not _is_kept(source):
+        own = dataset.format == "folder" or datasets.is_in_place(dataset.format, dataset.source)
+        if own and not source.is_absolute() and source.exists() and not _is_kept(source):
             raise UserError(
                 f"params.yaml: datasets.{name}.source: git does not know {source}, so `dvc exp run --queue` and "
                 f"`--temp` would not find it: write the absolute path, {source.resolve()}, or run `dvc add {source}` "

@@ -12,11 +12,12 @@ import torch
 from delta.analysis import grid as grid_module
 from delta.analysis.folds import learn_channel_weights, stratified_folds
 from delta.analysis.grid import cross_validate
-from delta.analysis.grid_result import best_cell, best_pair, cells, read_grid
+from delta.analysis.grid_result import best_cell, best_values, cells, read_grid
 from delta.data.packed.views import random_crops
 from delta.io.errors import UserError
 from delta.methods.registry import method_class
 from delta.networks.network import build_network
+from tests.helpers.grids import with_values
 from tests.helpers.tiny import CPU, GRID, LAYERS, RESIZE, TRAINING, recipe
 
 DELTA = method_class("delta")(alpha=7.0, beta=7.0, scale="source")
@@ -136,7 +137,7 @@ def grid_of(*cells_of_folds) -> pd.DataFrame:
         for fold, top1 in enumerate(values)
     ]
     table = pd.DataFrame(rows, columns=["dataset", "backbone", "alpha", "beta", "fold", "top1", "problem"])
-    return table.assign(method="delta")
+    return with_values(table.assign(method="delta"))
 
 
 NAN = float("nan")
@@ -157,7 +158,7 @@ def test_the_best_cell(grid, winner):
     rows = grid_of(*grid)
     best = best_cell(cells(rows))
     assert (best["alpha"], best["beta"]) == winner
-    assert best_pair(rows) == winner
+    assert best_values(rows) == dict(zip(("alpha", "beta"), winner, strict=True))
 
 
 def test_a_cell_has_the_mean_of_its_folds_and_their_failures():
@@ -171,7 +172,7 @@ def test_a_grid_without_a_winner():
     rows = grid_of((0.1, 0.2, [NAN]))
     assert best_cell(cells(rows)) is None
     with pytest.raises(UserError, match=r"^d, b, delta: .* every cell diverged: lower backbones\.b\.learning_rate$"):
-        best_pair(rows)
+        best_values(rows)
 
 
 def test_the_cells_of_two_methods_are_apart():
@@ -185,7 +186,7 @@ def test_the_cells_of_two_methods_are_apart():
     assert table["mean"].dropna().to_dict() == {("delta", 0.01): 40, ("delta", 0.1): 55, ("l2_sp", 0.1): 15}
     assert table["folds"].tolist() == [2, 2, 2, 2]
     for method, best in (("delta", (0.1, 0.2)), ("l2_sp", (0.1, 0.2))):
-        assert best_pair(rows[rows["method"] == method]) == best
+        assert best_values(rows[rows["method"] == method]) == dict(zip(("alpha", "beta"), best, strict=True))
 
 
 @pytest.mark.parametrize(("key", "attention"), [("delta", 1), ("l2_sp", 0), ("delta_wo_att", 0)])
@@ -216,16 +217,14 @@ def test_a_missing_fold_is_reported(tmp_path):
     assert read_grid([]).empty
 
 
-@pytest.mark.parametrize("column", ["dataset", "backbone", "method", "alpha", "beta"])
+@pytest.mark.parametrize("column", ["dataset", "backbone", "method", "alpha", "beta", "values"])
 def test_a_cell_that_is_not_named_is_reported(column, tmp_path):
     rows = grid_of((0.1, 0.2, [50, 60]))
     rows.to_csv(tmp_path / "0.csv", index=False)
     names = ["dataset", "backbone", "method", "alpha", "beta", "fold", "top1"]
     assert read_grid([tmp_path / "0.csv"])[names].values.tolist() == rows[names].values.tolist()
     rows.assign(**{column: None}).to_csv(tmp_path / "0.csv", index=False)
-    with pytest.raises(
-        UserError, match="0.csv: not a result of the grid search .*lacks its data set, backbone, method"
-    ):
+    with pytest.raises(UserError, match="0.csv: not a result of the grid search .*lacks its dataset, backbone, method"):
         read_grid([tmp_path / "0.csv"])
     rows.drop(columns=column).to_csv(tmp_path / "0.csv", index=False)  # as before a grid had methods
     with pytest.raises(UserError, match=rf"0.csv: not a result of the grid search .*{column}.*: run `dvc repro`$"):

@@ -8,12 +8,15 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
+from sklearn.metrics import balanced_accuracy_score, log_loss
+from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
 from delta.analysis.features import pooled_features, read_features, write_features
-from delta.analysis.probe import FOLDS, fit_probe, probe_folds, write_probe
+from delta.analysis.probe import FOLDS, fit_probe, probe_folds
+from delta.analysis.probe_run import write_probe
 from delta.io.errors import UserError
 from delta.methods.probe import Probe
 from delta.networks.network import build_network, trained_network
@@ -43,24 +46,53 @@ def theirs(features: np.ndarray, targets: np.ndarray, c: float, class_weight=Non
 
 @pytest.mark.parametrize("class_weights", [None, "balanced"])
 def test_the_probe_is_scikit_learns_with_the_best_c(class_weights):
+    """The best C is that of scikit-learn's own search, on the same folds; its balanced loss is the classes' mean."""
     features, targets = clouds(3, [40, 12, 9])
     folds = probe_folds(targets, ["a", "b", "c"], seed=1)
     fit = fit_probe(features, targets, folds, VALUES, class_weights)
-    score, found, held_out = balanced_accuracy_score if class_weights else accuracy_score, {}, {}
+    found, held_out = {}, {}
     for c in VALUES:
         held_out[c] = np.empty((len(targets), 3))
+        losses = np.empty(len(targets))
         for fold in folds:
-            rest = np.ones(len(targets), bool)
-            rest[fold] = False
+            rest = np.setdiff1d(np.arange(len(targets)), fold)
             regression = theirs(features[rest], targets[rest], c, class_weights)
             held_out[c][fold] = regression.decision_function(features[fold].astype(float))
-        found[c] = score(targets, held_out[c].argmax(1))
-    assert len(set(found.values())) > 1
-    assert found[fit.c] == max(found.values())
+            losses[fold] = -regression.predict_log_proba(features[fold].astype(float))[range(len(fold)), targets[fold]]
+        of_classes = [losses[targets == target].mean() for target in range(3)]
+        found[c] = np.mean(of_classes) if class_weights else losses.mean()
+    assert len(set(found.values())) == len(VALUES)
+    assert found[fit.c] == min(found.values())
     np.testing.assert_allclose(fit.decisions, held_out[fit.c], atol=1e-9)
     whole = theirs(features, targets, fit.c, class_weights)
-    np.testing.assert_allclose(fit.weight, whole.coef_, atol=1e-9)
-    np.testing.assert_allclose(fit.bias, whole.intercept_, atol=1e-9)
+    np.testing.assert_allclose(fit.head.weight, whole.coef_, atol=1e-9)
+    np.testing.assert_allclose(fit.head.bias, whole.intercept_, atol=1e-9)
+
+
+@pytest.mark.parametrize("spread", [0.7, 1.5, 4.0])
+def test_c_is_that_of_scikit_learns_search(spread):
+    """On folds of equal size, whose mean of the folds' losses is that over all images."""
+    features, targets = clouds(3, [20, 20, 20], spread)
+    folds = probe_folds(targets, ["a", "b", "c"], seed=1)
+    splits = [(np.setdiff1d(np.arange(60), fold), fold) for fold in folds]
+    values, model = np.logspace(-4, 3, 15), LogisticRegression(max_iter=1000)
+    search = GridSearchCV(model, {"C": values}, scoring="neg_log_loss", cv=splits).fit(features.astype(float), targets)
+    assert fit_probe(features, targets, folds, values).c == search.best_params_["C"]
+    assert values[0] < search.best_params_["C"] < values[-1]
+
+
+def test_c_is_not_chosen_by_luck_of_accuracy():
+    """The most accurate C is not the one with the best probabilities, which is taken."""
+    features, targets = clouds(3, [30, 30, 30], spread=1.5)
+    folds = probe_folds(targets, ["a", "b", "c"], seed=0)
+    right, losses = {}, {}
+    for c in np.logspace(-4, 3, 15):
+        decisions = fit_probe(features, targets, folds, [c]).decisions
+        right[c] = (decisions.argmax(1) == targets).sum()
+        losses[c] = log_loss(targets, softmax(decisions, axis=1))
+    best = fit_probe(features, targets, folds, losses).c
+    assert losses[best] == min(losses.values())
+    assert best != max(right, key=right.__getitem__)
 
 
 def test_the_probe_is_the_minimum_of_its_docstring():
@@ -73,7 +105,7 @@ def test_the_probe_is_the_minimum_of_its_docstring():
         ("balanced", 61 / (3 * torch.tensor([40.0, 12, 9]).double())),
     ):
         fit = fit_probe(features, targets, folds, [0.5], class_weights)
-        weight, bias = (torch.from_numpy(array).requires_grad_() for array in (fit.weight, fit.bias))
+        weight, bias = (torch.from_numpy(array).requires_grad_() for array in (fit.head.weight, fit.head.bias))
         losses = torch.nn.functional.cross_entropy(x @ weight.T + bias, y, reduction="none")
         objective = weight.square().sum() / 2 + 0.5 * (w[y] * losses).sum()
         gradients = torch.autograd.grad(objective, (weight, bias))
@@ -81,18 +113,18 @@ def test_the_probe_is_the_minimum_of_its_docstring():
         assert losses.sum() > 1
 
 
-def test_equal_accuracies_take_the_smaller_c():
-    features, targets = clouds(2, [10, 10], spread=0.01)
-    fit = fit_probe(features, targets, probe_folds(targets, ["a", "b"], 0), VALUES)
-    assert (fit.decisions.argmax(1) == targets).all()
-    assert fit.c == min(VALUES)
+def test_equal_losses_take_the_smaller_c():
+    """Features that are all the same tell nothing, with any C."""
+    features, targets = np.ones((20, 6), np.float32), np.arange(20) % 2
+    folds = [np.arange(10), np.arange(10, 20)]
+    assert fit_probe(features, targets, folds, VALUES).c == min(VALUES)
 
 
 def test_two_classes_have_two_logits_with_the_same_probabilities():
     features, targets = clouds(2, [20, 30])
     fit = fit_probe(features, targets, probe_folds(targets, ["a", "b"], 0), [1.0])
-    assert (fit.weight.shape, fit.bias.shape, fit.decisions.shape) == ((2, 6), (2,), (50, 2))
-    logits = torch.from_numpy(features.astype(float) @ fit.weight.T + fit.bias)
+    assert (fit.head.weight.shape, fit.head.bias.shape, fit.decisions.shape) == ((2, 6), (2,), (50, 2))
+    logits = torch.from_numpy(features.astype(float) @ fit.head.weight.T + fit.head.bias)
     whole = theirs(features, targets, 1.0)
     np.testing.assert_allclose(logits.softmax(1).numpy(), whole.predict_proba(features.astype(float)), atol=1e-9)
 
@@ -104,7 +136,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
     for threads in (1, 2):
         with threadpool_limits(threads):
             fits.append(fit_probe(features, targets, probe_folds(targets, list("abcdefghij"), 0), [0.1]))
-    assert np.array_equal(fits[0].weight, fits[1].weight)
+    assert np.array_equal(fits[0].head.weight, fits[1].head.weight)
     assert np.array_equal(fits[0].decisions, fits[1].decisions)
 
 
@@ -128,7 +160,7 @@ def test_the_regression_always_converges_in_silence():
         warnings.simplefilter("error")
         fit = fit_probe(features, targets, probe_folds(targets, list("abcd"), 0), [1e6])
     best = theirs(features, targets, 1e6)
-    probabilities = torch.from_numpy(features.astype(float) @ fit.weight.T + fit.bias).softmax(1).numpy()
+    probabilities = torch.from_numpy(features.astype(float) @ fit.head.weight.T + fit.head.bias).softmax(1).numpy()
     assert log_loss(targets, probabilities) <= log_loss(targets, best.predict_proba(features.astype(float))) + 1e-6
 
 

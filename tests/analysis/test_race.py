@@ -25,15 +25,15 @@ def made_up(rates: dict[str, float], seed: int, size: int = SIZE) -> dict[str, l
 
 
 def run_race(
-    outcomes: dict[str, list[np.ndarray]], at_once: int
+    outcomes: dict[str, list[np.ndarray]], at_once: int, trial: np.ndarray | None = None
 ) -> tuple[dict[str, list[np.ndarray]], list[tuple[str, int]]]:
     calls = []
 
     def run(name: str, fold: int) -> np.ndarray:
         calls.append((name, fold))
-        return outcomes[name][fold]
+        return outcomes[name][fold] if trial is None or name != "trial" else trial
 
-    return race(list(outcomes), at_once, FOLDS, run), calls
+    return race(list(outcomes), at_once, FOLDS, run, None if trial is None else "trial"), calls
 
 
 def test_the_lead_is_mcnemars_statistic():
@@ -88,6 +88,29 @@ def test_nothing_is_trained_if_nothing_could_be_settled():
     outcomes["probe"][0] = np.arange(100) >= 1  # the sixth error
     ran, _ = run_race(outcomes, at_once=1)
     assert winner(list(outcomes), ran, FOLDS) == "l2"
+
+
+def test_nothing_else_is_trained_unless_the_trial_gets_more_of_the_first_fold_right():
+    """The first fold's ten errors decide, whatever the other folds are, and the trial's network is no entrant."""
+    probe = [np.arange(SIZE) >= 10, np.arange(SIZE) >= 20, np.arange(SIZE) >= 0]
+    outcomes = {"probe": probe, "l2": [np.ones(SIZE, bool)] * FOLDS}
+    for errors in range(SIZE):
+        for moved in (0, 5):  # the same images as the probe's, or others
+            ran, calls = run_race(outcomes, at_once=1, trial=np.roll(np.arange(SIZE) >= errors, moved))
+            assert calls[: FOLDS + 1] == [*(("probe", fold) for fold in range(FOLDS)), ("trial", 0)]
+            assert list(ran) == (["probe", "l2"] if errors < 10 else ["probe"])
+
+
+def test_there_is_no_trial_where_nothing_depends_on_it():
+    """Where the probe makes no error, or nothing else could win, or nothing costs nothing."""
+    perfect, poor, better = np.ones(SIZE, bool), np.arange(SIZE) >= 20, np.arange(SIZE) >= 10
+    for outcomes, at_once in (
+        ({"probe": [perfect] * FOLDS, "l2": [perfect] * FOLDS}, 1),
+        ({"probe": [poor] * FOLDS}, 1),
+        ({"l2": [poor] * FOLDS, "delta": [better] * FOLDS}, 0),
+    ):
+        _, calls = run_race(outcomes, at_once, trial=perfect)
+        assert "trial" not in dict(calls)
 
 
 def test_the_race_ends_when_no_unfinished_entrant_is_ahead():

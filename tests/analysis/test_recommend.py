@@ -53,6 +53,7 @@ SETTINGS = Recommend(
     beta=0.02,
     folds=2,
     epochs=1,
+    trial=None,
     seed=0,
 )
 PER_CLASS, TESTS = 16, 5
@@ -189,6 +190,57 @@ def test_fine_tuned_candidates_that_are_no_better_lose_after_a_fold(data, featur
     assert found.winner.method == "probe"
     assert {fold for _, fold in asked} == {0}
     assert found.reason == "No other candidate was more accurate in the folds that it ran."
+
+
+@pytest.mark.parametrize(("share", "goes_on"), [(0.3, False), (1.0, True)])
+def test_a_short_trial_decides_whether_anything_is_fine_tuned(
+    share, goes_on, data, noise, weights, planted, tmp_path, capfd
+):
+    """It is the cheapest candidate with a trained backbone, of as many epochs as the settings say."""
+    asked = planted(l2_fe=0.3, l2=share, l2_sp=0.9, delta=0.9)
+    found = recommended(tmp_path / "best", {"tiny": source(data, noise, weights)}, methods=list(METHODS), trial=3)
+    assert asked[0] == (Entrant("tiny", "l2", None, epochs=3), 0)
+    assert (len(asked) > 1) == goes_on
+    assert "L2 (3 epochs): after fold 1 of 2: " in capfd.readouterr().err
+    if goes_on:
+        assert found.winner.method == "l2"
+        assert [each.method for each in found.candidates].count("l2") == 1
+    else:
+        assert [each.method for each in found.candidates] == ["probe"]
+        assert found.reason == (
+            "On one fold, L2 (3 epochs) is no more accurate than Probe, so nothing else was fine-tuned."
+        )
+
+
+@pytest.mark.parametrize("methods", [["probe", "l2_fe"], ["l2"]])
+def test_no_trial_without_a_probe_or_a_trained_backbone(methods, data, noise, weights, planted, tmp_path):
+    asked = planted(l2_fe=0.3, l2=0.9)
+    recommended(tmp_path / "best", {"tiny": source(data, noise, weights)}, methods=methods, trial=3)
+    assert {entrant.epochs for entrant, _ in asked} == {None}
+
+
+def test_the_trial_lasts_as_many_epochs_and_starts_at_the_probes_head(data, noise, weights, tmp_path, monkeypatch):
+    """The head is that of scikit-learn on the training part of the fold, and on all images for the winner."""
+    seen, original = [], comparison_module.fine_tune
+
+    def watched(network, source, part, recipe, *rest, **options):
+        head = {name: each.clone() for name, each in network.head.state_dict().items()}
+        seen.append((recipe.training, part.rows("train"), head))
+        original(network, source, part, recipe, *rest, **options)
+
+    monkeypatch.setattr(comparison_module, "fine_tune", watched)
+    monkeypatch.setattr("delta.training.run.fine_tune", watched)
+    sources = {"tiny": source(data, noise, weights)}
+    recommended(tmp_path / "tried", sources, methods=["probe", "l2"], epochs=2, trial=1)
+    assert seen[0][0].iterations == 24 // 6
+    seen.clear()
+    recommended(tmp_path / "best", sources, methods=["l2"], epochs=2, trial=1)
+    assert [training.iterations for training, *_ in seen] == [2 * (24 // 6), 2 * (24 // 6), 2 * (48 // 6)]
+    c, targets = recommended(tmp_path / "probe", sources, methods=["probe"]).winner.c, data.index["target"].to_numpy()
+    for _, rows, head in seen:
+        theirs = LogisticRegression(C=c, max_iter=10_000).fit(noise[rows].astype(float), targets[rows])
+        assert np.allclose(head["weight"], theirs.coef_, atol=1e-5)
+        assert np.allclose(head["bias"], theirs.intercept_, atol=1e-5)
 
 
 def test_all_backbones_are_compared(data, features, noise, weights, planted, tmp_path):

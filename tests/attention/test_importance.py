@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import conv2d, cross_entropy
 from torch.overrides import TorchFunctionMode
 
+from delta.attention import fisher
 from delta.attention.fisher import group_classes
 from delta.attention.importance import filter_importance, run_importance
 from delta.attention.removal import _FirstMixingModule, fold_batch_norms
@@ -174,8 +175,10 @@ def linearised(network, data, layer: str) -> list[float]:
     return rises.tolist()
 
 
-def test_the_fisher_estimate_is_the_loss_of_linearised_logits(network, one_per_class):
+@pytest.mark.parametrize("pixels", [1, 1 << 19], ids=["image by image", "all images at once"])
+def test_the_fisher_estimate_is_the_loss_of_linearised_logits(network, one_per_class, pixels, monkeypatch):
     """With three classes, gathering keeps all classes separate."""
+    monkeypatch.setitem(fisher._CHUNK_SIZE, "cpu", pixels)
     exact, precise = copy.deepcopy(network).double().eval(), Float64(one_per_class)
     found = filter_importance(exact, precise, "fisher")
     for layer in list(SPEC.feature_layers)[1::2]:

@@ -29,6 +29,8 @@ def test_hidden_and_system_folders_are_left_out(tmp_path):
         "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg",
         "__MACOSX/old/._b.jpg",
         "$RECYCLE.BIN/c.jpg",
+        "Thumbnails/a.jpg",
+        "old/thumbs/b.jpg",
         "Thumbs.db",
         "old/.DS_Store",
         "._a.jpg",
@@ -39,8 +41,8 @@ def test_hidden_and_system_folders_are_left_out(tmp_path):
     assert {name.split("/")[0] for name in names(tmp_path, found.hidden)} == {name.split("/")[0] for name in left_out}
     assert len(found.hidden) == len(left_out)
     (sentence,) = found.left_out(tmp_path)
-    assert sentence.startswith("left out 8 hidden or system file(s) and folder(s): $RECYCLE.BIN, ._a.jpg, .thumbnails,")
-    assert sentence.endswith(" and 3 more")
+    assert sentence.startswith("left out 10 hidden, system or thumbnail file(s) and folder(s): $RECYCLE.BIN, ")
+    assert sentence.endswith(" and 5 more")
 
 
 def test_other_files_are_counted_by_their_suffix(tmp_path):

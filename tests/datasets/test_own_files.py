@@ -63,7 +63,10 @@ def test_everything_that_is_left_out_is_said(tmp_path, capsys):
     kinds, hidden = notes(capsys)
     assert kinds.startswith("note: left out 4 file(s) that are no images: ")
     assert kinds.endswith(": features.h5, report.pdf, cat/clip.mov, dog/0.xmp")
-    assert hidden == "note: left out 3 hidden or system file(s) and folder(s): ._cat.jpg, .thumbnails, dog/@eaDir"
+    assert (
+        hidden
+        == "note: left out 3 hidden, system or thumbnail file(s) and folder(s): ._cat.jpg, .thumbnails, dog/@eaDir"
+    )
 
 
 def test_remarks_name_the_pictures(tmp_path, capsys):
@@ -72,7 +75,11 @@ def test_remarks_name_the_pictures(tmp_path, capsys):
     Image.new("RGB", (40, 30), "red").save(root / "cat/same.png")
     write_heic(root / "dog/phone.HEIC", Image.open(root / "dog/0.png").rotate(90, expand=True))
     table = copy(root, tmp_path / "out")
-    assert notes(capsys) == ["note: 2 photograph(s) of one colour only: cat/red.png, cat/same.png"]
+    assert notes(capsys) == [
+        "note: 2 photograph(s) of one colour only: cat/red.png, cat/same.png",
+        "note: 2 photographs are nearly the same as others, in 1 group(s), each of which stays on one side of a split; "
+        "the report lists them",
+    ]
     assert "dog/phone.HEIC" in set(table["path"])
 
 

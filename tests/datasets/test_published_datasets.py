@@ -283,7 +283,7 @@ def test_a_format_is_fetched_and_read_by_its_name(tmp_path, monkeypatch):
     written = published_archives.write("mit_indoors", archives)
     monkeypatch.setattr("delta.datasets.mit_indoors.PUBLISHED", facts("mit_indoors"))
     downloads = Downloads(tmp_path / "downloads", tmp_path / "checksums.txt", mirror=str(archives))
-    datasets.fetch("mit_indoors", "ignored", None, None, None, downloads, out)
+    datasets.fetch("mit_indoors", "delta/datasets/mit_indoors.py", None, None, None, downloads, out)
     assert sorted(path.name for path in out.iterdir()) == ["Images", "TestImages.txt", "TrainImages.txt"]
     datasets.write_index("mit_indoors", out, tmp_path)
     assert read_images(tmp_path).to_dict("list") == written.to_dict("list")

@@ -36,6 +36,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 ROOT = Path(__file__).parents[2]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
+# At its first backward pass, autograd starts a thread for each GPU that it finds, and a process with such threads
+# cannot be forked. It shall find none.
+torch.ones((), requires_grad=True).backward()
+
 # Operations by their names in ATen. These launch no kernel, and neither do views.
 _ALLOCATING = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 _COPYING = {"copy_", "_to_copy", "to"}
@@ -234,9 +238,6 @@ def fake_card(bf16: bool = True) -> Iterator[Card]:
         bf16: whether it computes in bfloat16, or only emulates that.
     """
     card, cuda, future = Card(), torch.cuda, torch.__future__
-    # At its first backward pass, autograd starts a thread for each GPU that it finds, and a process with such threads
-    # cannot be forked. It shall find none.
-    torch.ones((), requires_grad=True).backward()
     torch._C._ensureCUDADeviceGuardSet()  # so that autograd's nodes may have the device
     run_backward = torch.autograd._engine_run_backward
     foreach = [import_module(name) for name in ("torch.optim.optimizer", "torch.utils._foreach_utils")]

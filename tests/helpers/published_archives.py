@@ -49,7 +49,7 @@ def facts(format: str, folder: Path | None = None) -> PublishedDataset:
         for file in published.files
     )
     splits = {} if published.train is None else {"train": 3 * TRAIN, "test": 3 * TEST}
-    return PublishedDataset(files, classes=3, **splits)
+    return PublishedDataset(files, published.folder, classes=3, **splits)
 
 
 def part_location(image: int, part: int) -> tuple[float, float, int]:

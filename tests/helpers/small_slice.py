@@ -22,6 +22,7 @@ SMALL = {
         "efficientnet_lite0": {"network": "efficientnet_lite0", "resize": 40, "crop": 32, "learning_rate": 0.01}
     },
     "methods": ["l2_sp", "delta"],
+    "started": [],
     "seeds": [0],
     "training": {
         "iterations": 4,
@@ -53,6 +54,7 @@ SMALL = {
         "datasets": [],
         "backbones": [],
         "methods": ["delta"],
+        "started": [],
         "alpha": [0.001, 0.1],
         "beta": [0.1],
         "folds": [0, 1],
@@ -68,6 +70,7 @@ SMALL = {
         "beta": 0.1,
         "folds": 2,
         "epochs": 1,
+        "trial": None,
         "seed": 0,
     },
 }
@@ -94,7 +97,7 @@ STAGES = {
 }
 REPORT = {"tables", "figures", "page"}
 # Of a slice without other experiments; some photographs are always classified wrongly by every method.
-TABLES = {"table1", "differences", "penalties", "classes", "confusions", "hard_images"}
+TABLES = {"table1", "table5", "differences", "penalties", "classes", "confusions", "hard_images"}
 FIGURES = {"accuracy", "forest", f"confusion-{ITEM}", "photographs"}
 
 

@@ -58,6 +58,7 @@ GRID = Grid(
     datasets=[],
     backbones=[],
     methods=["delta"],
+    started=[],
     alpha=[0.01, 0.1],
     beta=[0.01],
     folds=[0, 1],

@@ -24,6 +24,8 @@ CHOSEN_AT_RUN_TIME = {
     "delta/datasets/${item.format}.py",
     "delta/datasets/fetching.py",
     "delta/methods/${item.method}.py",
+    "delta/methods/${item.run.method}.py",
+    "delta/methods/${item.run.start}.py",
     *(f"delta/methods/{method}.py" for method in ("delta", "l2", "l2_fe", "l2_sp", "probe")),
 }
 
@@ -32,8 +34,15 @@ ITEM = "drawn_30-efficientnet_lite0"
 FOLDER = ITEM.replace("-", "/")
 REPORT = {"tables", "figures", "page"}
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+PARAMS |= {  # more methods than the slice trains
+    "methods": [*PARAMS["methods"], "co_tuning"],
+    "started": [{"method": "wise_ft", "start": "l2"}],
+    "co_tuning": {"lambda_": 2.3},
+    "wise_ft": {"alpha": 0.5},
+}
 METHODS, SEEDS, FOLDS = PARAMS["methods"], PARAMS["seeds"], PARAMS["grid"]["folds"]
-SELECTS = {f"select@{ITEM}-{method}" for method in METHODS}
+SELECTS = {f"select_started@{ITEM}-run0", *(f"select@{ITEM}-{method}" for method in METHODS)}
+STARTED = {f"train_started@{ITEM}-run0-{seed}" for seed in SEEDS}
 
 
 def runs_of(method: str) -> set[str]:
@@ -85,6 +94,7 @@ def test_a_stage_lists_no_code_that_its_script_does_not_import(stage):
 def up_to_date(tmp_path_factory) -> Clone:
     """A clone with synthetic outputs of all stages, which DVC considers up to date."""
     clone = Clone.of_project(tmp_path_factory.mktemp("dependencies") / "clone")
+    clone.edit_params(**PARAMS)
     with Repo(str(clone.root)) as repo:
         stages = repo.index.stages
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
@@ -163,7 +173,7 @@ def test_the_grid_config_makes_only_the_grid_stale(clone):
 def test_another_grid_makes_the_choice_and_the_figure_stale_but_no_run(clone):
     """The choice waits for the grid of its data set; unless it is another one, DVC then trains nothing again."""
     with replaced(clone, f"data/cross_validation/{FOLDER}/delta/0.csv"):
-        assert clone.stale() == {f"cross_validate@{ITEM}-delta-0", *SELECTS, "figures"}
+        assert clone.stale() == {f"cross_validate@{ITEM}-delta-0", *SELECTS, "tables", "figures"}
 
 
 def test_select_grid_makes_the_methods_choice_and_runs_stale(clone):
@@ -211,6 +221,25 @@ def test_a_method_module_makes_only_its_own_runs_stale(clone):
     append(clone, "delta/methods/l2_sp_att.py")
     own = {f"{stage}@{ITEM}-l2_sp_att" for stage in ("normalize_attention", "select")}
     assert clone.stale() == runs_of("l2_sp_att") | own
+
+
+def test_another_lambda_trains_co_tuning_again_alone(clone):
+    """As `dvc exp run -S co_tuning.lambda_=1` would."""
+    clone.edit_params(co_tuning={"lambda_": 1})
+    assert clone.stale() == {f"select@{ITEM}-co_tuning", *runs_of("co_tuning"), *REPORT}
+
+
+def test_a_run_that_starts_from_another_is_trained_after_it(clone):
+    clone.edit_params(wise_ft={"alpha": 0.7})
+    assert clone.stale() == {f"select_started@{ITEM}-run0", *STARTED, *REPORT}
+    clone.edit_params(wise_ft={"alpha": 0.5}, started=[{"method": "wise_ft", "start": "l2_sp"}])
+    assert clone.stale() == {"check_params", *STARTED, *REPORT}
+    clone.edit_params(started=PARAMS["started"])
+    with replaced(clone, f"runs/{FOLDER}/l2/1/made_up"):
+        assert {name for name in clone.stale() if name.startswith("train")} == {
+            f"train@{ITEM}-l2-1",
+            f"train_started@{ITEM}-run0-1",
+        }
 
 
 def test_the_probe_is_fitted_again_alone(clone):

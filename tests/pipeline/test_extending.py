@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tarfile
@@ -44,7 +45,7 @@ METHOD_BLOCKS, FORMAT_BLOCKS, ANALYSIS_BLOCKS = map(example, ["A method", "A dat
 
 
 def test_the_examples_are_small():
-    assert [block.file for block in METHOD_BLOCKS] == [METHOD, "params.yaml"]
+    assert [block.file for block in METHOD_BLOCKS] == [METHOD, "params.yaml", "params.yaml"]
     assert [block.file for block in FORMAT_BLOCKS] == [FORMAT, "params.yaml"]
     assert len({block.file for block in ANALYSIS_BLOCKS}) <= 6
     assert len(METHOD_BLOCKS + FORMAT_BLOCKS + ANALYSIS_BLOCKS) == sum(bool(block.file) for block in blocks(GUIDE))
@@ -183,7 +184,7 @@ def write(clone: Clone, written: list[Block], **changes: dict) -> None:
 
 @pytest.mark.slice
 def test_a_new_method_trains_no_other_method(clone):
-    write(clone, METHOD_BLOCKS, methods=[*SMALL["methods"], "channel_means"])
+    write(clone, METHOD_BLOCKS[:2], methods=[*SMALL["methods"], "channel_means"])
     assert clone.stages_run("repro") == {
         "check_params",
         f"select@{ITEM}-channel_means",
@@ -192,6 +193,27 @@ def test_a_new_method_trains_no_other_method(clone):
         *REPORT,
     }
     assert "| L2-FE | L2-SP | DELTA | Channel means |" in clone.read("reports/tables/table1.md")
+
+
+@pytest.mark.slice
+def test_a_new_method_is_tuned_and_in_the_tables(clone):
+    """By cells of its own, with a grid of as many pairs as the slice's."""
+    write(clone, METHOD_BLOCKS[:2], methods=[*SMALL["methods"], "channel_means"])
+    section = yaml.safe_load(METHOD_BLOCKS[2].text)
+    pairs = {
+        name: yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))["grid"][name] for name in ("alpha", "beta")
+    }
+    chosen = section["grid"] | pairs | {"datasets": ["drawn_30"], "backbones": ["efficientnet_lite0"]}
+    write(clone, METHOD_BLOCKS[2:], grid=chosen)
+    ran = clone.stages_run("repro")
+    folds = {f"cross_validate@{ITEM}-{method}-{fold}" for method in section["grid"]["methods"] for fold in (0, 1)}
+    assert {*folds, f"train@{ITEM}-channel_means-0"} <= ran
+    assert f"train@{ITEM}-delta-0" not in ran
+    (row,) = pd.read_csv(clone.root / "reports/tables/tuning.csv").itertuples()
+    assert (row.method, row.cells) == ("channel_means", 9)
+    result = json.loads(clone.read("runs/drawn_30/efficientnet_lite0/channel_means/0/result.json"))
+    assert json.loads(row.values) == {name: result[name] for name in ("alpha", "beta")}
+    assert "Channel means (9 cells)" in clone.read("reports/tables/table1.md").replace("\n", " ")
 
 
 @pytest.mark.slice

@@ -590,10 +590,10 @@ TABLES = {
     "channel_weights": (weights, "layer,filter,channel_weight\nlate,0,0.5\nlate,1,1.5\nearly,0,1\n"),
     "grid": (
         grid,
-        "alpha,beta,fold,top1,problem,dataset,backbone,method\n"
-        "0.1,0.1,0,50.0,,d,b,m\n0.1,0.1,1,,diverged,d,b,m\n1,0,0,9,,d,b,m\n",
+        "alpha,beta,fold,top1,problem,dataset,backbone,method,values\n"
+        '0.1,0.1,0,50.0,,d,b,m,"{""k"": 1}"\n0.1,0.1,1,,diverged,d,b,m,"{""k"": 1}"\n1,0,0,9,,d,b,m,"{""k"": 2}"\n',
     ),
-    "selection": (selected, '{"pair": [0.1, 0.01], "test_every_epoch": true}\n'),
+    "selection": (selected, '{"values": {"alpha": 0.1, "beta": 0.01}, "test_every_epoch": true}\n'),
     "predictions": (
         predicted,
         "path,target,predicted,probability,target_probability\na/1.jpg,ant,bee,0.75,0.25\nb/2.jpg,7,7,0.5,0.5\n",

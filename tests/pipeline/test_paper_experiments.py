@@ -22,9 +22,17 @@ from delta.io.errors import UserError
 from delta.methods.channel_weights import write_filter_table
 from delta.networks.network import build_network
 from delta.sources.catalogue import NETWORKS
-from stages import download, fetch_weights, normalize_attention, select, split, train
+from stages import download, fetch_weights, normalize_attention, pack_whole, select, split, train
 from stages.common.params import Params, load_params
-from stages.common.paths import CHECKSUMS, importance_file, packed_folder, raw_folder, run_folder, weights_file
+from stages.common.paths import (
+    CHECKSUMS,
+    importance_file,
+    packed_folder,
+    packed_whole_folder,
+    raw_folder,
+    run_folder,
+    weights_file,
+)
 from tests.helpers.loopback import Loopback
 from tests.helpers.published_archives import facts, write
 
@@ -184,3 +192,25 @@ def test_a_failed_download_leaves_nothing_and_the_next_run_recovers(params, publ
     (folder / "food-101.tar.gz").unlink()
     download.main(chosen, "food_101")
     assert raw_folder("food_101").is_dir()
+
+
+def test_images_that_are_used_in_place_are_packed_as_downloaded_ones(params, workspace, tmp_path):
+    if not raw_folder("cub_200_2011").exists():
+        download.main(params, "cub_200_2011")
+    place = shutil.copytree(raw_folder("cub_200_2011") / "CUB_200_2011", tmp_path / "CUB_200_2011")
+    classes = ["Common_Yellowthroat", "Indigo_Bunting"]
+    downloaded = params.datasets["cub_200_2011"].model_copy(update={"classes": classes})
+    sets = {"cub_200_2011": downloaded, "in_place": downloaded.model_copy(update={"source": str(place)})}
+    chosen = params.model_copy(update={"datasets": sets})
+    download.main(chosen, "in_place")
+    assert [path.name for path in raw_folder("in_place").iterdir()] == ["checksums.csv"]
+    for name in sets:
+        split.main(chosen, name, "resnet101")
+        pack_whole.main(chosen, name, "resnet101")
+    for folder in (packed_folder, packed_whole_folder):
+        one, other = (
+            {path.name: path.read_bytes() for path in folder(name, "resnet101").iterdir() if path.is_file()}
+            for name in sets
+        )
+        assert one == other
+        assert len(one) > 1

@@ -203,7 +203,7 @@ def test_files_that_are_left_out_of_a_folder_are_said(capsys, run, photographs, 
         "note: left out 7 file(s) that are no images: .mov (7): "
         + ", ".join(f"{folder}/IMG_{number}.MOV" for number in range(5))
         + " and 2 more",
-        f"note: left out 1 hidden or system file(s) and folder(s): {folder}/.thumbnails",
+        f"note: left out 1 hidden, system or thumbnail file(s) and folder(s): {folder}/.thumbnails",
         f"note: left out 1 linked folder(s): {folder}/linked",
         f"note: 1 image(s) of one colour only: {folder}/red.png",
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.text import Text
 from PIL import Image
 
@@ -160,6 +161,18 @@ def test_without_a_recommendation_the_page_starts_with_the_claims(tmp_path):
     page = (report(write_project(tmp_path / "project", ["ants"], with_analyses=False)) / "index.html").read_text()
     assert re.findall(r'<section id="(\w+)">', page)[0] == "claims"
     assert "recommended network" not in page
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_who_compares_no_methods_reads_nothing_of_the_claims_about_them(tmp_path):
+    root = write_project(tmp_path / "project", ["ants"], with_analyses=False, recommended=["ants"])
+    write_best(root, "ants", [DELTA], predicted(10))
+    file = root / "params.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text("utf-8")) | {"methods": []}), "utf-8")
+    page = (report(root) / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r'<section id="(\w+)">', page)[:2] == ["recommendation", "mistakes"]
+    assert "claims" not in re.sub(r"<style>.*</style>", "", page, flags=re.DOTALL)
+    assert not (root / "reports/figures/forest.png").exists()
 
 
 def test_a_network_without_mistakes(tmp_path):

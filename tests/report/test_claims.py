@@ -19,6 +19,7 @@ from delta.report.names import label
 from delta.report.seed_differences import delta_minus_others
 from delta.report.statistics import format_difference
 from delta.report.verdicts import Claim, Tally, Verdict
+from tests.helpers.grids import with_values
 
 NAN = float("nan")
 SUPPORTED, CONTRADICTED, NOT_SETTLED = Verdict
@@ -465,7 +466,8 @@ def grid(cells: dict[tuple[float, float], list[float]], dataset: str = "birds", 
         for (alpha, beta), folds in cells.items()
         for fold, top1 in enumerate(folds)
     ]
-    return pd.DataFrame(rows, columns=["dataset", "backbone", "method", "alpha", "beta", "fold", "top1"])
+    columns = ["dataset", "backbone", "method", "alpha", "beta", "fold", "top1"]
+    return with_values(pd.DataFrame(rows, columns=columns))
 
 
 @pytest.mark.parametrize(

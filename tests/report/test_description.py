@@ -11,7 +11,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from delta.report.description import commit, describe, deviations, read_recommendation_times, read_wall_times
+from delta.report.description import (
+    commit,
+    describe,
+    deviations,
+    read_recommendation_times,
+    read_run_times,
+    read_wall_times,
+)
 from tests.helpers.clone import ROOT, Clone
 
 TABLE1 = pd.DataFrame(
@@ -25,7 +32,7 @@ def times(tmp_path) -> Path:
     entries = [
         {"stage": "split", "dataset": "d", "seconds": 2.5},
         {"stage": "train", "dataset": "d", "seed": 0, "setting": "default", "seconds": 10.0},
-        {"stage": "train", "dataset": "d", "seed": 1, "setting": "default", "seconds": 20.0},
+        {"stage": "train", "dataset": "d", "seed": 1, "setting": "default", "seconds": 20.0, "training": 9.0},
         {"stage": "train", "dataset": "d", "seed": 2, "setting": "default", "seconds": 40.0},
         {"stage": "train", "dataset": "gone", "seed": 0, "setting": "default", "seconds": 80.0},
         {"stage": "train", "dataset": "d", "seed": 0, "setting": "improved", "seconds": 5.0},
@@ -47,6 +54,27 @@ def test_wall_times_are_summed_by_stage_for_the_current_parameters(times):
         ("download_concepts", 1, 7.0),
     ]
     assert read_wall_times(times / "nowhere", OPTIONS) == []
+
+
+def test_the_time_of_a_run_is_the_median_over_the_seeds(tmp_path):
+    where, l2 = {"dataset": "d", "backbone": "b"}, {"dataset": "d", "backbone": "b", "method": "l2", "seconds": 900.0}
+    entries = [
+        *({"stage": "train", **l2, "seed": seed, "training": s} for seed, s in enumerate((9.0, 10.0, 50.0))),
+        {"stage": "train", **l2, "seed": 0, "setting": "improved", "training": 900.0},
+        {"stage": "train", **l2, "seed": 7, "training": 900.0},  # no seed of params.yaml
+        {"stage": "train", **l2, "method": "gone", "seed": 0, "training": 900.0},
+        {"stage": "train", **l2, "method": "delta", "seed": 0},  # an older version wrote this
+        {"stage": "train_l2_fe", **where, "seed": 0, "seconds": 900.0, "training": 4.0},
+        {"stage": "train_l2_fe", **where, "seed": 1, "seconds": 900.0, "training": 5.0},
+        {"stage": "train_probe", **where, "seconds": 6.0},  # all three seeds
+        {"stage": "split", **where, "seconds": 900.0},
+    ]
+    for number, entry in enumerate(entries):
+        (tmp_path / f"{entry['stage']}-{number}.json").write_text(json.dumps(entry))
+    options = {"dataset": ["d"], "backbone": ["b"], "method": ["probe", "l2_fe", "l2", "delta"], "seed": [0, 1, 2]}
+    times = read_run_times(tmp_path, options)
+    assert times == {("d", "b", "l2"): 10.0, ("d", "b", "l2_fe"): 4.5, ("d", "b", "probe"): 2.0}
+    assert read_run_times(tmp_path / "nowhere", options) == {}
 
 
 def test_the_time_of_each_recommendation(tmp_path):

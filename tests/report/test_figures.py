@@ -15,18 +15,23 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from delta.methods.registry import KEYS
 from delta.report.differences import published_differences
 from delta.report.figure_style import LOOKS, looks, wrapped
 from delta.report.figures import accuracy, filter_distances, grid_search, learning_curves, save
 from delta.report.forest import forest
 from delta.report.names import display
+from delta.report.rank_diagram import DARK, rank_diagram
+from delta.report.ranks import rankings
 from tests.helpers.clone import ROOT, Clone
+from tests.helpers.grids import with_values
 
 DATASETS = ["mit_indoors_67", "stanford_dogs_120", "caltech256_30", "caltech256_60", "cub_200_2011", "food_101"]
 BACKBONES = ["resnet101", "inception_v3"]
@@ -66,7 +71,7 @@ def grid(means: dict[tuple[float, float], float], folds: int = 5, dataset: str =
             top1 = np.nan if failed else np.nan_to_num(mean, nan=99.0) + fold - (folds - 1) / 2
             rows.append((dataset, "resnet101", "delta", alpha, beta, fold, top1, "diverged" if failed else None))
     columns = ["dataset", "backbone", "method", "alpha", "beta", "fold", "top1", "problem"]
-    return pd.DataFrame(rows, columns=columns)
+    return with_values(pd.DataFrame(rows, columns=columns))
 
 
 def full_grid() -> pd.DataFrame:
@@ -89,7 +94,19 @@ def compared(datasets: list[str], backbones: list[str]) -> pd.DataFrame:
     return pd.concat([rows.assign(dataset=key, backbone=network) for key, network in product(datasets, backbones)])
 
 
+def ranked(methods: int, datasets: int, backbone: str = "resnet101", noise: float = 1.0) -> pd.DataFrame:
+    """Means of methods that follow one another by one point, with noise."""
+    names, random = [f"method {number}" for number in range(methods)], np.random.default_rng(0)
+    rows = pd.DataFrame(product(map(str, range(datasets)), names), columns=["dataset", "method"])
+    means = 70 - np.tile(np.arange(methods), datasets) + noise * random.normal(size=len(rows))
+    return rows.assign(backbone=backbone, method_label=rows["method"].str.title(), mean=means)
+
+
 FIGURES = {
+    "ranks, full size": lambda: rank_diagram(pd.concat([ranked(23, 6), ranked(23, 4, "inception_v3")])),
+    "ranks, one bar": lambda: rank_diagram(ranked(7, 6, noise=1000)),
+    "ranks, too few": lambda: rank_diagram(ranked(7, 3, LONG)),
+    "ranks, two methods": lambda: rank_diagram(ranked(2, 5)),
     "forest, full size": lambda: forest(published_differences()),
     "forest, one": lambda: forest(compared(["my_birds"], ["resnet101"])),
     "forest, long names": lambda: forest(compared([LONG, LONG[::-1]], [LONG])),
@@ -177,7 +194,8 @@ def test_overlapping_texts_are_detected(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["forest, one", "accuracy, fewer in Table 2", "grid, full size", "distances, three stages"]
+    "name",
+    ["forest, one", "ranks, full size", "accuracy, fewer in Table 2", "grid, full size", "distances, three stages"],
 )
 def test_files_are_reproducible(name, tmp_path):
     figure = FIGURES[name]()
@@ -238,6 +256,44 @@ def test_accuracy_legend_omits_missing_deviation_and_paper():
     assert [text.get_text() for text in accuracy(rows).legends[0].texts] == ["L2", "DELTA"]
 
 
+def bars(axes: Axes) -> list[tuple[float, float]]:
+    """Where the thick lines of a diagram of ranks begin and end."""
+    return [tuple(line.get_xdata()) for line in axes.lines if line.get_linewidth() > 3]
+
+
+def test_ranks_are_drawn_with_bars_that_join_what_does_not_differ():
+    frame = ranked(7, 6)
+    figure = rank_diagram(frame)
+    ranking, axes = rankings(frame)["resnet101"], figure.axes[0]
+    assert ranking.differs
+    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert points == pytest.approx(list(ranking.mean_ranks))
+    assert bars(axes) == [tuple(ranking.mean_ranks.iloc[[first, last]]) for first, last in ranking.groups]
+    texts = [text.get_text() for text in axes.texts]
+    assert f"critical difference {ranking.critical_difference:.2f}" in texts
+    assert "Method 0  1.00" in texts
+    # The bar of the critical difference, to the scale of the axis.
+    (difference,) = (line.get_xdata() for line in axes.lines if line.get_marker() == "|")
+    assert difference[1] - difference[0] == pytest.approx(ranking.critical_difference)
+    assert {line.get_color() for line in axes.lines} <= {DARK, "#888888"}  # grey as it is
+
+
+def test_too_few_data_sets_say_so_and_join_nothing():
+    few = rank_diagram(ranked(7, 4, noise=0)).axes[0]
+    assert "nothing can be concluded" in few.get_title()
+    assert not bars(few)
+    assert not [text for text in few.texts if "critical" in text.get_text()]
+    assert rank_diagram(ranked(7, 2)) is None
+
+
+def test_methods_that_friedmans_test_does_not_tell_apart_have_one_bar():
+    alike = ranked(7, 6, noise=1000)
+    axes = rank_diagram(alike).axes[0]
+    ranks = rankings(alike)["resnet101"].mean_ranks
+    assert bars(axes) == [(ranks.iloc[0], ranks.iloc[-1])]
+    assert not [text for text in axes.texts if "critical" in text.get_text()]
+
+
 def test_learning_curves_are_means_over_seeds():
     rows = pd.DataFrame(
         [
@@ -279,6 +335,10 @@ def test_a_users_method_has_its_own_markers():
     found = looks(["mine", "delta", "yours"])
     assert found["delta"] == LOOKS["delta"]
     assert len({found["mine"], found["yours"], *LOOKS.values()}) == len(LOOKS) + 2
+
+
+def test_no_two_methods_look_alike():
+    assert len(set(looks(KEYS).values())) == len(KEYS)
 
 
 def grid_texts(figure: Figure) -> list[str]:

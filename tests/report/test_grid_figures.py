@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from stages.common import paths
+from tests.helpers.grids import with_values
 from tests.helpers.report_project import inputs, report, write_project
 
 # By method, its own α, and the accuracy of the cells with α = 0.01 and 0.1.
@@ -32,7 +33,7 @@ def project(tmp_path_factory) -> Path:
         columns = ["dataset", "backbone", "method", "alpha", "beta", "fold", "top1", "problem"]
         file = root / paths.fold_file("ants", "resnet101", method, fold)
         file.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows, columns=columns).to_csv(file, index=False)
+        with_values(pd.DataFrame(rows, columns=columns)).to_csv(file, index=False)
     report(root)
     return root
 

@@ -220,7 +220,7 @@ def test_the_tables_list_pictures_with_unique_names(project, reports):
 
 def test_experiments_without_data_sets_write_nothing(tmp_path):
     reports = report(write_project(tmp_path / "project", ["ants"], with_analyses=False))
-    of_table1 = {"table1", "differences", "penalties", "classes", "confusions", "hard_images"}
+    of_table1 = {"table1", "table5", "differences", "penalties", "classes", "confusions", "hard_images"}
     assert {file.stem for file in (reports / "tables").iterdir()} == of_table1
     figures = {"forest", "accuracy", "confusion-ants-resnet101", "photographs"}
     assert {file.stem for file in (reports / "figures").iterdir()} == figures

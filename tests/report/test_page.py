@@ -26,6 +26,7 @@ from delta.report import captions
 from delta.report.differences import COLUMNS as DIFFERENCES
 from delta.report.inline_pictures import LARGEST_SVG
 from delta.report.page import Run, write_page
+from tests.helpers.grids import with_values
 from tests.helpers.report_project import DATASETS, report, write_best, write_project
 
 METHODS = ["l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta"]
@@ -93,6 +94,7 @@ def a_run(datasets: list[str], backbones: list[str], seeds: int) -> Run:
         versions={"torch": "2.14.1"},
         machine={"Processor": "a made-up one", "Cores": "2"},
         commit="0123abc",
+        run_times={},
         times=[("split", 1, 4.24), ("train", 15, 312.4), ("grid", 30, 3900.0), ("report", 1, 0.5)],
         recommended_in={},
         notes=[ATTACK, "The slice: 60 iterations instead of 9,000."],
@@ -116,7 +118,9 @@ def write_plots(reports: Path, pairs: list[tuple[str, str]]) -> None:
         ("grid", grid, GRID),
         ("filter_shares", shares, SHARES),
     ):
-        pd.DataFrame(rows, columns=columns).to_csv(reports / "plots" / f"{name}.csv", index=False)
+        table = pd.DataFrame(rows, columns=columns)
+        table = with_values(table) if name == "grid" else table
+        table.to_csv(reports / "plots" / f"{name}.csv", index=False)
     for name in figures:
         Image.new("RGB", (1200, 300), "white").save(reports / "figures" / f"{name}.png")
         svg = '<svg xmlns="http://www.w3.org/2000/svg" width="576pt" height="144pt"><style>*{fill:red}</style></svg>'
@@ -151,7 +155,7 @@ def write_small(reports: Path, seeds: int = 3) -> Path:
         interval = (low, high, *[0.01 if significant else 0.3] * 2) if seeds > 2 else [NAN] * 4
         keys = ("drawn_30", "efficientnet_lite0", method, LABELS[method], "EfficientNet-Lite0, ImageNet")
         rows.append((*keys, mean, std, NAN, seeds, NAN, NAN, difference, *interval))
-    table = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
+    table = pd.DataFrame(rows, columns=TABLE).assign(cells=0, device="cpu")
     table.to_csv(folders(reports) / "tables" / "table1.csv", index=False)
     differences(table, "table1", 2, seeds).to_csv(reports / "tables" / "differences.csv", index=False)
     write_plots(reports, [("drawn_30", "efficientnet_lite0")])
@@ -175,7 +179,7 @@ def write_full(reports: Path) -> Path:
                     source = OF_MIT[backbone] if dataset == "mit_indoors_67" else f"{NAMES[backbone]}, ImageNet"
                     rows.append((dataset, backbone, method, LABELS[method], source, mean, 0.3, NAN, 5, *paper, *change))
         (reports if table == 2 else folders(reports)).joinpath("tables").mkdir(exist_ok=True)
-        frame = pd.DataFrame(rows, columns=TABLE).assign(device="cpu")
+        frame = pd.DataFrame(rows, columns=TABLE).assign(cells=0, device="cpu")
         frame.to_csv(reports / "tables" / f"table{table}.csv", index=False)
         compared.append(differences(frame, f"table{table}", 1, 5))
     pd.concat(compared).to_csv(reports / "tables" / "differences.csv", index=False)
@@ -533,7 +537,7 @@ def test_the_page_is_accessible(every, pages):
     assert either.find_elements(By.CSS_SELECTOR, "tbody tr:not(:has(th[scope=row]))") == []
     targets = [link.get_attribute("hash") for link in either.find_elements(By.CSS_SELECTOR, "nav a")]
     name = next(name for name, page in pages.items() if page.as_uri() == either.current_url)
-    assert len(targets) == {"small": 5, "full": 6, "interpretability": 12, "best": 11}[name]
+    assert len(targets) == {"small": 5, "full": 6, "interpretability": 13, "best": 12}[name]
     assert all(either.find_elements(By.CSS_SELECTOR, target) for target in targets)
 
 
@@ -677,7 +681,7 @@ def test_captions_count_every_pair_and_name_all_ties():
 )
 def test_the_caption_of_the_grid_ranks_the_fixed_pair(fixed, top1, caption):
     rows = [("a", "net", "delta", alpha, 0.0, 0, value, NAN) for alpha, value in zip((0.01, 0.1), top1, strict=True)]
-    text = captions.grid_search(pd.DataFrame(rows, columns=GRID), (fixed, 0.0))
+    text = captions.grid_search(with_values(pd.DataFrame(rows, columns=GRID)), (fixed, 0.0))
     assert text.removeprefix("The best cell, α = 0.01, β = 0, ") == caption
 
 

@@ -72,7 +72,8 @@ def test_the_text_of_table_1():
     assert markdown == [
         "# Table 1: top-1 accuracy (%)",
         "",
-        "Mean ± sample standard deviation over 3 seeds. In brackets the paper's value, where it has one.",
+        "Mean ± sample standard deviation over 3 seeds. In brackets the paper's value, where it has one. "
+        "Parameters of params.yaml, not tuned here: L2, DELTA.",
         "",
         "| ResNet-101 | L2 | DELTA |",
         "| --- | ---: | ---: |",
@@ -91,6 +92,7 @@ def test_the_text_of_table_1():
         r"\end{tabular}",
     ]
     columns = ["dataset", "backbone", "method", "method_label", "source_network", "mean", "std", "macro", "seeds"]
+    columns += ["cells"]
     assert list(rows) == [*columns, "paper_mean", "paper_std", "difference", "low", "high", "p", "p_holm", "device"]
     delta = rows.set_index(["dataset", "method"]).loc["cub_200_2011", "delta"]
     assert delta["mean"] == pytest.approx(statistics.mean([80.0, 81.0, 81.5]), abs=1e-4)
@@ -108,7 +110,8 @@ def test_the_mean_over_classes_stands_beside_top_1_where_class_sizes_differ():
     markdown, latex, rows = printed(1, results)
     assert markdown[2] == (
         "Mean ± sample standard deviation over 3 seeds. Macro is the mean of the accuracies on each class's test "
-        "images, of which classes have different numbers. In brackets the paper's value, where it has one."
+        "images, of which classes have different numbers. In brackets the paper's value, where it has one. "
+        "Parameters of params.yaml, not tuned here: L2, DELTA."
     )
     assert markdown[-2:] == [
         "| CUB-200-2011 | 78.0 ± 1.0 (78.4 ± 0.1) | 80.8 ± 0.8 (80.5 ± 0.1) |",
@@ -124,6 +127,28 @@ def test_the_mean_over_classes_stands_beside_top_1_where_class_sizes_differ():
     assert [row.cells[3].text for row in block.rows] == ["", "", "47.0", "52.5"]
     (block,) = page_layout("table1", accuracy_frame("table1", runs(TOP1), differences())).blocks
     assert "Macro (%)" not in [column.heading for column in block.columns]
+
+
+def test_the_legend_says_of_how_many_cells_parameters_were_chosen():
+    results = pd.concat([runs(TOP1), runs(TOP1).assign(method="l2_sp", method_label="L2-SP")])
+    for layout in (paper_layout, page_layout):
+        frame = accuracy_frame("table1", results, differences(), {"l2": 9, "delta": 9, "l2_sp": 0})
+        assert (
+            layout("table1", frame)
+            .markdown()
+            .splitlines()[2]
+            .endswith(
+                " Parameters chosen by cross-validation on the training images: L2, DELTA (9 cells). Parameters of "
+                "params.yaml, not tuned here: L2-SP."
+            )
+        )
+        frame = accuracy_frame("table1", results, differences(), {"l2": 9, "delta": 4, "l2_sp": 6})
+        assert (
+            layout("table1", frame)
+            .markdown()
+            .splitlines()[2]
+            .endswith("training images: L2 (9 cells); DELTA (4 cells); L2-SP (6 cells).")
+        )
 
 
 def test_the_text_of_table_2():
@@ -142,7 +167,7 @@ def test_the_text_of_table_2():
         "Mean ± sample standard deviation over 3 seeds. In brackets the paper's value, where it has one. "
         "Below: the difference to L2-SP, paired by test image and seed, and its 95 % confidence interval over images "
         "and seeds, for this comparison alone, with * where p < 0.05 after Holm's correction over all differences of "
-        "this table on the data set and backbone.",
+        "this table on the data set and backbone. Parameters of params.yaml, not tuned here: L2-SP, L2, DELTA.",
         "",
         "| ResNet-101 | L2-SP | L2 | DELTA |",
         "| --- | ---: | ---: | ---: |",
@@ -194,10 +219,10 @@ def test_an_unusual_source_network_is_named():
     # Paper, Table 1, L2: MIT Indoors 67 83.7 ± 0.3 and 74.8 ± 0.4, Food-101 85.3 ± 0.1 and 76.9 ± 0.2.
     markdown, latex, rows = printed(1, sourced(FULL))
     assert markdown[2] == (
-        "Top-1 of one seed. In brackets the paper's value, where it has one. A data set's name is followed by its "
-        "source network in brackets where the rest of its block or the paper has another one. The paper's value beside "
-        "it is for the block's own network: with ImageNet weights, or for MIT Indoors 67 with Places365 weights, which "
-        "are not published for that network."
+        "Top-1 of one seed. In brackets the paper's value, where it has one. Parameters of params.yaml, not tuned "
+        "here: L2. A data set's name is followed by its source network in brackets where the rest of its block or the "
+        "paper has another one. The paper's value beside it is for the block's own network: with ImageNet weights, or "
+        "for MIT Indoors 67 with Places365 weights, which are not published for that network."
     )
     assert markdown[4:] == [
         "| ResNet-101 | L2 |",
@@ -224,7 +249,7 @@ def test_a_users_source_network_is_named_only_if_most_use_another():
     pairs = {(name, "small"): "timm:resnet34" for name in ("ants", "bees", "cows")}
     markdown = printed(1, sourced(pairs))[0]
     assert "timm" not in "\n".join(markdown)
-    assert markdown[2] == "Top-1 of one seed."
+    assert markdown[2] == "Top-1 of one seed. Parameters of params.yaml, not tuned here: L2."
     markdown, latex, _ = printed(1, sourced(pairs | {("bees", "small"): "resnet34, checkpoint my_50%.pth"}))
     assert markdown[-3:] == [
         "| ants | 80.0 |",

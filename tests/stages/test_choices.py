@@ -25,6 +25,7 @@ from stages.common.paths import (
     selection_file,
     selection_folder,
 )
+from tests.helpers.grids import with_values
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 PAIR = ("drawn_30", "efficientnet_lite0")
@@ -51,7 +52,9 @@ def params(tmp_path, monkeypatch) -> Params:
             file.parent.mkdir(parents=True, exist_ok=True)
             table = pd.DataFrame([(*cell, fold, top1) for cell, top1 in accuracies.items()])
             table.columns = ["alpha", "beta", "fold", "top1"]
-            table.assign(problem=None, dataset=PAIR[0], backbone=PAIR[1], method=method).to_csv(file, index=False)
+            with_values(table).assign(problem=None, dataset=PAIR[0], backbone=PAIR[1], method=method).to_csv(
+                file, index=False
+            )
     return loaded
 
 

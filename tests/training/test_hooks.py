@@ -456,8 +456,14 @@ def test_one_layer_has_no_neighbours(data):
         ("mars_sp", {"gamma": 0}),
         ("wise_ft", {"alpha": 1.1}),
         ("bi_tuning", {"momentum": 2}),
-        ("l2", {"start": "l2_sp"}),
-        ("lp_ft", {"start": "l2"}),
+        ("lp_ft", {"alpha": 0.1}),
+        ("mars_sp", {"search": {"gamma": [1, 0]}}),
+        ("mars_sp", {"search": {"gamma": []}}),
+        ("mars_sp", {"search": {"gamma": [1, 1]}}),
+        ("mars_sp", {"search": {"radius": [1, 2]}}),
+        ("mars_sp", {"search": {"select": ["fixed"]}}),
+        ("mars_sp", {"search": {}}),
+        ("co_tuning", {"search": {"lambda_": [-1]}}),
     ],
 )
 def test_parameters_out_of_range_are_refused(key, parameters):

@@ -21,6 +21,7 @@ from delta.networks.network import build_network, trained_network
 from delta.training.evaluation import accuracy, split_logits, top1
 from delta.training.predictions import predictions, read_predictions, write_predictions
 from delta.training.run import write_run
+from delta.training.state import Objective, TrainingState
 from tests.helpers.tiny import (
     CPU,
     CROP,
@@ -105,6 +106,28 @@ def test_predictions_are_of_the_images_and_classes_they_are_given_with():
     assert table.iloc[:, :3].values.tolist() == [["a", "y", "z"], ["b", "x", "x"]]
     assert table.iloc[:, 3:].to_numpy() == pytest.approx(np.array([[0.5, 0.375], [0.5, 0.5]]))
     assert accuracy(logits, torch.tensor([1, 0])) == 50
+
+
+def test_the_time_of_training_is_without_tests(data, weights, tmp_path, monkeypatch):
+    """By a clock that goes on by 1 s with every iteration and by 100 s with every test."""
+    clock, advance = [0.0], TrainingState.advance
+
+    def advanced(state: TrainingState, terms: Objective) -> None:
+        clock[0] += 1
+        advance(state, terms)
+
+    def slow(*arguments) -> Tensor:
+        clock[0] += 100
+        return split_logits(*arguments)
+
+    monkeypatch.setattr("delta.training.run.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("delta.training.run.split_logits", slow)
+    monkeypatch.setattr(TrainingState, "advance", advanced)
+    (out := tmp_path / "run").mkdir()
+    chosen = recipe(method_class("l2")(), training=TRAINING.model_copy(update={"iterations": 5}), test_every_epoch=True)
+    seconds = write_run(out, chosen, data=data, weights=weights, channel_weights=None, resize=RESIZE, device=CPU)
+    assert clock[0] == 5 + 3 * 100
+    assert seconds == 5
 
 
 def test_large_logits_have_probabilities():

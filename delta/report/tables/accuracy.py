@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from delta.analysis.map_files import REFERENCE
 from delta.report import paper
-from delta.report.differences import NUMBERS, difference_mark, find
+from delta.report.differences import NUMBERS, difference_mark, minus
 from delta.report.inputs import Inputs
 from delta.report.layouts import page_blocks, paper_blocks
 from delta.report.names import label
@@ -31,7 +32,7 @@ TITLES = {
     "table1": "Table 1: top-1 accuracy (%)",
     "table2": "Table 2: top-1 accuracy (%) with the improved view",
 }
-MEANS = ["method_label", "source_network", "mean", "std", "macro", "seeds", "paper_mean", "paper_std"]
+MEANS = ["method_label", "source_network", "mean", "std", "macro", "seeds", "cells", "paper_mean", "paper_std"]
 COLUMNS = dict.fromkeys(SETTINGS, [*KEYS, *MEANS, *NUMBERS, "device"])
 INTERVAL = "95 % confidence interval over images and seeds, for this comparison alone"
 HOLM = "p < 0.05 after Holm's correction over all differences of this table on the data set and backbone"
@@ -43,7 +44,11 @@ def collect(inputs: Inputs) -> Collected:
     """The accuracies of all runs, and the metrics `metrics` and `metrics_improved`."""
     runs = {name: inputs.runs if name == "table1" else inputs.runs_with(SETTINGS[name]) for name in SETTINGS}
     return Collected(
-        frames={name: accuracy_frame(name, rows, inputs.differences) for name, rows in runs.items() if not rows.empty},
+        frames={
+            name: accuracy_frame(name, rows, inputs.differences, inputs.cells)
+            for name, rows in runs.items()
+            if not rows.empty
+        },
         metrics={METRICS[name]: accuracy_metrics(rows) for name, rows in runs.items()},
     )
 
@@ -73,11 +78,13 @@ def accuracy_metrics(runs: pd.DataFrame) -> Metrics:
     return nested_metrics(runs, entry)
 
 
-def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
+def accuracy_frame(
+    name: str, runs: pd.DataFrame, differences: pd.DataFrame, cells: Mapping[str, int] = MappingProxyType({})
+) -> pd.DataFrame:
     """One row per data set, backbone and method: method_label, source_network, mean, std, macro (the mean accuracy on
-    each class, where that is not the mean because classes have different numbers of test images), seeds, the paper's
-    paper_mean and paper_std, the difference to L2-SP with its confidence interval low and high, p and p_holm, and
-    device.
+    each class, where that is not the mean because classes have different numbers of test images), seeds, cells (that
+    its parameters were chosen of), the paper's paper_mean and paper_std, the difference to L2-SP with its confidence
+    interval low and high, p and p_holm, and device.
 
     What does not exist is NaN, such as the deviation of one seed or the paper's value for a user's own data set.
 
@@ -85,14 +92,16 @@ def accuracy_frame(name: str, runs: pd.DataFrame, differences: pd.DataFrame) -> 
         name: `table1` or `table2`.
         runs: see `delta.report.results.read_results`.
         differences: see `delta.report.differences.run_differences`.
+        cells: see `delta.report.inputs.Inputs.cells`; 0 for a method that it lacks.
     """
     groups = runs.groupby([*KEYS, "method_label", "source_network"], sort=False)
     means = {"mean": ("top1", "mean"), "std": ("top1", "std"), "macro": ("macro", "mean"), "seeds": ("top1", "size")}
     summary = groups.agg(**means).reset_index()
     summary["macro"] = summary["macro"].where(_class_sizes_differ(summary, "mean"))
+    summary["cells"] = [cells.get(method, 0) for method in summary["method"]]
     numbers = paper.numbers(int(name[-1])).drop(columns="metric")
     summary = summary.merge(numbers.rename(columns={"mean": "paper_mean", "std": "paper_std"}), how="left", on=KEYS)
-    summary = summary.merge(_minus_reference(name, differences), how="left", on=KEYS)
+    summary = summary.merge(minus(differences, name, REFERENCE), how="left", on=KEYS)
     devices = runs.groupby(KEYS, sort=False)["device"].agg(lambda each: ", ".join(each.unique()))
     return summary.merge(devices.reset_index(), on=KEYS)[COLUMNS[name]]
 
@@ -103,16 +112,6 @@ def _class_sizes_differ(rows: pd.DataFrame, top1: str) -> pd.Series:
     return differs.groupby([rows["dataset"], rows["backbone"]]).transform("any")
 
 
-def _minus_reference(name: str, differences: pd.DataFrame) -> pd.DataFrame:
-    """Each other method's difference to L2-SP in one table."""
-    rows = []
-    for pair, block in differences.groupby(KEYS[:2], sort=False):
-        for method in dict.fromkeys([*block["other"], *block["method"]]):
-            if (row := find(block, name, method, REFERENCE)) is not None:
-                rows.append((*pair, method, *row[NUMBERS]))
-    return pd.DataFrame(rows, columns=[*KEYS, *NUMBERS])
-
-
 def paper_layout(name: str, frame: pd.DataFrame) -> Table:
     """The table as the paper has it: one row per data set, one column per method, one block per backbone.
 
@@ -120,7 +119,7 @@ def paper_layout(name: str, frame: pd.DataFrame) -> Table:
         name: `table1` or `table2`.
         frame: see `accuracy_frame`.
     """
-    legend = _paper_layout_legend(frame) + source_note(frame)
+    legend = _paper_layout_legend(frame) + tuning_note(frame) + source_note(frame)
     return Table(TITLES[name], legend, paper_blocks(frame, _accuracy), frame, below_heading=f"minus {label(REFERENCE)}")
 
 
@@ -134,7 +133,7 @@ def page_layout(name: str, frame: pd.DataFrame) -> Table:
     difference = Column(f"Difference to {label(REFERENCE)} (points)", "number", marked=True)
     headings = ("Method", "Top-1 (%)", "Paper (%)")
     blocks = page_blocks(frame, headings, difference=(difference, _difference))
-    legend = (IMPROVED_VIEW if name == "table2" else "") + _page_legend(frame) + source_note(frame)
+    legend = (IMPROVED_VIEW if name == "table2" else "") + _page_legend(frame) + tuning_note(frame) + source_note(frame)
     return Table(TITLES[name], legend, blocks, frame)
 
 
@@ -154,6 +153,20 @@ def _difference(row: Any) -> Cell:
     """The difference to L2-SP with its interval; empty for L2-SP itself."""
     text = format_interval(row.difference, row.low, row.high)
     return Cell(text, sort_value(row.difference), mark=difference_mark(row))
+
+
+def tuning_note(frame: pd.DataFrame) -> str:
+    """Of how many cells the parameters of each method were chosen.
+
+    Args:
+        frame: see `accuracy_frame`.
+    """
+    methods = frame.drop_duplicates("method")
+    by_cells = methods[methods["cells"] > 0].groupby("cells", sort=False)["method_label"].agg(", ".join)
+    tuned = "; ".join(f"{labels} ({cells} cells)" for cells, labels in by_cells.items())
+    fixed = ", ".join(methods.loc[methods["cells"] == 0, "method_label"])
+    text = f" Parameters chosen by cross-validation on the training images: {tuned}." if tuned else ""
+    return text + (f" Parameters of params.yaml, not tuned here: {fixed}." if fixed else "")
 
 
 def _paper_layout_legend(frame: pd.DataFrame) -> str:

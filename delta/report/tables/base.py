@@ -39,6 +39,20 @@ class Collected:
 
 
 @dataclass(frozen=True)
+class Diagram:
+    """A figure that belongs to a table.
+
+    Attributes:
+        file: its name in reports/figures, without a suffix; where there is no such file, nothing is shown.
+        title, caption: what stands below it.
+    """
+
+    file: str
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of the page.
 
@@ -46,12 +60,14 @@ class Section:
         name: what the page's navigation calls it, such as "Table 3".
         table: what it shows.
         details: a table that opens on demand, under the line `summary`.
+        diagram: a figure above the table.
     """
 
     name: str
     table: Table
     details: Table | None = None
     summary: str = ""
+    diagram: Diagram | None = None
 
 
 @dataclass(frozen=True)

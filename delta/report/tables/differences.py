@@ -10,7 +10,7 @@ from delta.report.differences import COLUMNS as DIFFERENCE_COLUMNS
 from delta.report.differences import IMPROVED_VIEW, PAIR, difference_mark
 from delta.report.inputs import Inputs
 from delta.report.names import display
-from delta.report.statistics import LEAST_SEEDS, format_interval
+from delta.report.statistics import LEAST_SEEDS, format_interval, format_p
 from delta.report.table import Block, Cell, Column, Row, Table, sort_value
 from delta.report.tables.base import Collected, Shown
 
@@ -55,15 +55,9 @@ def difference_table(frame: pd.DataFrame) -> Table:
                 text = format_interval(row.difference, row.low, row.high)
                 cells = [Cell(COMPARISONS[comparison]), Cell(row.method_label), Cell(other)]
                 cells += [Cell(text, sort_value(row.difference), mark=difference_mark(row))]
-                cells += [Cell(_p(value), sort_value(value)) for value in (row.p, row.p_holm)]
+                cells += [Cell(format_p(value), sort_value(value)) for value in (row.p, row.p_holm)]
                 cells += [Cell(f"{count:,}", count) for count in (row.seeds, row.images)]
                 rows.append(Row(cells, starts_group=number == 0))
         blocks.append(Block(columns, rows, ", ".join(map(display, pair))))
     few = f" Fewer than {LEAST_SEEDS} seeds give no interval." if frame["low"].isna().any() else ""
     return Table(TITLE, LEGEND + few, blocks, frame, digits=6)
-
-
-def _p(value: float) -> str:
-    if pd.isna(value):
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
