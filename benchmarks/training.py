@@ -449,10 +449,11 @@ def main() -> None:
         for case in CASES:
             print(made_of(case, folder), flush=True)
         print(
-            f"\n## What each method costs\n\n{SLICE.title}, as in the slice: {SLICE.turns} turns of one whole iteration of "
-            "each method, images, loss, gradient and update. The ratio to L2 in the same turn, its median and "
-            "quartiles. On a CPU the time is that of the process, not of the clock. What a method computes before the "
-            "first iteration is not in it, such as Co-Tuning's pass over the training images. WiSE-FT trains nothing.\n"
+            f"\n## What each method costs\n\n{SLICE.title}, as in the slice: {SLICE.turns} turns of one whole "
+            "iteration of each method, images, loss, gradient and update. The ratio to L2 in the same turn, its median "
+            "and quartiles. On a CPU the time is that of the process, not of the clock. What a method computes before "
+            "the first iteration is not in it, such as Co-Tuning's pass over the training images. WiSE-FT trains "
+            "nothing.\n"
         )
         print("| | | ms | : L2 | quartiles |\n| --- | --- | ---: | ---: | ---: |")
         relative(SLICE, folder)
