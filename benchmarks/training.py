@@ -1,11 +1,13 @@
-"""Speed of fine-tuning compared with a plain PyTorch loop, and the overhead of the penalties.
+"""Speed of fine-tuning compared with a plain PyTorch loop, the overhead of the penalties, and the cost of every method.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.training > benchmarks/training.md        (5 minutes on 2 cores)
+    OMP_NUM_THREADS=1 python -m benchmarks.training > benchmarks/training.md        (8 minutes on 2 cores)
 
 The plain loop is written like the authors' release: images are decoded, resized and cropped one by one in a DataLoader,
 hooks of a copied source network fill lists, there are two full forward passes, and loops over parameters and layers
 compute the penalties. Its loss is that of the protocol. It and `delta.training.loop.fine_tune` run alternately in
 separate processes, so that neither affects the other's settings; a ratio is the median over the turns.
+
+The methods train alternately in one process, and each is compared with L2 in the same turn.
 """
 
 from __future__ import annotations
@@ -39,13 +41,14 @@ from delta.data.packing import write_packed
 from delta.data.split import assign_splits
 from delta.datasets.drawn import draw
 from delta.methods.base import Method
-from delta.methods.registry import PAPER, method_class
+from delta.methods.registry import KEYS, PAPER, method_class
 from delta.networks.devices import deterministic, device_name, keep_freed_memory, pick_device
 from delta.networks.network import Network
 from delta.networks.spec import BackboneSpec
 from delta.sources.catalogue import SourceNetwork
 from delta.training.config import Recipe, Training
-from delta.training.loop import fine_tune, objective
+from delta.training.loop import backward, begin, fine_tune, objective
+from delta.training.state import TrainingState
 
 CLASSES, IMAGES_PER_CLASS = 10, 8  # of the drawn data set, 200 to 300 pixels per side
 ALPHA, BETA, WEIGHT_DECAY, LEARNING_RATE, MOMENTUM = 0.01, 0.01, 1e-4, 1e-7, 0.9
@@ -68,6 +71,7 @@ class Case(NamedTuple):
 
 
 CASES = (Case("efficientnet_lite0", 96, 32, 5), Case("resnet50", 128, 16, 3), Case("resnet101", 224, 4, 3))
+SLICE = Case("efficientnet_lite0", 80, 16, 30)  # as params.yaml has it
 
 
 def method_of(key: str) -> Method:
@@ -109,7 +113,7 @@ class Start:
 
     @cached_property
     def data(self) -> DefaultViewData:
-        return DefaultViewData.open(self.folder / self.case.network)
+        return DefaultViewData.open(self.folder / self.case.title)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """The batch on which the losses are compared."""
@@ -244,7 +248,7 @@ class OurLoop:
     def loss(self, images: Tensor, targets: Tensor) -> Tensor:
         return objective(self.network, self.source, images, targets, self.method, self.channel_weights).loss
 
-    def train(self, iterations: int) -> None:
+    def recipe(self, iterations: int) -> Recipe:
         case = self.start.case
         training = Training(
             iterations=iterations,
@@ -256,9 +260,34 @@ class OurLoop:
             class_weights=None,
             precision="fp32",
         )
-        recipe = Recipe(self.method, training, LEARNING_RATE, case.crop, seed=0)
+        return Recipe(self.method, training, LEARNING_RATE, case.crop, seed=0)
+
+    def train(self, iterations: int) -> None:
         with deterministic():
-            fine_tune(self.network, self.source, self.start.data, recipe, self.channel_weights)
+            fine_tune(self.network, self.source, self.start.data, self.recipe(iterations), self.channel_weights)
+
+    def iteration(self) -> Callable[[], None]:
+        """A function that trains for one iteration, as `fine_tune`, on the next crops of the same images."""
+        start, method, recipe = self.start, self.method, self.recipe(1_000_000)
+        rows, statistics = torch.arange(start.case.batch), input_statistics(start.spec, start.device)
+        classifier = nn.Linear(self.network.head.in_features, 1000).to(start.device) if method.uses_classifier else None
+        run = begin(self.network, self.source, classifier, start.data, recipe)
+        state = TrainingState(self.network, recipe, recipe.training.iterations, run)
+        targets = start.data.targets("train")[rows].to(start.device)
+
+        def iterate() -> None:
+            pixels = start.data.training_images(rows)
+            crops = [random_crops(pixels, recipe.crop, state.crops, start.device) for _ in range(method.view_count)]
+            images, *views = (normalised(crop, statistics) for crop in crops)
+            terms = objective(
+                self.network, self.source, images, targets, method, self.channel_weights, views=views, own=run.own
+            )
+            state.optimizer.zero_grad()
+            backward(terms, self.network, recipe)
+            method.step(run, state.iteration + 1)
+            state.advance(terms)
+
+        return iterate
 
     def prepare(self) -> None:
         self.start.crops(torch.randperm(len(self.start.data.rows("train")))[: self.start.case.batch])
@@ -272,18 +301,18 @@ def _start(case: Case, folder: Path) -> Start:
     return Start(case, folder, pick_device("auto"))
 
 
-def seconds(work: Callable, *arguments) -> float:
-    started = time.perf_counter()
+def seconds(work: Callable, *arguments, clock: Callable[[], float] = time.perf_counter) -> float:
+    started = clock()
     work(*arguments)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 _loop: PlainLoop | OurLoop  # this process's
 
 
-def begin(kind: type[PlainLoop | OurLoop], case: Case, folder: Path, key: str) -> float:
+def set_up(kind: type[PlainLoop | OurLoop], case: Case, folder: Path, key: str) -> float:
     """Set up this process's loop, return its loss on the common batch, and run an iteration as a warm-up."""
     global _loop
     _loop = kind(_start(case, folder), key)
@@ -323,6 +352,21 @@ def parts(case: Case, folder: Path) -> list[dict[str, float]]:
     return turns[1:]
 
 
+def costs(case: Case, folder: Path) -> pd.DataFrame:
+    """Seconds of an iteration by turn (row) and method (column)."""
+    start, keys = _start(case, folder), [key for key in KEYS if key != "probe" and method_class(key).trains]
+    # Other programs on the machine do not count into a CPU's time, but share its caches.
+    clock = time.process_time if start.device.type == "cpu" else time.perf_counter
+    with deterministic():
+        iterations = {key: OurLoop(start, key).iteration() for key in keys}
+        turns = []
+        for number in range(1 + case.turns):
+            first = number % len(keys)
+            order = keys[first:] + keys[:first]  # none always has the caches as the same other one leaves them
+            turns.append({key: seconds(iterations[key], clock=clock) for key in order})
+    return pd.DataFrame(turns[1:])
+
+
 def side() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, get_context("spawn"))
 
@@ -332,7 +376,7 @@ def compared(case: Case, folder: Path) -> None:
     with side() as plain, side() as ours:
         for key in PAPER:
             sides: dict[ProcessPoolExecutor, type[PlainLoop | OurLoop]] = {plain: PlainLoop, ours: OurLoop}
-            losses = [each.submit(begin, kind, case, folder, key).result() for each, kind in sides.items()]
+            losses = [each.submit(set_up, kind, case, folder, key).result() for each, kind in sides.items()]
             difference = abs(losses[1] / losses[0] - 1)
             rows = [(method_class(key).label, "train", 1)] + [("images alone", "prepare")] * (key == "l2")
             for label, *work in rows:
@@ -353,6 +397,19 @@ def made_of(case: Case, folder: Path) -> str:
     return f"| {case.title} | {delta:.3f} | {l2_sp:.3f} |"
 
 
+def relative(case: Case, folder: Path) -> None:
+    """Print the table of every method's cost."""
+    with side() as ours:
+        taken = ours.submit(costs, case, folder).result()
+    ratios = taken.div(taken["l2"], axis="index").quantile([0.25, 0.5, 0.75])
+    for key in ratios.loc[0.5].sort_values().index:
+        low, middle, high = ratios[key]
+        print(
+            f"| {method_class(key).label} | `{key}` | {1e3 * taken[key].median():.0f} | {middle:.2f} | "
+            f"{low:.2f} to {high:.2f} |"
+        )
+
+
 def drawn(folder: Path) -> None:
     """Write the images as files for the plain loop, and packed for ours."""
     draw(folder / "drawn", IMAGES_PER_CLASS, seed=0)
@@ -361,9 +418,9 @@ def drawn(folder: Path) -> None:
     table = pd.DataFrame({"path": [str(f.relative_to(folder / "images")) for f in files]})
     table["label"] = table["path"].str.partition("/")[0]
     index = assign_splits(table, IMAGES_PER_CLASS - 1, 1, seed=0)
-    for case in CASES:
-        (folder / case.network).mkdir()
-        write_packed(folder / "images", index, case.resize, case.crop, folder / case.network)
+    for case in (*CASES, SLICE):
+        (folder / case.title).mkdir()
+        write_packed(folder / "images", index, case.resize, case.crop, folder / case.title)
 
 
 def main() -> None:
@@ -391,6 +448,15 @@ def main() -> None:
         print("| | DELTA : its passes | L2-SP : L2 |\n| --- | ---: | ---: |")
         for case in CASES:
             print(made_of(case, folder), flush=True)
+        print(
+            f"\n## What each method costs\n\n{SLICE.title}, as in the slice: {SLICE.turns} turns of one whole "
+            "iteration of each method, images, loss, gradient and update. The ratio to L2 in the same turn, its median "
+            "and quartiles. On a CPU the time is that of the process, not of the clock. What a method computes before "
+            "the first iteration is not in it, such as Co-Tuning's pass over the training images. WiSE-FT trains "
+            "nothing.\n"
+        )
+        print("| | | ms | : L2 | quartiles |\n| --- | --- | ---: | ---: | ---: |")
+        relative(SLICE, folder)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def flows(maps: Sequence[Tensor]) -> list[Tensor]:
     for pair in pairwise(maps):
         height, width = (min(each.shape[place] for each in pair) for place in (2, 3))
         first, second = (averaged(each, height, width) for each in pair)
-        found.append(first.mT @ second / (height * width))
+        found.append((first / (height * width)).mT @ second)
     return found
 
 
@@ -57,7 +57,10 @@ def averaged(maps: Tensor, height: int, width: int) -> Tensor:
 
     rows = maps.permute(0, 2, 3, 1)  # as channels-last maps lie in memory, so that nothing is copied
     for place, size in ((1, height), (2, width)):
+        before, after = rows.shape[:place], rows.shape[place + 1 :]
         if rows.shape[place] != size:
             eye = torch.eye(rows.shape[place], dtype=maps.dtype, device=maps.device)
-            rows = (adaptive_avg_pool1d(eye, size).mT @ rows.flatten(place + 1)).unflatten(-1, rows.shape[place + 1 :])
+            flat = rows.reshape(before.numel(), len(eye), after.numel())
+            means = adaptive_avg_pool1d(eye, size).mT.expand(len(flat), -1, -1)
+            rows = torch.bmm(means, flat).view(*before, size, *after)
     return rows.flatten(1, 2)
