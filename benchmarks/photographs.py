@@ -9,8 +9,9 @@ EfficientNet-Lite0 with the same weights at 224 pixels, in one thread:
 - probe: this project's method `probe`, as profiles/folder.yaml has it;
 - recommend: this project's stage `recommend`, as profiles/folder.yaml has it;
 - logistic regression, SVM (with an RBF kernel): scikit-learn's, on frozen features; C is cross-validated;
-- fastai: `fine_tune` for as many epochs as `recommend` trains, everything else as fastai's tutorial has it, in an
-  environment of its own (benchmarks/requirements-photographs.txt), without which it is skipped.
+- fastai: `fine_tune` for as many epochs as `recommend` trains, everything else as fastai's tutorial has it (batches of
+  64, an epoch's last, smaller one left out), in an environment of its own (benchmarks/requirements-photographs.txt),
+  without which it is skipped.
 
 Seconds are from the photographs on disk to predictions for the test photographs, without the imports: what needs
 features is charged for decoding and computing all of them. Processor seconds do not depend on what else the machine
