@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 
 from delta.io.errors import UserError, abbreviate
+from delta.io.signals import say
+
+LEAST = 2  # training images of a class: the probe, which is always trained, cross-validates
 
 
 def restrict(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -32,7 +35,7 @@ def assign_splits(
     """Choose each class's training and test images at random.
 
     Images that are nearly the same stay on one side: at most one of a group is a test image, and then the others of its
-    group are not used.
+    group are not used. How many images are not used is printed.
 
     Args:
         table: one row per image, with the columns path, label and, optionally, group, see
@@ -55,11 +58,11 @@ def assign_splits(
     single = table[(groups == "") | ~table.assign(group=groups).duplicated(["label", "group"])]
     counts, images = (rows["label"].value_counts().sort_index() for rows in (single, table))
     tests = {label: _test_images(count, test_per_class) for label, count in counts.items()}
-    least = 1 if train_per_class == "rest" else train_per_class
+    least, distinct = (LEAST, LEAST) if train_per_class == "rest" else (train_per_class, 1)
     short = [
         f"{label} has {images[label]}" + (f" ({count} without near-duplicates)" if count < images[label] else "")
         for label, count in counts.items()
-        if count < tests[label] + 1 or images[label] < tests[label] + least
+        if count < tests[label] + distinct or images[label] < tests[label] + least
     ]
     _check_enough(short, train_per_class, test_per_class)
     test = pd.concat([rows.sample(n=tests[label], random_state=generator) for label, rows in single.groupby("label")])
@@ -69,16 +72,27 @@ def assign_splits(
     short = [f"{label} has {n} besides near-duplicates of test images" for label, n in left.items() if n < least]
     _check_enough(short, train_per_class, test_per_class)
     train = rest if train_per_class == "rest" else rest.groupby("label").sample(n=train_per_class, random_state=seed)
+    _tell_unused(len(table), len(rest) - len(train), len(table) - len(test) - len(rest))
     return _with_targets(pd.concat([train.assign(split="train"), test.assign(split="test")]))
 
 
 def _check_enough(short: list[str], train_per_class: int | str, test_per_class: int | str) -> None:
     """Raise a UserError if some classes have too few images; `short` says how many they have."""
     if short:
+        train, advice = str(train_per_class), "or lower train_per_class or test_per_class"
+        if train_per_class == "rest":
+            train, advice = f"at least {LEAST}", "lower test_per_class, or leave these out of `classes`"
         raise UserError(
-            f"too few images for {train_per_class} training + {test_per_class} test images a class: "
-            f"{abbreviate(short)}: add images, or lower train_per_class or test_per_class"
+            f"too few images for {train} training + {test_per_class} test images a class: {abbreviate(short)}: "
+            f"add images, {advice}"
         )
+
+
+def _tell_unused(images: int, surplus: int, near: int) -> None:
+    """Print how many images are not used, so that nobody wonders."""
+    reasons = ((surplus, "beyond train_per_class"), (near, "nearly the same as test images"))
+    if unused := [f"{count:,} {reason}" for count, reason in reasons if count]:
+        say(f"note: of {images:,} images some are not used: {', '.join(unused)}")
 
 
 def _test_images(images: int, test_per_class: int | str) -> int:

@@ -57,8 +57,10 @@ def test_a_share_of_each_class_is_for_testing(table):
     some = assign_splits(table, 3, "20%", seed=0)
     assert some["split"].value_counts().to_dict() == {"train": 9, "test": 5}
     assert assign_splits(table, "rest", "1%", seed=0)["split"].value_counts()["test"] == 3  # at least one of each
-    single = pd.DataFrame({"path": ["a/0.jpg", "a/1.jpg"], "label": "a"})
-    assert sorted(assign_splits(single, "rest", "1%", seed=0)["split"]) == ["test", "train"]
+    few = pd.DataFrame({"path": ["a/0.jpg", "a/1.jpg", "a/2.jpg"], "label": "a"})
+    assert sorted(assign_splits(few, "rest", "1%", seed=0)["split"]) == ["test", "train", "train"]
+    with pytest.raises(UserError, match="for at least 2 training .* a has 2: add images, lower test_per_class, or leave"):
+        assign_splits(few[:2], "rest", "1%", seed=0)  # the probe cross-validates
 
 
 def test_equal_shares_and_numbers_choose_the_same_images():
@@ -68,7 +70,7 @@ def test_equal_shares_and_numbers_choose_the_same_images():
 
 
 def test_a_class_too_small_for_its_share_is_named(table):
-    with pytest.raises(UserError, match=r"for rest training \+ 95% test images a class: ant has 6, zebra has 9: add"):
+    with pytest.raises(UserError, match=r"for at least 2 training \+ 95% test images a class: ant has 6, cow has 12, zeb"):
         assign_splits(table, "rest", "95%", seed=0)  # rounds to all 6 and 9, and to 11 of 12
 
 
@@ -121,6 +123,15 @@ def test_a_share_counts_near_duplicates_once():
         ("bee", "test"): 2,
         ("bee", "train"): 8,
     }
+
+
+def test_images_that_are_not_used_are_counted(capsys):
+    assign_splits(grouped(ant=[1] * 10, bee=[1] * 8), "rest", 2, seed=0)
+    assert capsys.readouterr().err == ""
+    assign_splits(grouped(ant=[1] * 10, bee=[1] * 8), 5, 2, seed=0)
+    assert capsys.readouterr().err == "note: of 18 images some are not used: 4 beyond train_per_class\n"
+    assign_splits(grouped(ant=[4, 4, 4], bee=[1] * 8), "rest", 1, seed=0)
+    assert capsys.readouterr().err == "note: of 20 images some are not used: 3 nearly the same as test images\n"
 
 
 def test_without_near_duplicates_the_split_is_the_same(table):
