@@ -59,7 +59,9 @@ def test_a_share_of_each_class_is_for_testing(table):
     assert assign_splits(table, "rest", "1%", seed=0)["split"].value_counts()["test"] == 3  # at least one of each
     few = pd.DataFrame({"path": ["a/0.jpg", "a/1.jpg", "a/2.jpg"], "label": "a"})
     assert sorted(assign_splits(few, "rest", "1%", seed=0)["split"]) == ["test", "train", "train"]
-    with pytest.raises(UserError, match="for at least 2 training .* a has 2: add images, lower test_per_class, or leave"):
+    with pytest.raises(
+        UserError, match="for at least 2 training .* a has 2: add images, lower test_per_class, or leave"
+    ):
         assign_splits(few[:2], "rest", "1%", seed=0)  # the probe cross-validates
 
 
@@ -70,7 +72,9 @@ def test_equal_shares_and_numbers_choose_the_same_images():
 
 
 def test_a_class_too_small_for_its_share_is_named(table):
-    with pytest.raises(UserError, match=r"for at least 2 training \+ 95% test images a class: ant has 6, cow has 12, zeb"):
+    with pytest.raises(
+        UserError, match=r"for at least 2 training \+ 95% test images a class: ant has 6, cow has 12, zeb"
+    ):
         assign_splits(table, "rest", "95%", seed=0)  # rounds to all 6 and 9, and to 11 of 12
 
 
