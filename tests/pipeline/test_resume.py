@@ -68,7 +68,7 @@ def make_workspace(root: Path, packed: Path, weights: Path) -> Path:
     edit(root, "training", iterations=ITERATIONS, batch_size=5, decay_after=4, clip_norm=20)
     rows = [(layer, j, 0.5 + j % 2) for layer, filters in FILTERS.items() for j in range(filters)]
     table = pd.DataFrame(rows, columns=["layer", "filter", "channel_weight"]).to_csv(index=False)
-    selection = '{"pair": null, "test_every_epoch": true}'
+    selection = '{"values": null, "test_every_epoch": true}'
     for name, text in ((f"channel_weights/{ITEM}/delta/0.csv", table), (f"selected/{ITEM}/delta/0.json", selection)):
         (root / "data" / name).parent.mkdir(parents=True)
         (root / "data" / name).write_text(text)
