@@ -139,22 +139,15 @@ def explain(
     """
     if len(entrants) == 1:
         return "It is the only candidate."
-    finished = [entrant for entrant in entrants if len(outcomes.get(entrant, ())) == folds]
-    top, right = most_accurate(finished, outcomes, folds), joined(outcomes[best])
-    if len(outcomes) < len(entrants) and worth_challenging(joined(outcomes[top])):
+    finished, right = [each for each in entrants if len(outcomes.get(each, ())) == folds], joined(outcomes[best])
+    if len(outcomes) < len(entrants) and worth_challenging(right):
         assert trial
-        return f"On one fold, {name(trial)} is no more accurate than {name(top)}, so nothing else was fine-tuned."
+        return f"On one fold, {name(trial)} is no more accurate than {name(best)}, so nothing else was fine-tuned."
     if len(outcomes) < len(entrants):
-        errors = int((~joined(outcomes[top])).sum())
+        errors = int((~right).sum())
         return (
-            f"{name(top)} is wrong on {errors} of {len(right):,} held-out images: not even a network without an error "
+            f"{name(best)} is wrong on {errors} of {len(right):,} held-out images: not even a network without an error "
             "could be settled to be better, so nothing was fine-tuned."
-        )
-    if top != best:
-        gain = 100 * (joined(outcomes[top]).mean() - right.mean())
-        return (
-            f"{name(top)} is more accurate by {gain:.1f} points, but this is within one standard error, and it costs "
-            "more to train."
         )
     if cheaper := finished[: finished.index(best)]:
         rival = most_accurate(cheaper, outcomes, folds)

@@ -72,7 +72,9 @@ class BiTuning(Method):
 
         logits = torch.cat([first[:, None], others.flatten(1)], 1) / self.temperature
         own, rest = logits.log_softmax(1).split([1, others[0].numel()], 1)
-        same = rest.view_as(others)[torch.arange(len(targets), device=targets.device), targets]
+        # Not indexed: the gradient of that is an operation that waits for the GPU.
+        is_own = torch.nn.functional.one_hot(targets, others.shape[1]).bool()[:, :, None]
+        same = torch.where(is_own, rest.view_as(others), 0).sum(1)
         return -torch.cat([own, same], 1).mean()
 
     def step(self, run: Run, iteration: int) -> None:
@@ -93,7 +95,10 @@ def enqueue(own: nn.Module, h: Tensor, z: Tensor, targets: Tensor) -> None:
     classes, size = queue_h.shape[:2]
     same = targets[:, None] == targets
     places = (end[targets] + same.tril(-1).sum(1)) % size
-    # Of a batch with more of a class than the queue holds, the last ones stay: every writer of a place writes those.
-    last = (same & (places[:, None] == places)).long().mul(torch.arange(len(targets), device=h.device)).amax(1)
-    queue_h[targets, places], queue_z[targets, places] = h[last], z[last]
+    # Of a batch with more of a class than the queue holds, the last ones stay. 0 is for a place that nobody writes.
+    writes = (targets * size + places)[:, None] == torch.arange(classes * size, device=h.device)
+    writer = (writes * torch.arange(1, len(targets) + 1, device=h.device)[:, None]).amax(0)
+    for queue, keys in ((queue_h, h), (queue_z, z)):
+        written = torch.where(writer[:, None] > 0, keys[(writer - 1).clamp_min(0)], queue.flatten(0, 1))
+        queue.copy_(written.view_as(queue))
     end.copy_((end + torch.nn.functional.one_hot(targets, classes).sum(0)) % size)

@@ -131,7 +131,7 @@ def test_the_data_set_is_read(written, tmp_path, monkeypatch):
     files = tuple(replace(file, checksum=None) for file in module.PUBLISHED.files)
     monkeypatch.setattr(module, "PUBLISHED", replace(module.PUBLISHED, files=files, classes=2, train=4, test=2))
     downloads = Downloads(tmp_path / "downloads", tmp_path / "checksums.txt", mirror=str(archives))
-    datasets.fetch("oxford_pets", "ignored", None, None, None, downloads, out)
+    datasets.fetch("oxford_pets", "delta/datasets/oxford_pets.py", None, None, None, downloads, out)
     datasets.write_index("oxford_pets", out, index)
     table = read_images(index)
     assert list(table[["path", "label", "split"]].itertuples(index=False, name=None)) == expected
