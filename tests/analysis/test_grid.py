@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from delta.analysis import grid as grid_module
 from delta.analysis.folds import learn_channel_weights, stratified_folds
 from delta.analysis.grid import cross_validate
 from delta.analysis.grid_result import best_cell, best_values, cells, read_grid
-from delta.data.packed.views import random_crops
+from delta.data.packed.views import normalised, random_crops
 from delta.io.errors import UserError
 from delta.methods.registry import method_class
 from delta.networks.network import build_network
 from tests.helpers.grids import with_values
-from tests.helpers.tiny import CPU, GRID, LAYERS, RESIZE, TRAINING, recipe
+from tests.helpers.tiny import CPU, GRID, LAYERS, RESIZE, STATISTICS, TRAINING, recipe, same_state
 
 DELTA = method_class("delta")(alpha=7.0, beta=7.0, scale="source")
 
@@ -28,7 +30,7 @@ def network(weights):
     return build_network(weights, 3, 0)
 
 
-def search(data, weights, fold=0, grid=GRID, training=TRAINING, method=DELTA):
+def search(data, weights, fold=0, grid=GRID, training=TRAINING, method=DELTA, start=None):
     return cross_validate(
         data,
         fold,
@@ -38,7 +40,21 @@ def search(data, weights, fold=0, grid=GRID, training=TRAINING, method=DELTA):
         grid=grid,
         normalization="standardized",
         device=CPU,
+        start=start,
     )
+
+
+def validated(monkeypatch, *arguments, **options) -> list[dict[str, torch.Tensor]]:
+    """The state of each cell's network when it is validated."""
+    states = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            grid_module,
+            "top1",
+            lambda network, *_: states.append({name: each.clone() for name, each in network.state_dict().items()}) or 0,
+        )
+        search(*arguments, **options)
+    return states
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
@@ -209,6 +225,49 @@ def test_only_a_method_with_attention_trains_l2_fe_in_its_folds(key, attention, 
     ]
     assert all(layers == (set(LAYERS) if attention else set()) for _, layers in trained)
     assert list(zip(rows["alpha"], rows["beta"], strict=True)) == pairs  # the same cells for every method
+
+
+def test_a_method_is_trained_with_every_combination_of_its_own_search(data, weights, monkeypatch):
+    method = method_class("mars_sp")(search={"gamma": [0.001, 8], "weight_decay": [0, 0.1]})
+    cells_by_hand = [{"gamma": g, "weight_decay": w} for g in (0.001, 8) for w in (0, 0.1)]
+    rows = search(data, weights, method=method)
+    assert [json.loads(text) for text in rows["values"]] == cells_by_hand
+    assert (rows[["alpha", "beta"]] == 0).all(axis=None)
+    found = validated(monkeypatch, data, weights, method=method)
+    for state, values in zip(found, cells_by_hand, strict=True):
+        one = method_class("mars_sp")(search={name: [value] for name, value in values.items()})
+        (alone,) = validated(monkeypatch, data, weights, method=one)
+        assert same_state(state, alone)
+    assert not any(same_state(found[0], other) for other in found[1:])
+
+
+def test_a_cell_starts_from_the_run_of_its_own_fold(data, weights, monkeypatch):
+    """WiSE-FT at α = 1 is its start, trained on the fold's training part; at α = 0 it has the source's backbone."""
+    l2 = method_class("l2")(weight_decay=0.25)
+    none, all_of_it = validated(
+        monkeypatch, data, weights, method=method_class("wise_ft")(search={"alpha": [0, 1]}), start=l2
+    )
+    (alone,) = validated(monkeypatch, data, weights, method=method_class("l2")(search={"weight_decay": [0.25]}))
+    assert same_state(all_of_it, alone)
+    source = build_network(weights, 3).state_dict()
+    counts = "num_batches_tracked"  # of batch-norm; nothing reads it
+    assert all(
+        torch.equal(none[name], source[name]) for name in none if name.startswith("backbone.") and counts not in name
+    )
+    assert torch.equal(none["head.weight"], alone["head.weight"])
+
+
+def test_the_probe_that_a_cell_starts_from_sees_the_training_part_alone(data, weights):
+    """Its classifier is scikit-learn's, fitted on features that are computed here."""
+    part = data.hold_out(stratified_folds(data, 2, 0, "grid.folds")[0])
+    network = build_network(weights, 3).eval()
+    with torch.no_grad():
+        pixels = torch.tensor(part.test_view[part.rows("train")])
+        features = network.backbone(normalised(pixels, STATISTICS)).double().numpy()
+    fit = LogisticRegression(C=0.5, max_iter=10_000).fit(features, part.targets("train").numpy())
+    found = grid_module.with_probe(build_network(weights, 3), part, method_class("probe")(c=[0.5]), recipe(DELTA))
+    np.testing.assert_allclose(found.head.weight.detach().numpy(), fit.coef_, atol=1e-4)
+    np.testing.assert_allclose(found.head.bias.detach().numpy(), fit.intercept_, atol=1e-3)
 
 
 def test_a_missing_fold_is_reported(tmp_path):
