@@ -22,7 +22,7 @@ def images_of(params: Params, dataset: str) -> Path:
 
 
 def check_sources(params: Params) -> None:
-    """Refuse images in the project's folder that neither git nor DVC keeps.
+    """Refuse photographs that are not there, and images in the project's folder that neither git nor DVC keeps.
 
     `dvc exp run --queue` and `--temp` copy what these keep to another folder and run there.
 
@@ -31,6 +31,11 @@ def check_sources(params: Params) -> None:
     """
     for name, dataset in params.datasets.items():
         source = Path(dataset.source)
+        if dataset.format == "folder" and not source.exists():  # DVC would say no more than that it is missing
+            raise UserError(
+                f"params.yaml: datasets.{name}.source: there is no folder or CSV file {source}: write where your "
+                "photographs are"
+            )
         own = dataset.format == "folder" or datasets.is_in_place(dataset.format, dataset.source)
         if own and not source.is_absolute() and source.exists() and not _is_kept(source):
             raise UserError(

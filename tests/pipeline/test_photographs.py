@@ -66,6 +66,14 @@ def test_a_source_that_an_experiment_would_not_find_is_refused_at_once(clone, tm
         assert "dvc exp run --queue" in line and f"write the absolute path, {absolute}" in line
 
 
+def test_photographs_that_are_not_there_are_missed_at_once(clone, tmp_path):
+    use(clone, tmp_path / "nowhere")
+    done = clone.call("dvc", "repro", SPLIT)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert f"there is no folder or CSV file {tmp_path / 'nowhere'}: write where your photographs are" in line
+    assert done.returncode
+
+
 def test_an_experiment_in_another_folder_finds_the_photographs(clone, tmp_path):
     """By their absolute path, and those of the project that DVC keeps, as the message tells to."""
     photographs(clone.root / "mine")
