@@ -89,6 +89,7 @@ def export(classifier: Classifier, out: Path) -> list[Path]:
         _write_onnx(from_pixels, classifier, metadata, onnx_file)
         _check(onnx_file, classifier)
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights_file, metadata)
+        weights_file.chmod(onnx_file.stat().st_mode & 0o777)  # safetensors lets the owner alone read what it writes
     return files
 
 

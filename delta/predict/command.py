@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
+from unicodedata import combining, east_asian_width
 
 import numpy as np
 from tqdm import tqdm
@@ -133,6 +134,15 @@ def _table(predictions: Iterable[Prediction], classes: Sequence[str], top: int, 
             continue
         for rank, (name, probability) in enumerate(_top_classes(prediction, classes, top)):
             rows.append(("" if rank else printable(str(prediction.path)), name, f"{100 * probability:.1f} %"))
-    path_width, name_width, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    path_width, name_width, _ = (max(map(_columns, column)) for column in zip(*rows, strict=True))
     for path, name, percentage in rows:
-        yield f"{path:{path_width}}  {name:{name_width}}  {percentage:>11}"
+        yield f"{_padded(path, path_width)}  {_padded(name, name_width)}  {percentage:>11}"
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _columns(text))
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: two for a wide letter such as a Chinese one, none for an accent."""
+    return sum(0 if combining(letter) else 1 + (east_asian_width(letter) in "FW") for letter in text)

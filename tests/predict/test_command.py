@@ -64,6 +64,17 @@ def test_the_printed_table(called, run, photographs):
     assert len(lines) == 7
 
 
+def test_letters_that_take_two_columns_of_a_terminal_are_aligned(called, run, photographs, tmp_path):
+    """Chinese letters are drawn twice as wide as Latin ones; an accent of its own takes no place."""
+    for name in ("向日葵.png", "e\u0301te\u0301.png", "ant.png"):
+        shutil.copyfile(photographs / "ant/0.png", tmp_path / name)
+    _, out, _ = called(run, tmp_path, "--top", 1)
+    _, *rows = (line.replace(str(tmp_path), "") for line in out.splitlines())
+    shown = [row.replace("向日葵", "123456").replace("\u0301", "") for row in rows]
+    assert len({row.index("%") for row in shown}) == 1
+    assert len({len(row) for row in shown}) == 1
+
+
 def test_json_of_a_folder(called, run, photographs):
     code, out, _ = called(run, photographs / "bee", "--json", "--top", 2)
     assert code == 0

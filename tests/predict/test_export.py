@@ -104,6 +104,11 @@ def test_the_files_contain_nothing_of_this_machine(exported):
         assert not any(place in content for place in (str(ROOT).encode(), b"site-packages", b".py"))
 
 
+def test_who_may_read_the_one_file_may_read_the_other(exported):
+    modes = {(exported / f"model.{suffix}").stat().st_mode for suffix in ("onnx", "safetensors")}
+    assert len(modes) == 1
+
+
 def test_timm_alone_loads_the_safetensors(exported, run, data):
     file = exported / "model.safetensors"
     with safe_open(file, "pt") as opened:
