@@ -26,8 +26,10 @@ class AttentionTransfer(Method):
     alpha: float = Field(1000.0, ge=0, alias="lambda_")
 
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
+        from torch.nn.functional import mse_loss
+
         return sum(
-            (attention(maps) - attention(source_maps)).square().mean()
+            mse_loss(attention(maps), attention(source_maps))
             for _, maps, source_maps in inputs.feature_maps(rectify=True)
         )
 
@@ -36,4 +38,5 @@ def attention(maps: Tensor) -> Tensor:
     """Q: the mean square over channels, [b, C, H, W] to [b, H·W], each image's divided by its norm."""
     from torch.nn.functional import normalize
 
-    return normalize(maps.square().mean(1).flatten(1))
+    # The sum is the same after the division, and its gradient is not written out for each channel.
+    return normalize(maps.square().sum(1).flatten(1))

@@ -35,5 +35,7 @@ class FitNets(Method):
         return None
 
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
+        from torch.nn.functional import mse_loss
+
         layer = list(inputs.maps)[self.hint - 1]
-        return (inputs.maps[layer].relu() - inputs.source_maps[layer].relu()).square().mean()
+        return mse_loss(inputs.maps[layer].relu(), inputs.source_maps[layer].relu())

@@ -36,8 +36,10 @@ class FSP(Method):
         return None
 
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
+        from torch.nn.functional import mse_loss
+
         _, ours, theirs = zip(*inputs.feature_maps(rectify=True), strict=True)
-        return sum((g - g_source).square().mean() for g, g_source in zip(flows(ours), flows(theirs), strict=True))
+        return sum(mse_loss(g, g_source) for g, g_source in zip(flows(ours), flows(theirs), strict=True))
 
 
 def flows(maps: Sequence[Tensor]) -> list[Tensor]:

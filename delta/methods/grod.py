@@ -40,4 +40,4 @@ class GrOD(Method):
         along = along / torch.stack(torch._foreach_norm(losses)).square().clamp_min(1e-30)
         if self.removes == "conflicts":
             along = along.clamp_max(0)
-        return torch._foreach_add(penalties, torch._foreach_mul(losses, list((1 - along).unbind())))
+        return torch._foreach_addcmul(penalties, losses, list((1 - along).unbind()))
