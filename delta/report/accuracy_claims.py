@@ -61,7 +61,7 @@ def accuracy_claims(differences: pd.DataFrame | None) -> list[Claim]:
         return check_claim(text, source, rule, table(comparison, differences), no_data, check, theirs, **more)
 
     def pair(text: str, source: str, method: str, other: str, rule: Rule, **more: Any) -> Claim:
-        check = partial(_compare, comparison="table1", method=method, others=[other], rule=rule)
+        check = partial(compare, comparison="table1", method=method, others=[other], rule=rule)
         return claim("table1", text, source, ABOVE if rule is MORE else NOT_ABOVE, check, **more)
 
     table1 = "Section 4.3, Table 1"
@@ -135,7 +135,7 @@ def accuracy_claims(differences: pd.DataFrame | None) -> list[Claim]:
     ]
 
 
-def _compare(rows: pd.DataFrame, comparison: str, method: str, others: Sequence[str], rule: Rule) -> Outcome:
+def compare(rows: pd.DataFrame, comparison: str, method: str, others: Sequence[str], rule: Rule) -> Outcome:
     """Judge the differences of a method and each of the others."""
     if missing := missing_methods(_methods(rows), method, *others):
         return missing
@@ -153,7 +153,7 @@ def _best(rows: pd.DataFrame, comparison: str) -> Outcome:
     methods = [method for method in _methods(rows) if method in PAPERS_METHODS]
     if missing := missing_methods(methods, "delta"):
         return missing
-    return _compare(rows, comparison, "delta", [method for method in methods if method != "delta"], MORE)
+    return compare(rows, comparison, "delta", [method for method in methods if method != "delta"], MORE)
 
 
 def _outperforms_significantly(rows: pd.DataFrame) -> Outcome:

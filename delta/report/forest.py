@@ -15,7 +15,8 @@ from delta.report.differences import IMPROVED_VIEW, PAIR, TABLES, find, is_signi
 from delta.report.figure_style import RC, looks, pair_title
 from delta.report.verdicts import MARGIN
 
-CLAIMED = [("l2", "l2_fe")]  # a pair that a claim compares and that is neither to L2-SP nor of DELTA
+# Pairs that a claim or a control compares and that are neither to L2-SP nor of DELTA.
+CLAIMED = [("l2", "l2_fe"), ("delta_shuffled", "delta_wo_att")]
 BAND = "#e6e6e6"
 
 
@@ -23,8 +24,8 @@ BAND = "#e6e6e6"
 def forest(differences: pd.DataFrame) -> Figure:
     """One panel per data set and backbone, backbones side by side.
 
-    In it, from top to bottom, DELTA minus each other method, L2-SP first, each other method minus L2-SP, and L2 minus
-    L2-FE, within Table 1; the same within Table 2; and each method's Table 2 minus its Table 1.
+    In it, from top to bottom, DELTA minus each other method, L2-SP first, each other method minus L2-SP, and the pairs
+    of CLAIMED, within Table 1; the same within Table 2; and each method's Table 2 minus its Table 1.
 
     A row is marked as its first method is; filled where it is significant after Holm's correction.
 

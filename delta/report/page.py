@@ -16,6 +16,7 @@ from delta.report import captions, paper
 from delta.report.advice import advice
 from delta.report.claims import check_claims
 from delta.report.confusion import SHOWN_CLASSES
+from delta.report.control_claims import control_claims
 from delta.report.gallery import galleries
 from delta.report.inline_pictures import Picture, inline_picture
 from delta.report.names import display, file_suffix, label
@@ -126,6 +127,7 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         differences=None if differences is None else difference_table(differences),
         forest=None if differences is None else _forest(reports / "figures", differences),
         claims=claims,
+        controls=control_claims(differences),
         margin=f"{MARGIN:g}",
         sources=sources,
         sections=sections,

@@ -107,7 +107,7 @@ class Claim:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict over all data sets and backbones, see WHOLE and SOMEWHERE; None if it was judged on none."""
+        """The verdict over all data sets and backbones, see `aggregation`; None if it was judged on none."""
         if not self.findings:
             return None
         ours, theirs = self.tally, self.paper or Tally(1, 0, 1)
@@ -127,7 +127,9 @@ class Claim:
     @property
     def aggregation(self) -> str:
         """How the verdict follows from several findings."""
-        return SOMEWHERE if self.somewhere else WHOLE
+        if self.somewhere:
+            return SOMEWHERE
+        return WHOLE if self.paper else UNPUBLISHED
 
     @property
     def paper_count(self) -> str:
@@ -141,6 +143,10 @@ WHOLE = (
     "Over several data sets and backbones it is supported where the share of those that support it is at least the "
     "paper's and the share of those that contradict it is not above the paper's; contradicted where the latter is "
     "above the paper's and at least as many contradict it as support it; else not settled."
+)
+UNPUBLISHED = (
+    "Over several data sets and backbones it is supported where all support it; contradicted where some contradict it "
+    "and no fewer than support it; else not settled."
 )
 SOMEWHERE = (
     "One data set that supports it is enough; it is contradicted where all contradict it and they are as many as the "

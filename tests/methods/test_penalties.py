@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
+from itertools import permutations
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -128,8 +130,64 @@ def test_l2_sp_with_attention_weights_of_1_is_l2_sp(networks):
     assert expected.item() > 0
 
 
-def test_only_two_methods_use_attention():
-    assert {key for key in KEYS if method_class(key).uses_attention} == {"delta", "l2_sp_att"}
+def shuffled_own(seed: int) -> nn.Module:
+    return method_class("delta_shuffled")().prepare(SimpleNamespace(seed=seed))
+
+
+def test_delta_shuffled_is_the_formula_with_permuted_weights(networks):
+    """Of all permutations of both layers' filters one fits, the same one for other images; every one is drawn."""
+    target, source, images = networks
+    method, drawn = method_class("delta_shuffled")(scale="source"), set()
+    orders = [(one, two) for one in permutations(range(3)) for two in permutations(range(2))]
+    for seed in range(60):
+        fitting = []
+        for shown in (images, images.flip(0, 3) + 0.5):
+            pair = replace(compare(target, source, shown), own=shuffled_own(seed))
+            penalty = method.shared_penalty(pair).item()
+            fits = {
+                order
+                for order in orders
+                if penalty == pytest.approx(looped_delta(permuted(pair, order), "source", True, True), rel=1e-9)
+            }
+            fitting.append(fits)
+        (order,) = fitting[0]
+        assert fitting[1] == {order}
+        drawn.add(order)
+    assert drawn == set(orders)
+
+
+def permuted(pair: PenaltyInputs, orders: tuple[tuple[int, ...], ...]) -> PenaltyInputs:
+    weights = {layer: CHANNEL_WEIGHTS[layer][list(order)] for layer, order in zip(LAYERS, orders, strict=True)}
+    return replace(pair, channel_weights=weights)
+
+
+def test_each_layer_has_a_permutation_of_its_own_and_each_seed_others():
+    """With maps of one pixel, 1 in the network and 0 in the source, the gradient of Ω is each filter's weight."""
+    weights = torch.rand(40, generator=torch.Generator().manual_seed(0)).double()
+
+    def weighed(seed: int) -> list[list[float]]:
+        maps = {layer: torch.ones(1, 40, 1, 1).double().requires_grad_() for layer in LAYERS}
+        sources = {layer: torch.zeros(1, 40, 1, 1).double() for layer in LAYERS}
+        inputs = PenaltyInputs({}, {}, maps, sources, dict.fromkeys(LAYERS, weights), own=shuffled_own(seed))
+        method_class("delta_shuffled")().shared_penalty(inputs).backward()
+        return [each.grad.flatten().tolist() for each in maps.values()]
+
+    found = [layer for seed in range(3) for layer in weighed(seed)]
+    assert all(sorted(layer) == sorted(weights.tolist()) for layer in found)
+    assert len({tuple(layer) for layer in [weights.tolist(), *found]}) == 7
+    assert weighed(2) == found[4:]
+
+
+@pytest.mark.parametrize(("scale", "rectify"), DELTAS)
+def test_delta_shuffled_with_equal_weights_is_delta(networks, scale, rectify):
+    equal = {layer: torch.full_like(values, 0.7) for layer, values in CHANNEL_WEIGHTS.items()}
+    pair = replace(compare(*networks, channel_weights=equal), own=shuffled_own(0))
+    shuffled, attentive = (method_class(key)(scale=scale, rectify=rectify) for key in ("delta_shuffled", "delta"))
+    assert torch.equal(shuffled.shared_penalty(pair), attentive.shared_penalty(pair))
+
+
+def test_three_methods_use_attention():
+    assert {key for key in KEYS if method_class(key).uses_attention} == {"delta", "delta_shuffled", "l2_sp_att"}
 
 
 @pytest.mark.parametrize("key", ["l2_sp", "l2_sp_att", "delta_wo_att", "delta"])

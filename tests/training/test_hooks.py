@@ -28,13 +28,18 @@ DECAY = 0.01
 SEED = 3
 HOOKED = sorted(set(KEYS) - {"l2_fe", "l2", "l2_sp", "l2_sp_att", "delta_wo_att", "delta", "probe"})
 
+UNEVEN = {
+    "0": torch.tensor([0.1, 1.9, 1.5, 0.5]),
+    "3": torch.tensor([2.0, 0.5, 1.5, 0.1, 0.9]),
+}  # for those that read them
+
 
 def trained(key: str, data, source: ToyNetwork | None = None, network: ToyNetwork | None = None, **parameters):
     """The toy network after three steps with a method, its source, and the steps."""
     source, steps = source or ToyNetwork(seed=SEED), []
     network = network or copy.deepcopy(source)
     chosen = recipe(method_class(key)(**parameters), SEED)
-    fine_tune(network, source, data, chosen, {}, steps.append, classifier=source_classifier())
+    fine_tune(network, source, data, chosen, UNEVEN, steps.append, classifier=source_classifier())
     return network, source, steps
 
 
@@ -348,6 +353,20 @@ def test_without_its_own_part_a_method_is_l2_to_the_bit(key, data, weights):
     assert same_state(*states)
 
 
+def test_delta_shuffled_is_delta_to_the_bit_where_all_weights_are_equal_and_only_there(data):
+    states = {}
+    for weights in (1.0, None):
+        for key in ("delta", "delta_shuffled"):
+            network, source = ToyNetwork(seed=SEED), ToyNetwork(seed=SEED)
+            given = {
+                layer: each if weights is None else torch.full_like(each, weights) for layer, each in UNEVEN.items()
+            }
+            fine_tune(network, source, data, recipe(method_class(key)(alpha=1), SEED), given)
+            states[key, weights] = network.state_dict()
+    assert same_state(states["delta", 1.0], states["delta_shuffled", 1.0])
+    assert not same_state(states["delta", None], states["delta_shuffled", None])
+
+
 class Stopped(Exception):
     pass
 
@@ -363,7 +382,7 @@ def test_a_run_resumes_to_the_same_bits(key, data, tmp_path):
         source = ToyNetwork(seed=SEED)
         network = copy.deepcopy(source)
         chosen = recipe(method, SEED, training)
-        fine_tune(network, source, data, chosen, {}, log, checkpoint=checkpoint, classifier=classifier)
+        fine_tune(network, source, data, chosen, UNEVEN, log, checkpoint=checkpoint, classifier=classifier)
         return network.state_dict()
 
     def stop(step):

@@ -1,0 +1,41 @@
+"""DELTA(shuffled): DELTA with its attention on other filters, a control that is not in the paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from delta.methods.base import FeatureMapMethod, Penalty, PenaltyInputs, Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class DeltaShuffled(FeatureMapMethod):
+    """Ω = ½ Σ_layers Σ_i Σ_j C·W_π(j) ‖FM_j(ω, x_i) − FM_j(ω*, x_i)‖² / (H·W), summed over the batch (`scale: sum`).
+
+    π is a permutation of the layer's filters, drawn from the run's seed once and for all: the weights are exactly as
+    uneven as DELTA's, but say nothing of the filters that they fall on. See `scaled` for the other scales.
+    """
+
+    label = "DELTA(shuffled)"
+    uses_attention = True
+
+    def prepare(self, run: Run) -> nn.Module:
+        import torch
+
+        own = torch.nn.Module()
+        own.register_buffer("seed", torch.tensor(run.seed))  # on the CPU, where the permutations are drawn
+        return own
+
+    def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
+        import torch
+
+        generator = torch.Generator().manual_seed(int(inputs.own.seed))
+        shuffled = {
+            layer: weights[torch.randperm(len(weights), generator=generator)]
+            for layer, weights in inputs.channel_weights.items()
+        }
+        return sum(
+            self.scaled(shuffled[layer] * (maps - source_maps).square().sum(dim=(0, 2, 3)), source_maps)
+            for layer, maps, source_maps in inputs.feature_maps(self.rectify)
+        )
