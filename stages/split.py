@@ -14,7 +14,10 @@ def main(params: Params, dataset: str, backbone: str) -> None:
     chosen, config, table = params.datasets[dataset], params.backbones[backbone], read_images(index_folder(dataset))
     if chosen.classes:
         table = restrict(table, chosen.classes)
-    index = published_splits(table) if "split" in table else assign_splits(table, *chosen.split_by_seed())
+    if "split" in table:
+        index = published_splits(table, *chosen.subset_by_seed())
+    else:
+        index = assign_splits(table, *chosen.split_by_seed())
     with atomic_folder(packed_folder(dataset, backbone)) as out:
         write_packed(images_of(params, dataset), index, config.resize, config.crop, out, params.packing)
         write_near_duplicates(out, table, index)

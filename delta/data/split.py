@@ -34,8 +34,9 @@ def assign_splits(
 ) -> pd.DataFrame:
     """Choose each class's training and test images at random.
 
-    Images that are nearly the same stay on one side: at most one of a group is a test image, and then the others of its
-    group are not used. How many images are not used is printed.
+    The test images are the same for every number of training images, and a smaller number's training images are among a
+    larger one's. Images that are nearly the same stay on one side: at most one of a group is a test image, and then the
+    others of its group are not used. How many images are not used is printed.
 
     Args:
         table: one row per image, with the columns path, label and, optionally, group, see
@@ -102,21 +103,34 @@ def _test_images(images: int, test_per_class: int | str) -> int:
     return max(1, round(images * float(test_per_class.removesuffix("%")) / 100))
 
 
-def published_splits(table: pd.DataFrame) -> pd.DataFrame:
+def published_splits(table: pd.DataFrame, train_per_class: int | None = None, seed: int | None = None) -> pd.DataFrame:
     """Use the splits that the publisher, or the user, defines.
 
     Args:
         table: one row per image, with the columns path, label and split (train or test).
+        train_per_class: how many of each class's training images are used; None for all. With one seed, those of a
+            smaller number are among those of a larger one.
+        seed: of that random choice.
 
     Returns:
         As `assign_splits`.
 
     Raises:
-        UserError: the publisher defines no splits.
+        UserError: the publisher defines no splits, or fewer training images.
     """
     if "split" not in table:
         raise UserError("this format has no published split: set train_per_class, test_per_class and seed")
-    return _with_targets(table)
+    if train_per_class is None:
+        return _with_targets(table)
+    train = table[table["split"] == "train"].sort_values("path")
+    counts = train["label"].value_counts().reindex(sorted(table["label"].unique()), fill_value=0)
+    if short := [f"{label} has {count}" for label, count in counts.items() if count < train_per_class]:
+        raise UserError(
+            f"too few training images for {train_per_class} a class: {abbreviate(short)}: lower train_per_class, or "
+            "leave it and seed out"
+        )
+    chosen = train.groupby("label").sample(n=train_per_class, random_state=seed)
+    return _with_targets(pd.concat([chosen, table[table["split"] == "test"]]))
 
 
 def _with_targets(table: pd.DataFrame) -> pd.DataFrame:

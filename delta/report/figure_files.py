@@ -12,6 +12,7 @@ from delta.io.signals import say
 from delta.report import figures
 from delta.report.best_galleries import write_galleries
 from delta.report.confusion_figure import best_confusion, confusion
+from delta.report.data_amount_figure import data_amount
 from delta.report.fonts import undrawable_letters
 from delta.report.forest import draws_differences, forest
 from delta.report.inputs import Inputs
@@ -47,6 +48,8 @@ def write_figures(reports: Path, inputs: Inputs) -> None:
         figures.save(figures.accuracy(table1, found.get("table2")), out, "accuracy")
         if diagram := rank_diagram(found["table5"]) if "table5" in found else None:
             figures.save(diagram, out, FIGURE)
+        for backbone, rows in tables["data_amount"].groupby("backbone", sort=False) if "data_amount" in tables else ():
+            figures.save(data_amount(rows), out, f"data_amount-{backbone}")
         for pair, rows in tables["learning_curves"].groupby(PAIR, sort=False):
             figures.save(figures.learning_curves(rows), out, "-".join(["figure3", *pair]))
         for (dataset, backbone, method), rows in tables["grid"].groupby(KEYS, sort=False):

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from delta.analysis.grid_result import CELL
-from delta.report import captions, paper
+from delta.report import captions, data_amount, paper
 from delta.report.advice import advice
 from delta.report.claims import check_claims
 from delta.report.confusion import SHOWN_CLASSES
@@ -39,6 +39,7 @@ PLOTS = {
     "filter_shares": ["dataset", "backbone", "stage", "seed", "filters", "share", "reach"],
     "activation_maps": [*KEYS, "label", "path", "map", "area", "correlation"],
     "map_filters": ["dataset", "backbone", "filter", "considered", "filters", "layer"],
+    "data_amount": data_amount.COLUMNS,
     "gallery": [*KEYS, "label", "category", "unit", "iou", "file"],
     "map_classes": ["dataset", "backbone", "label", "path", "file"],
 }
@@ -133,6 +134,7 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
         sections=sections,
         diagrams={anchor: _diagram(reports / "figures", section) for anchor, section in sections.items()},
         overview=_overview(reports / "figures", table1, tables.get("table2")),
+        amounts=_amounts(reports / "figures", plots["data_amount"], differences),
         photographs=photographs(reports / "figures" / "photographs", tables.get("hard_images")),
         pictures=_pictures(reports / "figures", plots, tables, run.fixed, sources),
         galleries=galleries(reports / "figures", plots["gallery"], plots["map_classes"]),
@@ -160,6 +162,15 @@ def _diagram(folder: Path, section: Section) -> Picture | None:
 
 def _overview(folder: Path, table1: pd.DataFrame, table2: pd.DataFrame | None) -> Picture | None:
     return inline_picture(folder, "accuracy", "Accuracy of every method", captions.accuracy(table1, table2))
+
+
+def _amounts(folder: Path, rows: pd.DataFrame | None, differences: pd.DataFrame | None) -> list[Picture]:
+    """The figure of data amounts of each backbone."""
+    found = []
+    for backbone, block in rows.groupby("backbone", sort=False) if rows is not None else ():
+        title, caption = f"Accuracy and data amount, {display(backbone)}", data_amount.caption(block, differences)
+        found.append(inline_picture(folder, f"data_amount-{backbone}", title, caption))
+    return [picture for picture in found if picture]
 
 
 def _pictures(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from delta.analysis.grid_result import of_alpha_and_beta
+from delta.report import data_amount
 from delta.report.confusion import best_plot_rows, plot_rows
 from delta.report.curves import learning_curves, training_curves
 from delta.report.inputs import Inputs
@@ -21,8 +22,8 @@ PAIR = ["dataset", "backbone"]
 def plot_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
     """Every figure's data by file name, in which a `/` is a folder.
 
-    Part activation, gallery and maps are left out when empty. The others are written even when empty, because dvc.yaml
-    names them.
+    Part activation, gallery, maps and data amounts are left out when empty. The others are written even when empty, as
+    dvc.yaml names them.
 
     Raises:
         UserError: a run or an analysis's output is missing or unreadable.
@@ -38,6 +39,7 @@ def plot_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
         **{f"confusion/{name}": rows for each in inputs.recommended for name, rows in best_plot_rows(each).items()},
     }
     asked_for = {"part_activation": read_parts(inputs), "gallery": read_gallery(inputs), **read_map_tables(inputs)}
+    asked_for["data_amount"] = data_amount.accuracies(inputs)
     return tables | {name: table for name, table in asked_for.items() if not table.empty}
 
 

@@ -190,6 +190,24 @@ class Params(Experiments):
         return self
 
     @model_validator(mode="after")
+    def _amounts_are_of_one_data_set(self) -> Params:
+        names = self.data_amount.datasets
+        if len(names) == 1:
+            raise ValueError(f"data_amount.datasets: {names[0]} alone: list at least two, or none")
+        chosen = [self.datasets[name] for name in names]
+        for field in Dataset.model_fields if chosen else ():
+            values = [getattr(dataset, field) for dataset in chosen]
+            if field == "train_per_class" and len(set(values)) < len(values):
+                raise ValueError("data_amount.datasets: two of them have the same train_per_class")
+            if field == "seed":  # which all of a publisher's training images need none of
+                values = [value for value in values if value is not None]
+            if field != "train_per_class" and any(value != values[0] for value in values):
+                raise ValueError(
+                    f"data_amount.datasets: they differ in {field}, but may differ in train_per_class alone"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _folds_fit_the_classes(self) -> Params:
         for section, datasets, folds in (
             ("grid", self.grid.datasets, len(self.grid.folds)),

@@ -52,10 +52,11 @@ class Dataset(Section):
         source: what the images come from, watched by DVC: a folder of class folders or a CSV of path,label for
             `folder`; else the module that draws the data set or downloads it from its publisher. A published data set
             that is unpacked already is used in place: then its folder.
-        train_per_class: images per class for training; `rest` takes all that are not test images.
+        train_per_class: images per class for training; `rest` takes all that are not test images. Where the publisher
+            has split the data set, a number takes so many of its training images.
         test_per_class: images per class for testing, or a share of them such as `20%`; at least one.
         seed: decides which images; the split is the same for every backbone, method and training seed. These three
-            are left out where the publisher, or the user, has split the data set.
+            are left out where the publisher, or the user, has split the data set and all of it is used.
         duplicates: what becomes of one's own photographs that are byte-identical; where it is left out, those with
             different labels, or in training and in test, are an error. See `delta.datasets.folder.copy_images`.
         classes: only these classes, by label; all of them where it is left out. A data set that is used in place may
@@ -77,6 +78,11 @@ class Dataset(Section):
         assert self.train_per_class is not None and self.test_per_class is not None and self.seed is not None
         return self.train_per_class, self.test_per_class, self.seed
 
+    def subset_by_seed(self) -> tuple[int | None, int | None]:
+        """train_per_class and seed of a data set that its publisher has split; None and None for all of it."""
+        assert self.train_per_class != "rest"
+        return self.train_per_class, self.seed
+
     @model_validator(mode="after")
     def _drawn_needs_counts(self) -> Dataset:
         for name in ("train_per_class", "test_per_class"):
@@ -91,6 +97,8 @@ class Dataset(Section):
         wrong = [name for name in fields if (getattr(self, name) is None) != published]
         if self.format == "folder" and len(wrong) == len(fields):
             return self  # photographs that come split, which can only be seen when they are read
+        if published and wrong == ["train_per_class", "seed"] and self.train_per_class != "rest":
+            return self  # so many of the publisher's training images
         if wrong:
             raise ValueError(
                 f"leave out {', '.join(wrong)}: the publisher of {self.format} has split it"
@@ -223,6 +231,12 @@ class PartActivation(SeedExperiment):
     layer: Layer | None
 
 
+class DataAmount(MethodExperiment):
+    """Accuracy against the number of training images: data sets that differ in their `train_per_class` alone."""
+
+    shown_as = "the figure of data amounts"
+
+
 class Dissection(SeedExperiment):
     """Table 4: network dissection.
 
@@ -278,6 +292,7 @@ class Experiments(Section):
     part_activation: PartActivation
     dissection: Dissection
     activation_maps: ActivationMaps
+    data_amount: DataAmount
 
     @property
     def experiments(self) -> dict[str, Experiment]:

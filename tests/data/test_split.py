@@ -78,6 +78,35 @@ def test_a_class_too_small_for_its_share_is_named(table):
         assign_splits(table, "rest", "95%", seed=0)  # rounds to all 6 and 9, and to 11 of 12
 
 
+def nested(splits: list[pd.DataFrame]) -> bool:
+    """Whether all have the same test images, and each one's training images are among the next one's."""
+    tests = {frozenset(index["path"][index["split"] == "test"]) for index in splits}
+    trained = [set(index["path"][index["split"] == "train"]) for index in splits]
+    return len(tests) == 1 and all(one < other for one, other in zip(trained, trained[1:], strict=False))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fewer_training_images_are_among_more_of_them(table, seed):
+    assert nested([assign_splits(table, number, 2, seed) for number in (1, 2, 4, "rest")])
+    published = assign_splits(table, "rest", 2, seed=9)[["path", "label", "split"]]
+    splits = [published_splits(published, number, seed) for number in (1, 2, 4)]
+    assert nested([*splits, published_splits(published)])
+    assert not nested([splits[0], published_splits(published, 2, seed + 1), splits[2]])
+
+
+def test_a_subset_of_the_publishers_training_images(table):
+    published = assign_splits(table, "rest", 2, seed=9)[["path", "label", "split"]]
+    index = published_splits(published, 3, 0)
+    assert index.groupby(["label", "split"]).size().unique().tolist() == [2, 3]
+    assert index["path"].is_monotonic_increasing
+    pd.testing.assert_frame_equal(index, published_splits(published.sample(frac=1, random_state=0), 3, 0))
+    with pytest.raises(UserError, match="too few training images for 5 a class: ant has 4: lower train_per_class"):
+        published_splits(published, 5, 0)
+    untrained = published[(published["label"] != "cow") | (published["split"] == "test")]
+    with pytest.raises(UserError, match="cow has 0"):
+        published_splits(untrained, 1, 0)
+
+
 def test_classes_with_too_few_images_are_reported(table):
     with pytest.raises(UserError, match=r"ant has 6, zebra has 9: add images"):
         assign_splits(table, 8, 2, seed=0)

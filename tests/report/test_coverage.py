@@ -74,6 +74,22 @@ def test_so_it_does_however_much_the_methods_disagree(seeds, images, seed_std, m
     assert 0.93 <= coverage(seeds, images, seed_std, model) <= 0.97
 
 
+@pytest.mark.parametrize(("seeds", "images", "seed_std"), [*product(SEEDS, IMAGES, (0.0, 0.2))])
+def test_so_does_that_of_one_methods_accuracy(seeds, images, seed_std):
+    """Of a method that is right on 75 % of the images."""
+    random, covered = np.random.default_rng([seeds, images]), []
+    for _ in range(REPETITIONS // BLOCK):
+        difficulty, seed, noise = (
+            random.standard_normal((BLOCK, *shape), dtype=np.float32)
+            for shape in ((1, images), (seeds, 1), (seeds, images))
+        )
+        right = (1.2 + 1.5 * difficulty + seed_std * seed + noise > 0).astype(int)
+        margins, _p = student(right.mean((1, 2)), *two_way_errors(right), 0.95)
+        truth = norm.cdf(1.2 / np.sqrt(1 + 1.5**2 + seed_std**2))
+        covered.append(np.abs(right.mean((1, 2)) - truth) <= margins.max(0))
+    assert 0.93 <= np.concatenate(covered).mean() <= 0.97
+
+
 def test_the_arrays_of_the_simulation_are_judged_as_single_ones_are():
     differences = draw(np.random.default_rng(0), 3, 50, 0.1, USUAL, 4)
     margins, p_values = student(differences.mean((1, 2)), *two_way_errors(differences), 0.95)

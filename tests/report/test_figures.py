@@ -23,6 +23,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from delta.methods.registry import KEYS
+from delta.report.data_amount_figure import data_amount
 from delta.report.differences import published_differences
 from delta.report.figure_style import LOOKS, looks, wrapped
 from delta.report.figures import accuracy, filter_distances, grid_search, learning_curves, save
@@ -102,7 +103,17 @@ def ranked(methods: int, datasets: int, backbone: str = "resnet101", noise: floa
     return rows.assign(backbone=backbone, method_label=rows["method"].str.title(), mean=means)
 
 
+def amounts(methods: list[str], numbers: list[float], apart: float = 3.0) -> pd.DataFrame:
+    """Accuracies that rise with the number of training images and differ by so much from method to method."""
+    rows = pd.DataFrame(product(methods, numbers), columns=["method", "train_per_class"])
+    top1 = 50 + 10 * np.log(rows["train_per_class"]) + apart * rows["method"].map(methods.index)
+    return rows.assign(backbone="resnet101", top1=top1, low=top1 - 2, high=top1 + 2)
+
+
 FIGURES = {
+    "amounts, four methods": lambda: data_amount(amounts(["probe", "l2", "l2_sp", "delta"], [5, 10, 20, 29.75])),
+    "amounts, level": lambda: data_amount(amounts(METHODS, [5, 10, 20, 40], apart=0.01).assign(backbone=LONG)),
+    "amounts, one seed": lambda: data_amount(amounts(["delta"], [2, 500]).assign(low=np.nan, high=np.nan)),
     "ranks, full size": lambda: rank_diagram(pd.concat([ranked(23, 6), ranked(23, 4, "inception_v3")])),
     "ranks, one bar": lambda: rank_diagram(ranked(7, 6, noise=1000)),
     "ranks, too few": lambda: rank_diagram(ranked(7, 3, LONG)),
@@ -180,7 +191,7 @@ def test_texts_are_legible(name, monkeypatch):
     # Long names must leave enough room for the panels.
     assert min(axes.bbox.width for axes in figure.axes) > (3.3 if "accuracy" in name else 2.4) * figure.dpi
     legends = figure.legends + [axes.get_legend() for axes in figure.axes if axes.get_legend()]
-    assert legends
+    assert legends or "amounts" in name  # whose lines are labelled
     for legend, axes in product(legends, figure.axes):
         assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 

@@ -23,6 +23,7 @@ EXPERIMENTS = (
     "part_activation",
     "dissection",
     "activation_maps",
+    "data_amount",
 )
 PROFILES = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
 
@@ -459,3 +460,61 @@ def test_photographs_that_come_split_need_no_numbers(tmp_path):
     values["datasets"]["photographs"] = {"format": "folder", "source": "/photographs", "duplicates": "keep"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     assert load_params(tmp_path / "params.yaml").datasets["photographs"].train_per_class is None
+
+
+BIRDS = {"format": "cub_200_2011", "source": "/data/CUB_200_2011", "classes": ["Bobolink", "Cape_May_Warbler"]}
+LEAVES = {"format": "caltech256", "source": "delta/datasets/caltech256.py", "test_per_class": 20, "seed": 0}
+
+
+def amounts(*datasets: dict) -> dict:
+    """The slice's values with further data sets, which are the data amounts' ones."""
+    values, named = slice_values(), {f"few_{number}": dataset for number, dataset in enumerate(datasets)}
+    values["datasets"] |= named
+    values["data_amount"] = {
+        "datasets": list(named),
+        "backbones": ["efficientnet_lite0"],
+        "methods": ["probe", "delta"],
+    }
+    return values
+
+
+@pytest.mark.parametrize(
+    "datasets",
+    [
+        [BIRDS | {"train_per_class": 5, "seed": 0}, BIRDS, BIRDS | {"train_per_class": 10, "seed": 0}],
+        [LEAVES | {"train_per_class": 5}, LEAVES | {"train_per_class": "rest"}],
+    ],
+)
+def test_data_amounts_of_one_data_set(datasets, tmp_path):
+    params = load_params(written(tmp_path, amounts(*datasets)))
+    assert params.experiments["data_amount"].needs == ["probe", "delta"]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [
+        ([BIRDS], "data_amount.datasets: few_0 alone: list at least two, or none"),
+        ([BIRDS, BIRDS], "data_amount.datasets: two of them have the same train_per_class"),
+        (
+            [BIRDS, BIRDS | {"source": "/elsewhere/CUB_200_2011", "train_per_class": 5, "seed": 0}],
+            "data_amount.datasets: they differ in source, but may differ in train_per_class alone",
+        ),
+        (
+            [BIRDS, *(BIRDS | {"train_per_class": number, "seed": number} for number in (5, 10))],
+            "data_amount.datasets: they differ in seed",
+        ),
+        (
+            [LEAVES | {"train_per_class": 5}, LEAVES | {"train_per_class": 10, "test_per_class": 10}],
+            "data_amount.datasets: they differ in test_per_class",
+        ),
+        ([BIRDS | {"train_per_class": 5}], "leave out train_per_class: the publisher of cub_200_2011 has split it"),
+        ([BIRDS | {"train_per_class": "rest", "seed": 0}], "leave out train_per_class, seed: the publisher of"),
+        (
+            [BIRDS | {"train_per_class": 5, "seed": 0, "test_per_class": 3}],
+            "leave out train_per_class, test_per_class, seed: the publisher of",
+        ),
+    ],
+)
+def test_other_data_amounts_are_refused(datasets, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        load_params(written(tmp_path, amounts(*datasets)))
