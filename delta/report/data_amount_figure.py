@@ -28,26 +28,26 @@ def data_amount(rows: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(6.6, 4.2))
     axes = figure.subplots()
     amounts = sorted(rows["train_per_class"].unique())
-    span, ends = np.log(amounts[-1] / amounts[0]), {}
+    span, ends = np.log(amounts[-1] / amounts[0]), {}  # where each line ends
     for place, (method, look) in enumerate(styles.items()):
         line = rows[rows["method"] == method].sort_values("train_per_class")
         x = line["train_per_class"] * np.exp(DODGE * span * (place - (len(styles) - 1) / 2))
         axes.plot(x, line["top1"], color=look.colour, marker=look.marker, label=label(method))
         axes.vlines(x, line["low"], line["high"], color=look.colour, linewidth=1)
-        ends[method] = line["top1"].iloc[-1]
+        ends[method] = (x.iloc[-1], line["top1"].iloc[-1])
     axes.set_xscale("log")
     axes.set_xticks(amounts, [f"{amount:.3g}" for amount in amounts])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="training images a class", ylabel="top-1 on the test images (%)")
     axes.set_title(wrapped(display(str(rows["backbone"].iloc[0])), 64))
     low, high = axes.get_ylim()
-    heights = _apart(ends, (high - low) * LINE / figure.get_figheight() * 1.3)
+    heights = _apart({method: y for method, (_, y) in ends.items()}, (high - low) * LINE / figure.get_figheight() * 1.3)
     for method, height in heights.items():
         axes.annotate(
             label(method),
-            (1, ends[method]),
+            ends[method],
             (1.03, height),
-            axes.get_yaxis_transform(),
+            "data",
             axes.get_yaxis_transform(),
             color=styles[method].colour,
             va="center",
@@ -57,7 +57,7 @@ def data_amount(rows: pd.DataFrame) -> Figure:
                 "color": styles[method].colour,
                 "linewidth": 0.6,
                 "shrinkA": 1,
-                "shrinkB": 0,
+                "shrinkB": 4,
             },
         )
     return figure
