@@ -53,6 +53,7 @@ def data_amount(rows: pd.DataFrame) -> Figure:
             va="center",
             annotation_clip=False,
             arrowprops={
+                "relpos": (0, 0.5),
                 "arrowstyle": "-",
                 "color": styles[method].colour,
                 "linewidth": 0.6,

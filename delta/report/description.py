@@ -18,6 +18,10 @@ from delta.report import paper
 from delta.report.names import display
 from delta.report.page import Run
 
+NO_PHOTOGRAPHS = (
+    "This report has no photographs (report.photographs: false): activation maps are drawn alone, and the galleries of "
+    "photographs are left out."
+)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "dvc", "pillow")
 
 
@@ -60,7 +64,7 @@ def describe(
         run_times=read_run_times(wall_times, options),
         times=read_wall_times(wall_times, options),
         recommended_in=read_recommendation_times(wall_times),
-        notes=deviations(values),
+        notes=deviations(values) + ([] if values["report"]["photographs"] else [NO_PHOTOGRAPHS]),
     )
 
 

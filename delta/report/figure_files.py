@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from delta.analysis.map_files import read_maps
 from delta.io.errors import UserError
@@ -41,7 +44,7 @@ def write_figures(reports: Path, inputs: Inputs) -> None:
             table.round(6).to_csv(out / f"{name}.csv", index=False)
 
     table1, found = read_table1(reports), read_tables(reports)
-    differences, hard = found.get("differences"), found.get("hard_images")
+    differences = found.get("differences")
     with atomic_folder(reports / "figures") as out:
         if differences is not None and draws_differences(differences):
             figures.save(forest(differences), out, "forest")
@@ -61,13 +64,20 @@ def write_figures(reports: Path, inputs: Inputs) -> None:
             figures.save(confusion(each), out, f"confusion-{each.dataset}-{each.backbone}")
         for best in inputs.recommended:
             figures.save(best_confusion(best), out, f"best-{best.dataset}")
-        if hard is not None:
-            write_photographs(out / "photographs", hard, inputs.packed)
-        packed = {best.dataset: inputs.packed(best.dataset, best.tested.backbone) for best in inputs.recommended}
-        write_galleries(out, found, packed)
+        shown = inputs.params.report.photographs
         for dataset, backbone, folder in inputs.outputs("activation_maps", "activation_maps"):
-            write_map_pictures(out, read_maps(folder), dataset, backbone)
-        _copy_pictures(unit_pictures(inputs), out / "units")
+            write_map_pictures(out, read_maps(folder), dataset, backbone, shown)
+        if shown:
+            _write_photographs(out, inputs, found)
+
+
+def _write_photographs(out: Path, inputs: Inputs, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write the galleries of photographs: hard images, those of recommended networks, and what units detect."""
+    if "hard_images" in tables:
+        write_photographs(out / "photographs", tables["hard_images"], inputs.packed)
+    packed = {best.dataset: inputs.packed(best.dataset, best.tested.backbone) for best in inputs.recommended}
+    write_galleries(out, tables, packed)
+    _copy_pictures(unit_pictures(inputs), out / "units")
 
 
 def _copy_pictures(pictures: list[tuple[Path, str]], out: Path) -> None:

@@ -38,7 +38,9 @@ def plot_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
         **{f"confusion/{name}": rows for each in inputs.predictions for name, rows in plot_rows(each).items()},
         **{f"confusion/{name}": rows for each in inputs.recommended for name, rows in best_plot_rows(each).items()},
     }
-    asked_for = {"part_activation": read_parts(inputs), "gallery": read_gallery(inputs), **read_map_tables(inputs)}
+    asked_for = {"part_activation": read_parts(inputs), **read_map_tables(inputs)}
+    if inputs.params.report.photographs:
+        asked_for["gallery"] = read_gallery(inputs)
     asked_for["data_amount"] = data_amount.accuracies(inputs)
     return tables | {name: table for name, table in asked_for.items() if not table.empty}
 
@@ -145,7 +147,8 @@ def read_map_tables(inputs: Inputs) -> dict[str, pd.DataFrame]:
     classes = read("images", ["label", "path"])
     numbers = classes.groupby(PAIR, sort=False).cumcount()
     files = [
-        class_picture(*pair, image) for *pair, image in classes[PAIR].assign(image=numbers).itertuples(index=False)
+        class_picture(*pair, image, inputs.params.report.photographs)
+        for *pair, image in classes[PAIR].assign(image=numbers).itertuples(index=False)
     ]
     return {
         "activation_maps": read("maps", ["label", "path", "map", "method", "area", "correlation"]),

@@ -34,6 +34,7 @@ from stages.common.sections import (
     Experiment,
     Experiments,
     Name,
+    Report,
     Seed,
 )
 
@@ -55,6 +56,7 @@ class Params(Experiments):
     attention: Attention
     grid: Grid
     recommend: Recommend
+    report: Report
     checkpoints: Checkpoints
     device: str
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None

@@ -273,6 +273,16 @@ class ActivationMaps(Experiment):
         return list(MAPPED_METHODS)
 
 
+class Report(Section):
+    """The report.
+
+    Attributes:
+        photographs: whether it may show photographs of the data sets; if not, none of its files holds one.
+    """
+
+    photographs: Annotated[bool, Field(strict=True)]
+
+
 class Checkpoints(Section):
     """How often a long computation is saved, so that one that is killed can go on from there.
 

@@ -50,6 +50,7 @@ SMALL = {
         "layer": None,
     },
     "activation_maps": {"datasets": [], "backbones": [], "seed": 0, "images": 2, "filters": 1, "layer": None},
+    "report": {"photographs": True},
     "data_amount": {"datasets": [], "backbones": [], "methods": ["probe", "delta"]},
     "grid": {
         "datasets": [],
