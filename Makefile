@@ -1,5 +1,7 @@
 # `make repro` creates the environment and reproduces the slice. `make test` creates the environment and runs all tests.
 # `make check` runs the quick tests, for every commit. `make lock` writes requirements.txt from pyproject.toml.
+# `make study STUDY=study DATA=/folder` makes profiles/study.yaml from the data sets in a folder, and publishes it in
+# studies/study. Interrupted, it goes on from there. `STUDY=study_amount` is another.
 # `make bench` measures speed and memory and writes benchmarks/*.md. It takes two hours on 2 cores.
 PYTHON ?= python3
 # Two test files in parallel, one thread each: twice as fast as one file with two threads. Longest files first.
@@ -8,7 +10,10 @@ PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-
 FLAGS =
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test check lint lock bench
+STUDY = study
+DATA = /data
+
+.PHONY: repro test check lint lock bench study
 
 repro: .venv/installed
 	python -m stages.check_params
@@ -36,6 +41,11 @@ bench: .venv/installed
 	for name in slice cluster attention training scaling dissection; do \
 	  python -m benchmarks.$$name > benchmarks/$$name.partial && mv benchmarks/$$name.partial benchmarks/$$name.md || exit 1; \
 	done
+
+study: .venv/installed
+	python -m studies.prepare $(STUDY) $(DATA)
+	cd build/$(STUDY) && python -m cluster repro --address local
+	python -m studies.publish build/$(STUDY) studies/$(STUDY)
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -54,12 +54,7 @@ def describe(
         scale=values["delta"]["scale"] if "delta" in values else None,
         parameters=parameters,
         versions={"Python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
-        machine={
-            "Processor": _processor(),
-            "Cores": str(os.cpu_count()),
-            "System": f"{platform.system()} {platform.machine()}",
-            "Runs computed on": ", ".join(dict.fromkeys(table1["device"])),
-        },
+        machine=machine() | {"Runs computed on": ", ".join(dict.fromkeys(table1["device"]))},
         commit=commit,
         run_times=read_run_times(wall_times, options),
         times=read_wall_times(wall_times, options),
@@ -158,14 +153,17 @@ def _printed(key: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def commit(root: Path) -> str:
-    """The git commit checked out at `root`, and whether files have changed since, except those that a run changes."""
+    """The git commit checked out at `root`, and whether files have changed since.
+
+    Those that a run changes do not count, nor does params.yaml, which the page shows.
+    """
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--", ".", ":!dvc.lock", ":!reports")
+        changed = git("status", "--porcelain", "--", ".", ":!dvc.lock", ":!reports", ":!params.yaml")
         return git("rev-parse", "HEAD")[:12] + (", with changes that are not committed" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "not in a git repository"
@@ -215,6 +213,15 @@ def read_recommendation_times(folder: Path) -> dict[str, float]:
     """How many seconds the stage recommend took when it last ran here, by data set; see `read_wall_times`."""
     entries = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("recommend-*.json")]
     return {entry["dataset"]: entry["seconds"] for entry in entries}
+
+
+def machine() -> dict[str, str]:
+    """This machine's Processor, Cores and System."""
+    return {
+        "Processor": _processor(),
+        "Cores": str(os.cpu_count()),
+        "System": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def _processor() -> str:

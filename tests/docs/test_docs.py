@@ -41,6 +41,24 @@ def test_the_readme_is_short():
     assert len(text(ROOT / "README.md").splitlines()) <= 150
 
 
+def shown_tables(page: Path) -> dict[str, str]:
+    """What stands between `<!-- table: FILE -->` and `<!-- end -->` in a page, by FILE."""
+    return dict(re.findall(r"^<!-- table: (\S+) -->\n(.*?)^<!-- end -->$", text(page), re.M | re.S))
+
+
+@PAGE
+def test_a_shown_table_is_the_committed_one(page):
+    for file, shown in shown_tables(page).items():
+        rows = [line for line in text(ROOT / file).splitlines() if line.startswith("|")]
+        assert shown.strip().splitlines() == rows, file
+
+
+def test_the_readme_shows_a_table_and_the_docs_or_it_the_slices():
+    readme, experiments = (shown_tables(ROOT / name) for name in ("README.md", "docs/experiments.md"))
+    assert readme
+    assert "reports/tables/table1.md" in readme | experiments
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/fidelity.md", "CITATION.cff"])
 def test_the_article_and_its_forerunner_are_named(name):
     words = " ".join(text(ROOT / name).split())
@@ -63,7 +81,7 @@ def test_link_targets_exist(page):
 @PAGE
 def test_paths_exist(page):
     """This checks paths of code and committed files, but not placeholders and patterns."""
-    folders = "delta|stages|tests|profiles|benchmarks|cluster|docs"
+    folders = "delta|stages|tests|profiles|benchmarks|cluster|docs|studies"
     for path in re.findall(rf"(?<![\w./-])(?:{folders})/[\w./-]*\w", text(page)):
         assert (ROOT / path).exists() or path in WRITTEN, path
 

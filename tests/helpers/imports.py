@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("delta", "stages", "cluster", "benchmarks")
+PACKAGES = ("delta", "stages", "cluster", "benchmarks", "studies")
 
 
 def imports(file: Path) -> set[Path]:

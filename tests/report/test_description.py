@@ -192,11 +192,11 @@ def test_the_commit_and_uncommitted_changes(tmp_path):
     (clone.root / "reports").mkdir(parents=True)
     assert commit(clone.root) == "not in a git repository"
     clone.run("git", "init", "-q")
-    for name in ("dvc.lock", "code.py", "reports/metrics.json"):
+    for name in ("dvc.lock", "code.py", "params.yaml", "reports/metrics.json"):
         (clone.root / name).write_text("1")
     clone.commit()
     head = clone.run("git", "rev-parse", "HEAD")[:12]
-    for name in ("dvc.lock", "reports/metrics.json"):
+    for name in ("dvc.lock", "params.yaml", "reports/metrics.json"):
         (clone.root / name).write_text("2")
     assert commit(clone.root) == head
     (clone.root / "code.py").write_text("2")
