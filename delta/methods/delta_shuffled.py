@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from delta.methods.base import FeatureMapMethod, Penalty, PenaltyInputs, Run
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class DeltaShuffled(FeatureMapMethod):
@@ -23,19 +24,26 @@ class DeltaShuffled(FeatureMapMethod):
     def prepare(self, run: Run) -> nn.Module:
         import torch
 
-        own = torch.nn.Module()
-        own.register_buffer("seed", torch.tensor(run.seed))  # on the CPU, where the permutations are drawn
+        own: Any = torch.nn.Module()
+        own.seed, own.shuffled = run.seed, {}
         return own
 
     def shared_penalty(self, inputs: PenaltyInputs) -> Penalty:
-        import torch
-
-        generator = torch.Generator().manual_seed(int(inputs.own.seed))
-        shuffled = {
-            layer: weights[torch.randperm(len(weights), generator=generator)]
-            for layer, weights in inputs.channel_weights.items()
-        }
+        shuffled = inputs.own.shuffled
+        if not shuffled:  # Once, as a GPU waits for what is drawn on the CPU.
+            shuffled.update(_shuffled(inputs.channel_weights, inputs.own.seed))
         return sum(
             self.scaled(shuffled[layer] * (maps - source_maps).square().sum(dim=(0, 2, 3)), source_maps)
             for layer, maps, source_maps in inputs.feature_maps(self.rectify)
         )
+
+
+def _shuffled(channel_weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Each layer's weights in an order of its own."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        layer: weights[torch.randperm(len(weights), generator=generator).to(weights.device)]
+        for layer, weights in channel_weights.items()
+    }

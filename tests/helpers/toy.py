@@ -67,12 +67,12 @@ def batches(data: ViewData, seed: int = 0, count: int = 3, views: int = 1) -> It
 class SlowSGD:
     """v ← 0.9 v + g + decay · w, w ← w − rate · v, tensor by tensor; the rate is a tenth after two steps."""
 
-    def __init__(self, weights: list[Tensor], decay: float = 0.0):
-        self.weights, self.decay, self.steps = weights, decay, 0
+    def __init__(self, weights: list[Tensor], decay: float = 0.0, rate: float = LEARNING_RATE):
+        self.weights, self.decay, self.rate, self.steps = weights, decay, rate, 0
         self.velocities = [torch.zeros_like(weight) for weight in weights]
 
     def step(self, gradients: list[Tensor]) -> None:
-        rate = LEARNING_RATE * (0.1 if self.steps >= TRAINING.decay_after else 1)
+        rate = self.rate * (0.1 if self.steps >= TRAINING.decay_after else 1)
         for weight, velocity, gradient in zip(self.weights, self.velocities, gradients, strict=True):
             velocity.copy_(MOMENTUM * velocity + gradient + self.decay * weight.detach())
             weight.data -= rate * velocity
@@ -87,10 +87,11 @@ def train_by_hand(
     loss: Callable[[ToyNetwork, Tensor, Tensor], Tensor] | None = None,
     after: Callable[[ToyNetwork, int], None] = lambda network, iteration: None,
     extra: tuple[Tensor, ...] = (),
+    rate: float = LEARNING_RATE,
 ) -> ToyNetwork:
     """Three steps of SGD on `loss` of the features' logits, by default the cross-entropy, and `after` each of them."""
     network = network or ToyNetwork(seed=seed)
-    optimizer = SlowSGD([*network.parameters(), *extra], decay)
+    optimizer = SlowSGD([*network.parameters(), *extra], decay, rate)
     for iteration, ((images,), targets) in enumerate(batches(data, seed), 1):
         value = loss(network, images, targets) if loss else cross_entropy(network(images), targets)
         optimizer.step(list(torch.autograd.grad(value, optimizer.weights)))

@@ -21,7 +21,7 @@ from delta.networks.network import build_network, load_classifier, save_classifi
 from delta.training.checkpoint import Checkpoint
 from delta.training.loop import begin, fine_tune
 from delta.training.run import write_run
-from tests.helpers.tiny import CPU, RESIZE, SPEC, TRAINING, hooks, recipe, same_state
+from tests.helpers.tiny import CPU, LEARNING_RATE, RESIZE, SPEC, TRAINING, hooks, recipe, same_state
 from tests.helpers.toy import FEATURES, SlowSGD, ToyNetwork, batches, source_classifier, train_by_hand
 
 DECAY = 0.01
@@ -295,8 +295,9 @@ def test_filter_patterns_are_the_mixture_of_lowest_bic(data):
     np.testing.assert_allclose(run.own["3/weight:means_"].detach().numpy(), best.means_, rtol=1e-5)
 
 
-def test_lp_ft_keeps_the_running_statistics(data):
-    ours, source, _ = trained("lp_ft", data)
+@pytest.mark.parametrize("rate", [0.1, 1])
+def test_lp_ft_keeps_the_running_statistics(rate, data):
+    ours, source, _ = trained("lp_ft", data, rate=rate)
     for place in (1, 4):
         assert torch.equal(ours.backbone[place].running_mean, source.backbone[place].running_mean)
         assert not torch.equal(ours.backbone[place].weight, source.backbone[place].weight)
@@ -304,7 +305,7 @@ def test_lp_ft_keeps_the_running_statistics(data):
     def loss(network, images, targets):
         return cross_entropy(network.eval()(images), targets)
 
-    assert close(ours, train_by_hand(data, SEED, loss=loss))
+    assert close(ours, train_by_hand(data, SEED, loss=loss, rate=rate * LEARNING_RATE))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
@@ -476,6 +477,7 @@ def test_one_layer_has_no_neighbours(data):
         ("wise_ft", {"alpha": 1.1}),
         ("bi_tuning", {"momentum": 2}),
         ("lp_ft", {"alpha": 0.1}),
+        ("lp_ft", {"rate": 0}),
         ("mars_sp", {"search": {"gamma": [1, 0]}}),
         ("mars_sp", {"search": {"gamma": []}}),
         ("mars_sp", {"search": {"gamma": [1, 1]}}),
