@@ -65,13 +65,13 @@ def test_each_method_takes_the_best_of_its_own_cells(clone):
             pd.read_csv(clone.root / f"data/cross_validation/{FOLDER}/{method}/{fold}.csv", index_col="values")["top1"]
             for fold in (0, 1)
         ]
-        (name, values), means = next(iter(TUNED[method]["search"].items())), sum(folds) / 2
-        name = name if name != "lambda_" else "alpha"
+        (name_in_params, values), means = next(iter(TUNED[method]["search"].items())), sum(folds) / 2
+        name = name_in_params if name_in_params != "lambda_" else "alpha"
         assert [json.loads(text) for text in means.index] == [{name: value} for value in values]
-        best = {name: values[int(means.to_numpy().argmax())]}
-        assert chosen(clone, method) == best
+        best = values[int(means.to_numpy().argmax())]
+        assert chosen(clone, method) == {name: best}
         (row,) = table[table["method"] == method].itertuples()
-        assert json.loads(row.values) == best
+        assert json.loads(row.values) == {name_in_params: best}
         assert row.top1 == pytest.approx(means.max(), abs=1e-4)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from delta.analysis.grid_result import best_cell, cells
+from delta.methods.base import Method
 from delta.report.inputs import Inputs
 from delta.report.names import display, label
 from delta.report.results import KEYS
@@ -35,10 +36,17 @@ def collect(inputs: Inputs) -> Collected:
         best = best_cell(group)
         if method in chosen and best is not None:
             failed = int((group["failed"] > 0).sum())
-            rows.append((dataset, backbone, method, label(method), len(group), failed, best["mean"], best["values"]))
+            values = as_in_params(inputs.params.method(method), best["values"])
+            rows.append((dataset, backbone, method, label(method), len(group), failed, best["mean"], values))
     frame = pd.DataFrame(rows, columns=COLUMNS["tuning"])
     order = frame["method"].map({name: place for place, name in enumerate(inputs.params.compared)})
     return Collected({"tuning": frame.iloc[order.argsort(kind="stable")] if len(frame) else frame})
+
+
+def as_in_params(method: Method, values: str) -> str:
+    """A cell's values as JSON, under their names in params.yaml: λ is `alpha` to the methods, and `lambda_` there."""
+    names = {name: field.alias or name for name, field in type(method).model_fields.items()}
+    return json.dumps({names[name]: value for name, value in json.loads(values).items()})
 
 
 def show(frames: Mapping[str, pd.DataFrame]) -> Shown:
