@@ -98,12 +98,12 @@ def _readme(clone: Path, name: str, parameters: str) -> str:
         ),
     }
     rows = "\n".join(f"| {fact} | {text} |" for fact, text in facts.items())
-    about = re.sub(r"(?m)^# ?", "", about).strip()
+    about = re.sub(r"(?m)^  +", "    ", re.sub(r"(?m)^# ?", "", about)).strip()  # four blanks are a block of code
     table1 = (clone / REPORTS / "tables/table1.md").read_text(encoding="utf-8").strip()
     return (
-        f"# {params.profile}\n\n{about}\n\n| | |\n| --- | --- |\n{rows}\n\n"
+        f"# {params.profile[0].upper()}{params.profile[1:]}\n\n{about}\n\n| | |\n| --- | --- |\n{rows}\n\n"
         "[index.html](index.html) is the whole report, without photographs. What was interrupted and resumed counts in "
-        f"the time from where it went on.\n\n{table1}\n"
+        f"the time from where it went on.\n\n#{table1}\n"
     )
 
 
