@@ -104,7 +104,7 @@ def _test_images(images: int, test_per_class: int | str) -> int:
 
 
 def published_splits(table: pd.DataFrame, train_per_class: int | None = None, seed: int | None = None) -> pd.DataFrame:
-    """Use the splits that the publisher, or the user, defines.
+    """Use the splits that the publisher, or the user, defines. How many images are not used is printed.
 
     Args:
         table: one row per image, with the columns path, label and split (train or test).
@@ -130,6 +130,7 @@ def published_splits(table: pd.DataFrame, train_per_class: int | None = None, se
             "leave it and seed out"
         )
     chosen = train.groupby("label").sample(n=train_per_class, random_state=seed)
+    _tell_unused(len(table), len(train) - len(chosen), 0)
     return _with_targets(pd.concat([chosen, table[table["split"] == "test"]]))
 
 

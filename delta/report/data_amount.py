@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from delta.data.packed.index import read_index
@@ -34,9 +36,8 @@ def accuracies(inputs: Inputs) -> pd.DataFrame:
                 predictions = found[dataset, backbone]
                 right = predictions.right[predictions.of(method)].astype(int)
                 interval = two_way_interval(right)
-                limits = (
-                    (max(interval.low, 0), min(interval.high, 100)) if interval.low == interval.low else (None,) * 2
-                )
+                known = not math.isnan(interval.low)  # of one seed there is no interval
+                limits = (max(interval.low, 0), min(interval.high, 100)) if known else (None, None)
                 rows.append((dataset, backbone, method, amount, interval.difference, *limits, *right.shape))
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -94,9 +94,11 @@ def test_fewer_training_images_are_among_more_of_them(table, seed):
     assert not nested([splits[0], published_splits(published, 2, seed + 1), splits[2]])
 
 
-def test_a_subset_of_the_publishers_training_images(table):
+def test_a_subset_of_the_publishers_training_images(table, capsys):
     published = assign_splits(table, "rest", 2, seed=9)[["path", "label", "split"]]
+    capsys.readouterr()
     index = published_splits(published, 3, 0)
+    assert capsys.readouterr().err == "note: of 27 images some are not used: 12 beyond train_per_class\n"
     assert index.groupby(["label", "split"]).size().unique().tolist() == [2, 3]
     assert index["path"].is_monotonic_increasing
     pd.testing.assert_frame_equal(index, published_splits(published.sample(frac=1, random_state=0), 3, 0))
