@@ -32,7 +32,7 @@ def publish(clone: Path, out: Path) -> None:
     (parameters, data), reports = _parameters(clone, out.name), clone / REPORTS
     if load_params(clone / PARAMS).report.photographs:
         raise UserError(f"profiles/{out.name}.yaml: report.photographs: a study is published without them: write false")
-    files = sorted(file for file in reports.rglob("*") if file.is_file())
+    files = sorted(file for file in reports.rglob("*") if file.is_file() and not _is_drawn_twice(file))
     if not (reports / "index.html").is_file():
         raise UserError(f"{reports}: no report: run `python -m cluster repro --address local` in {clone}")
     if pictures := [str(file.relative_to(reports)) for file in files if _may_be_a_photograph(file, reports)]:
@@ -73,10 +73,15 @@ def _parameters(clone: Path, name: str) -> tuple[str, str]:
     return profile, found["data"] if rest else PLACE
 
 
+def _is_drawn_twice(file: Path) -> bool:
+    """Whether it is a plot's copy in pixels, which a repository need not keep beside the plot."""
+    return file.suffix == ".png" and file.with_suffix(".svg").exists()
+
+
 def _may_be_a_photograph(file: Path, reports: Path) -> bool:
     """Whether a file of the report is, or holds, a picture that is neither a plot nor a map."""
     if file.suffix == ".png":
-        return not file.with_suffix(".svg").exists() and not MAPS.fullmatch(file.relative_to(reports).as_posix())
+        return not MAPS.fullmatch(file.relative_to(reports).as_posix())
     return file.suffix not in TEXTS or b"data:image/jpeg" in file.read_bytes()
 
 
