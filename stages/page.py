@@ -1,8 +1,9 @@
-"""Write the report page, reports/index.html: claims, tables, figures and what was run."""
+"""Write the report page, reports/index.html: claims, tables, figures and what was run; and the claims as a table."""
 
 from pathlib import Path
 
 from delta.io.files import atomic_file
+from delta.report.claims_table import write_claims
 from delta.report.description import commit, describe
 from delta.report.inputs import Inputs
 from delta.report.page import write_page
@@ -19,6 +20,7 @@ def main(params: Params) -> None:
     run = describe(values, parameters, fixed, commit(Path()), paths.WALL_TIMES, options, table1)
     with atomic_file(paths.REPORTS / "index.html") as scratch:
         write_page(scratch, paths.REPORTS, run)
+    write_claims(paths.REPORTS, run.scale)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from delta.report.accuracy_claims import accuracy_claims
 from delta.report.interpretability_claims import detector_claims, distance_claims, map_claims, part_claim
 from delta.report.training_claims import curve_claims, grid_claims
 from delta.report.verdicts import Claim, not_judged
+
+
+def judge_claims(
+    tables: Mapping[str, pd.DataFrame], plots: Mapping[str, pd.DataFrame | None], scale: str | None
+) -> list[Claim]:
+    """`check_claims` with the files of a report: its tables and its figures' data, each by name."""
+    return check_claims(
+        differences=tables.get("differences"),
+        curves=plots["learning_curves"],
+        grid=plots["grid"],
+        scale=scale,
+        shares=plots["filter_shares"],
+        table3=tables.get("table3"),
+        table4=tables.get("table4"),
+        maps=plots["activation_maps"],
+    )
 
 
 def check_claims(

@@ -11,17 +11,16 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from delta.analysis.grid_result import CELL
 from delta.report import captions, data_amount, paper
 from delta.report.advice import advice
-from delta.report.claims import check_claims
+from delta.report.claims import judge_claims
 from delta.report.confusion import SHOWN_CLASSES
 from delta.report.control_claims import control_claims
 from delta.report.gallery import galleries
 from delta.report.inline_pictures import Picture, inline_picture
 from delta.report.names import display, file_suffix, label
 from delta.report.photographs import photographs
-from delta.report.results import KEYS, read_table
+from delta.report.plot_files import read_plots
 from delta.report.sources import name_with_source, unusual_sources
 from delta.report.statistics import format_duration
 from delta.report.table import Block, Cell, Column, Row, Table
@@ -31,18 +30,6 @@ from delta.report.tables.differences import difference_table
 from delta.report.tables.methods import with_times
 from delta.report.tables.registry import page_sections, read_table1, read_tables
 from delta.report.verdicts import MARGIN, Claim, Verdict
-
-# The figures' data that the page needs: the columns by file name.
-PLOTS = {
-    "learning_curves": [*KEYS, "schedule", "seed", "epoch", "top1", "drop_epoch"],
-    "grid": [*CELL, "fold", "top1"],
-    "filter_shares": ["dataset", "backbone", "stage", "seed", "filters", "share", "reach"],
-    "activation_maps": [*KEYS, "label", "path", "map", "area", "correlation"],
-    "map_filters": ["dataset", "backbone", "filter", "considered", "filters", "layer"],
-    "data_amount": data_amount.COLUMNS,
-    "gallery": [*KEYS, "label", "category", "unit", "iou", "file"],
-    "map_classes": ["dataset", "backbone", "label", "path", "file"],
-}
 
 
 @dataclass(frozen=True)
@@ -98,17 +85,8 @@ def write_page(out: Path, reports: Path, run: Run) -> None:
     if "table5" in tables:
         tables["table5"] = with_times(tables["table5"], run.run_times)
     differences, sections = tables.get("differences"), page_sections(tables)
-    plots = {name: read_table(reports / "plots" / f"{name}.csv", columns) for name, columns in PLOTS.items()}
-    claims = check_claims(
-        differences=differences,
-        curves=plots["learning_curves"],
-        grid=plots["grid"],
-        scale=run.scale,
-        shares=plots["filter_shares"],
-        table3=tables.get("table3"),
-        table4=tables.get("table4"),
-        maps=plots["activation_maps"],
-    )
+    plots = read_plots(reports)
+    claims = judge_claims(tables, plots, run.scale)
     sources, best = unusual_sources(table1), advice(reports / "figures", tables, run.recommended_in)
     if best and not any(claim.findings for claim in claims):
         claims = []  # of a user who wants a classifier, and has none of the paper's methods compared
