@@ -107,8 +107,8 @@ def _readme(clone: Path, name: str, parameters: str) -> str:
     table1 = (clone / REPORTS / "tables/table1.md").read_text(encoding="utf-8").strip()
     return (
         f"# {params.profile[0].upper()}{params.profile[1:]}\n\n{about}\n\n| | |\n| --- | --- |\n{rows}\n\n"
-        "[index.html](index.html) is the whole report, without photographs, and [claims.md](claims.md) has the verdict on "
-        "each claim. What was interrupted and resumed counts in the time from where it went on.\n\n"
+        "[index.html](index.html) is the whole report, without photographs, and [claims.md](claims.md) has the verdict "
+        "on each claim. What was interrupted and resumed counts in the time from where it went on.\n\n"
         f"#{table1}\n"
     )
 

@@ -121,24 +121,27 @@ def learning_curves(rows: pd.DataFrame) -> str:
     return f"Test top-1 under {'; under '.join(parts)}."
 
 
-def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> str:
-    """Figure 4 of one data set and backbone: the best cell, the fixed pair and how many cells failed."""
+def grid_search(rows: pd.DataFrame, fixed: tuple[float, float] | None) -> str:
+    """Figure 4 of one data set and backbone: the best cell, the fixed pair, if any, and how many cells failed."""
     table = cells(rows)
     best, failed = best_cell(table), int((table["failed"] > 0).sum())
     if best is None:
         return f"All of the {len(table)} cells diverged."
-    pair = f"the fixed pair α = {fixed[0]:g}, β = {fixed[1]:g}"
-    here = table[np.isclose(table["alpha"], fixed[0]) & np.isclose(table["beta"], fixed[1])]
-    text = f"The best cell, α = {best['alpha']:g}, β = {best['beta']:g}, has {best['mean']:.1f} %; {pair} "
-    if here.empty:
-        text += "is not in the grid"
-    elif here.iloc[0]["failed"]:
-        text += "diverged"
-    elif tuple(here.iloc[0][["alpha", "beta"]]) == tuple(best[["alpha", "beta"]]):
-        text += "is that cell"
-    else:
-        text += f"has {here.iloc[0]['mean']:.1f} %, {format_difference(here.iloc[0]['mean'] - best['mean'])}"
+    text = f"The best cell, α = {best['alpha']:g}, β = {best['beta']:g}, has {best['mean']:.1f} %"
+    if fixed is not None:
+        text += f"; the fixed pair α = {fixed[0]:g}, β = {fixed[1]:g} {_at_fixed(table, best, fixed)}"
     return f"{text}; {failed or 'none'} of {len(table)} cells diverged."
+
+
+def _at_fixed(table: pd.DataFrame, best: pd.Series, fixed: tuple[float, float]) -> str:
+    here = table[np.isclose(table["alpha"], fixed[0]) & np.isclose(table["beta"], fixed[1])]
+    if here.empty:
+        return "is not in the grid"
+    if here.iloc[0]["failed"]:
+        return "diverged"
+    if tuple(here.iloc[0][["alpha", "beta"]]) == tuple(best[["alpha", "beta"]]):
+        return "is that cell"
+    return f"has {here.iloc[0]['mean']:.1f} %, {format_difference(here.iloc[0]['mean'] - best['mean'])}"
 
 
 def filter_distances(rows: pd.DataFrame) -> str:

@@ -28,7 +28,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "
 def describe(
     values: Mapping[str, Any],
     parameters: str,
-    fixed: Mapping[str, tuple[float, float]],
+    fixed: Mapping[str, tuple[float, float] | None],
     commit: str,
     wall_times: Path,
     options: Mapping[str, Sequence[Any]],

@@ -5,6 +5,7 @@ Each function takes rows of the report's CSV files and returns a figure; `save` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -19,7 +20,7 @@ from matplotlib.transforms import offset_copy
 
 from delta.analysis.grid_result import best_cell, cells
 from delta.report.figure_style import RC, looks, pair_title, wrapped
-from delta.report.grid_panels import grid_lines, grid_map, grid_marks
+from delta.report.grid_panels import SYMBOLS, grid_lines, grid_map, grid_marks
 from delta.report.names import display, label
 from delta.report.results import KEYS
 from delta.report.sources import unusual_sources
@@ -141,33 +142,34 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
 
 
 @matplotlib.rc_context(RC)
-def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
+def grid_search(rows: pd.DataFrame, fixed: tuple[float, float] | None) -> Figure:
     """Figure 4: cross-validated accuracy (%) over α and β, as lines and as a heat map, with the best and fixed pair.
 
-    The values of α and β are spaced evenly, as in the paper, so that 0 can be among them.
+    The values of α and β are spaced evenly, as in the paper, so that 0 can be among them. A search over α alone has α
+    on the horizontal axis.
 
     Args:
         rows: of one data set, backbone and method, one row per cell and fold; see `delta.analysis.grid_result.cells`.
-        fixed: the method's α and β in params.yaml; they need not be in the grid.
+        fixed: the method's α and β in params.yaml, which need not be in the grid; None if it takes the best pair.
     """
     table = cells(rows)
-    means = table.pivot(index="alpha", columns="beta", values="mean")
-    alphas, betas = list(means.index), list(means.columns)
+    names = ["alpha", "beta"] if table["beta"].nunique() > 1 or table["alpha"].nunique() == 1 else ["beta", "alpha"]
+    means = table.pivot(index=names[0], columns=names[1], values="mean")
     best = best_cell(table)
-    winner = None if best is None else (alphas.index(best["alpha"]), betas.index(best["beta"]))
-    at_fixed = np.argwhere(np.outer(np.isclose(alphas, fixed[0]), np.isclose(betas, fixed[1])))
-    fixed_cell = tuple(at_fixed[0]) if len(at_fixed) else None
+    winner = None if best is None else _place(means, {name: best[name] for name in names})
+    fixed_cell = None if fixed is None else _place(means, {"alpha": fixed[0], "beta": fixed[1]})
 
-    width, height = max(2.9, 0.55 * len(betas) + 0.4), max(1.9, 0.36 * len(alphas))
-    figure = Figure(figsize=(2 * width + 1.2, height + 1.9 + 0.08 * len(alphas)))
+    rows_drawn, columns = means.shape
+    width, height = max(2.9, 0.55 * columns + 0.4), max(1.9, 0.36 * rows_drawn)
+    figure = Figure(figsize=(2 * width + 1.2, height + 1.9 + 0.08 * rows_drawn))
     left, right = figure.subplots(1, 2)
     dataset, backbone, method = rows[KEYS].iloc[0]
     figure.suptitle(f"{pair_title(dataset, backbone)}\n{label(method)}")
     lines = grid_lines(left, means)
     grid_map(right, means)
     for axes in (left, right):
-        axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
-        axes.set_xlabel("β")
+        axes.set_xticks(range(columns), [f"{value:g}" for value in means.columns])
+        axes.set_xlabel(SYMBOLS[names[1]])
     marks = grid_marks(left, right, means, winner, fixed_cell, fixed)
     if means.isna().any(axis=None):
         marks.append(Patch(facecolor="white", edgecolor="#666666", hatch="////", label="failed: a fold diverged (×)"))
@@ -181,6 +183,13 @@ def grid_search(rows: pd.DataFrame, fixed: tuple[float, float]) -> Figure:
             labelspacing=0.5 if axes is left else 0.8,
         )
     return figure
+
+
+def _place(means: pd.DataFrame, values: Mapping[str, float]) -> tuple[int, int] | None:
+    """The row and the column of a pair of values of a table with the names `alpha` and `beta`; None if it has none."""
+    axes = (means.index, means.columns)
+    found = np.argwhere(np.outer(*(np.isclose(axis, values[axis.name]) for axis in axes)))
+    return (int(found[0][0]), int(found[0][1])) if len(found) else None
 
 
 @matplotlib.rc_context(RC)

@@ -1,4 +1,8 @@
-"""The two panels of Figure 4: accuracy over β with a line for each α, and the heat map of the cells."""
+"""The two panels of Figure 4: accuracy over β with a line for each α, and the heat map of the cells.
+
+With one β, and several α, it is the other way round. Below, the lines are rows of a table whose index and columns have
+the names `alpha` and `beta`.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,26 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import offset_copy
 
+SYMBOLS = {"alpha": "α", "beta": "β"}
 WHITE_EDGE = [withStroke(linewidth=4, foreground="white")]
 
 
 def grid_lines(axes: Axes, means: pd.DataFrame) -> list[Line2D]:
-    """Draw a line for each α over β, with a cross on the axis for a failed cell, and return the lines for a legend.
+    """Draw a line for each row, with a cross on the axis for a failed cell, and return the lines for a legend.
 
     Args:
-        means: percent, a row for each α, a column for each β; NaN where the cell failed.
+        means: percent; NaN where the cell failed.
     """
+    symbol = SYMBOLS[means.index.name]
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(means)))
     lines = []
-    for number, (alpha, line) in enumerate(means.iterrows()):
+    for number, (value, line) in enumerate(means.iterrows()):
         style = {"color": colours[number], "marker": "osD^vP<>"[number % 8]}
         places = np.arange(len(line))
-        lines += axes.plot(places, line, linestyle=["-", "--", "-.", ":"][number % 4], label=f"α = {alpha:g}", **style)
-        # Crosses on the axis, side by side if several values of α failed with the same β.
+        lines += axes.plot(
+            places, line, linestyle=["-", "--", "-.", ":"][number % 4], label=f"{symbol} = {value:g}", **style
+        )
+        # Crosses on the axis, side by side if several rows failed in the same column.
         for place in places[line.isna()]:
             x = place + 0.09 * (number - (len(means) - 1) / 2)
             on_axis = axes.get_xaxis_transform()
@@ -42,8 +50,8 @@ def grid_map(axes: Axes, means: pd.DataFrame) -> None:
     """Draw the cells in colours that can also be told apart in grey, with their numbers; failed cells are hatched."""
     colours = matplotlib.colormaps["cividis"]
     image = axes.imshow(np.ma.masked_invalid(means), cmap=colours, aspect="auto", origin="lower")
-    axes.set_yticks(range(len(means)), [f"{alpha:g}" for alpha in means.index])
-    axes.set_ylabel("α")
+    axes.set_yticks(range(len(means)), [f"{value:g}" for value in means.index])
+    axes.set_ylabel(SYMBOLS[means.index.name])
     axes.set_title("cross-validated top-1 (%)")
     axes.grid(visible=False)
     axes.tick_params(length=0)
@@ -65,15 +73,15 @@ def grid_marks(
     means: pd.DataFrame,
     winner: tuple[int, int] | None,
     fixed_cell: tuple[int, int] | None,
-    fixed: tuple[float, float],
+    fixed: tuple[float, float] | None,
 ) -> list[Line2D]:
-    """Mark the best pair with a star and the fixed pair with a ring; in the heat map their cells are framed.
+    """Mark the best pair with a star and the fixed pair, if any, with a ring; in the heat map their cells are framed.
 
     Args:
         left, right: the panels that `grid_lines` and `grid_map` drew `means` into.
         winner, fixed_cell: row and column of the best and of the fixed pair; None if every cell failed, or the fixed
             pair is not in the grid.
-        fixed: α and β of the fixed pair.
+        fixed: α and β of the fixed pair; None if there is none.
 
     Returns:
         The marks, labelled for a legend.
@@ -89,20 +97,23 @@ def grid_marks(
         right.plot(column + side / 2, row + 0.5, marker, **style, **small)
         return left.plot(column, means.iloc[row, column], marker, markersize=size, **style)[0]
 
-    def text(alpha: float, beta: float, mean: float) -> str:
-        return f"α = {alpha:g}, β = {beta:g}: " + ("failed" if np.isnan(mean) else f"{mean:.1f} %")
+    def text(cell: tuple[int, int]) -> str:
+        row, column = cell
+        values = {means.index.name: means.index[row], means.columns.name: means.columns[column]}
+        pair, mean = f"α = {values['alpha']:g}, β = {values['beta']:g}", means.iloc[row, column]
+        return f"{pair}: failed" if np.isnan(mean) else f"{pair}: {mean:.1f} %"
 
     nothing = {"color": "none"}
     if winner is None:
         marks = [Line2D([], [], label="no winner: every cell failed", **nothing)]
     else:
         star = mark(winner, -1, "*", 11, markeredgewidth=0.5)
-        star.set_label("winner, " + text(means.index[winner[0]], means.columns[winner[1]], means.iloc[winner]))
+        star.set_label("winner, " + text(winner))
         marks = [star]
-    if fixed_cell is None:
+    if fixed_cell is None and fixed is not None:
         marks.append(Line2D([], [], label=f"fixed α = {fixed[0]:g}, β = {fixed[1]:g}: not in the grid", **nothing))
-    else:
+    elif fixed_cell is not None:
         ring = mark(fixed_cell, 1, "o", 15, markerfacecolor="none")
-        ring.set_label("fixed pair, " + text(*fixed, means.iloc[fixed_cell]))
+        ring.set_label("fixed pair, " + text(fixed_cell))
         marks.append(ring)
     return marks

@@ -119,10 +119,15 @@ class Inputs:
         return self.runs[["dataset", "backbone", "source_network"]].drop_duplicates(["dataset", "backbone"])
 
     @property
-    def fixed(self) -> dict[str, tuple[float, float]]:
-        """α and β in the own section of each method that the grid search is run for; empty without a grid search."""
+    def fixed(self) -> dict[str, tuple[float, float] | None]:
+        """α and β in the own section of each method that the grid search is run for; empty without a grid search.
+
+        A method that takes the search's pair has None.
+        """
         methods = {name: self.params.method(name) for name in self.searched}
-        return {name: (method.alpha, method.beta) for name, method in methods.items()}
+        return {
+            name: None if method.select == "grid" else (method.alpha, method.beta) for name, method in methods.items()
+        }
 
     @property
     def searched(self) -> list[str]:

@@ -41,7 +41,7 @@ class Run:
         datasets, backbones: each one's parameters by key, named and valued as they are printed.
         methods: their printed names, in the order of the tables.
         seeds: those of the training runs.
-        fixed: α and β in the own section of each method of the grid search.
+        fixed: α and β in the own section of each method of the grid search; None for one that takes the search's.
         scale: of DELTA's penalty; None for a run without DELTA.
         parameters: the text of params.yaml.
         versions: of the packages, by name.
@@ -58,7 +58,7 @@ class Run:
     backbones: Mapping[str, Mapping[str, Any]]
     methods: Sequence[str]
     seeds: Sequence[int]
-    fixed: Mapping[str, tuple[float, float]]
+    fixed: Mapping[str, tuple[float, float] | None]
     scale: str | None
     parameters: str
     versions: Mapping[str, str]
@@ -155,7 +155,7 @@ def _pictures(
     folder: Path,
     plots: Mapping[str, pd.DataFrame | None],
     tables: Mapping[str, pd.DataFrame],
-    fixed: Mapping[str, tuple[float, float]],
+    fixed: Mapping[str, tuple[float, float] | None],
     sources: Mapping[tuple[str, str], str],
 ) -> dict[str, list[Picture]]:
     """The figures of each data set, in the order of the paper's numbers, then its confusion matrices, backbone by

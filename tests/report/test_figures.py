@@ -150,6 +150,7 @@ FIGURES = {
         grid({(0.01, 0.01): 50.0}, 2, LONG).assign(backbone=LONG), (0.0123456, 0.0123456)
     ),
     "grid, 1 x 5": lambda: grid_search(grid({(0.01, b): 50 - b for b in POWERS}, 2), (0.01, 0.01)),
+    "grid, 5 x 1": lambda: grid_search(grid({(a, 0.01): 50 - a for a in POWERS}, 2), None),
     "grid, 3 x 2": lambda: grid_search(grid({(a, b): 50 - b for a in POWERS[:3] for b in (0, 0.1)}, 2), (0.01, 0)),
     "grid, all failed": lambda: grid_search(grid(dict.fromkeys(product(POWERS, POWERS), np.nan)), (0.01, 0.01)),
     "distances, full size": lambda: filter_distances(filters(3000, 4)),
@@ -376,6 +377,18 @@ def test_grid_draws_means_and_marks_winner_and_fixed_pair():
     assert frames(figure) == {(-0.5, 0.5), (0.5, 0.5)}
     (star,) = [line for line in left.lines if line.get_marker() == "*"]
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (0, 80)
+
+
+def test_a_search_over_alpha_alone_has_it_on_the_horizontal_axis():
+    figure = grid_search(grid({(0.001, 0.01): 60.0, (0.01, 0.01): 80.0, (0.1, 0.01): 70.0}), None)
+    left, right = figure.axes
+    (line,) = [line for line in left.lines if line.get_label() == "β = 0.01"]
+    assert list(line.get_ydata()) == [60, 80, 70]
+    assert left.get_xlabel() == right.get_xlabel() == "α"
+    assert [tick.get_text() for tick in left.get_xticklabels()] == ["0.001", "0.01", "0.1"]
+    assert right.images[0].get_array().tolist() == [[60, 80, 70]]
+    assert grid_texts(figure) == ["winner, α = 0.01, β = 0.01: 80.0 %"]
+    assert frames(figure) == {(0.5, -0.5)}
 
 
 def test_ties_in_the_grid_go_to_the_smaller_alpha_then_beta():
