@@ -88,7 +88,7 @@ def grid_claims(grid: pd.DataFrame | None, scale: str | None) -> list[Claim]:
     no_data = "no grid search for DELTA in this run"
     grid = None if is_empty(grid) else grid[grid["method"] == "delta"]
     # On another scale than the paper's, the same α is another penalty.
-    foreign = "" if scale in (None, paper.SCALE) else f"with `scale: {scale}` α is not the paper's α"
+    foreign = "" if scale in (None, paper.SCALE) else f"with scale: {scale}, α is not the paper's α"
 
     def at_papers_scale(check: Callable[[pd.DataFrame], Outcome]) -> Callable[[pd.DataFrame], Outcome]:
         return lambda rows: foreign or check(rows)

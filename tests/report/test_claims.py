@@ -520,7 +520,7 @@ def test_alpha_on_another_scale_is_not_the_papers():
     cells = {(0.01, 0.01): [88.0] * 3, (0.1, 0.01): [84.0] * 3}
     claims = check_claims(grid=grid(cells, *paper.GRID_PAIR), scale="source")
     for number in (GRID, GRID_BEST):
-        assert claims[number].missing == "with `scale: source` α is not the paper's α"
+        assert claims[number].missing == "with scale: source, α is not the paper's α"
 
 
 def test_other_methods_grids_say_nothing_about_delta():

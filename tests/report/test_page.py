@@ -685,6 +685,11 @@ def test_the_caption_of_the_grid_ranks_the_fixed_pair(fixed, top1, caption):
     assert text.removeprefix("The best cell, α = 0.01, β = 0, ") == caption
 
 
+def test_the_page_names_its_profile(small):
+    assert small.title == "DELTA, reproduced: made up"
+    assert small.find_element(By.CSS_SELECTOR, "h1 + p").text == "Made up"
+
+
 def test_two_seeds_have_no_interval_on_the_page(tmp_path):
     page = write_small(tmp_path / "reports", seeds=2).read_text(encoding="utf-8")
     assert "The difference to L2-SP is paired by test image and seed; two seeds give no interval." in page
