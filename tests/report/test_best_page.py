@@ -76,7 +76,7 @@ def test_the_page_starts_with_the_recommendation(page):
     assert anchors[:3] == ["recommendation", "mistakes", "claims"]
     assert all(f'<a href="#{anchor}">' in page for anchor in anchors[:2])
     text = page.replace("\N{NO-BREAK SPACE}", " ")
-    first = re.search(r"<h1>.*?</h1>\s*<p>(.*?)</p>", text, re.DOTALL)[1]
+    first = re.search(r'<h1>.*?</h1>\s*<p class="muted">.*?</p>\s*<p>(.*?)</p>', text, re.DOTALL)[1]
     assert first.startswith("For ants the recommended network is DELTA on ResNet-101, α = 0.01: 0.0 % of the test")
     found = section(text, "recommendation")
     assert "<code>python -m delta.predict runs/ants/best ../new --unknown</code>" in found
