@@ -13,9 +13,11 @@ from delta.report.sources import unusual_sources
 from delta.report.statistics import format_mean
 from delta.report.table import Block, Cell, Column, Row, number_cell, sort_value
 
+WIDEST = 8  # methods that a page has room for side by side
+
 
 def paper_blocks(frame: pd.DataFrame, cell: Callable[[Any], Cell]) -> list[Block]:
-    """One row per data set, one column per method, one block per backbone.
+    """One row per data set, one column per method, one block per backbone; of more than WIDEST methods, the transpose.
 
     Args:
         frame: one row per data set, backbone and method: method_label, source_network, paper_mean and what `cell`
@@ -24,14 +26,24 @@ def paper_blocks(frame: pd.DataFrame, cell: Callable[[Any], Cell]) -> list[Block
     """
     labels, sources, blocks = dict(zip(frame["method"], frame["method_label"], strict=True)), unusual_sources(frame), []
     for backbone, block in frame.groupby("backbone", sort=False):
-        columns = [Column(display(backbone)), *(Column(text, "number") for text in labels.values())]
         rows = []
         for dataset, group in block.groupby("dataset", sort=False):
             source = sources.get((dataset, backbone), "")
             cells = [Cell(display(dataset), qualifier=source), *map(cell, group.itertuples())]
             rows.append(Row(cells, paper_source=paper.source_network(dataset, backbone) if source else ""))
-        blocks.append(Block(columns, rows))
+        headings = [display(backbone), *labels.values()]
+        if len(labels) > WIDEST:
+            headings, rows = _transposed(headings, rows)
+        blocks.append(Block([Column(headings[0]), *(Column(text, "number") for text in headings[1:])], rows))
     return blocks
+
+
+def _transposed(headings: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
+    """A column for each row, headed by its first cell, and a row for each column."""
+    names, *columns = zip(*(row.cells for row in rows), strict=True)
+    named = [f"{name.text} ({name.qualifier})" if name.qualifier else name.text for name in names]
+    turned = [Row([Cell(heading), *column]) for heading, column in zip(headings[1:], columns, strict=True)]
+    return [headings[0], *named], turned
 
 
 def image_blocks(

@@ -92,7 +92,8 @@ def test_html_has_the_names_as_they_are():
     environment = Environment(loader=PackageLoader("delta.report", ""), autoescape=True, trim_blocks=True)
     template = '{% from "table.html.j2" import show_table %}{{ show_table(table) }}'
     html = environment.from_string(template).render(table=table(NAMES))
-    assert [cell for cell in cells(html) if "1.0" not in cell] == NAMES
+    assert [cell for cell in cells(html.replace("_<wbr>", "_")) if "1.0" not in cell] == NAMES
+    assert html.count("_") == html.count("_<wbr>") > 0  # where a long name may break
 
 
 @pytest.fixture

@@ -245,6 +245,23 @@ def test_an_unusual_source_network_is_named():
     assert dict(zip(zip(rows["dataset"], rows["backbone"], strict=True), rows["source_network"], strict=True)) == FULL
 
 
+def test_more_methods_than_fit_side_by_side_have_a_row_each():
+    methods = [f"method_{number}" for number in range(9)]
+    datasets = ("ants", "bees", "mit_indoors_67")
+    top1 = {(dataset, "resnet101", method): [80.0] for dataset in datasets for method in methods}
+    top1["bees", "resnet101", "method_8"] = [90.0]
+    results = runs(top1).assign(method_label=lambda rows: rows["method"].str.upper())
+    results.loc[results["dataset"] == "mit_indoors_67", "source_network"] = "ResNet-50, Places365"
+    few, many = (printed(1, results[results["method"].isin(methods[:count])])[0][4:] for count in (8, 9))
+    assert few[0] == "| ResNet-101 | " + " | ".join(method.upper() for method in methods[:8]) + " |"
+    assert many == [
+        "| ResNet-101 | ants | bees | MIT Indoors 67 (ResNet-50, Places365) |",
+        "| --- | ---: | ---: | ---: |",
+        *(f"| METHOD_{number} | 80.0 | 80.0 | 80.0 |" for number in range(8)),
+        "| METHOD_8 | 80.0 | 90.0 | 80.0 |",
+    ]
+
+
 def test_a_users_source_network_is_named_only_if_most_use_another():
     pairs = {(name, "small"): "timm:resnet34" for name in ("ants", "bees", "cows")}
     markdown = printed(1, sourced(pairs))[0]

@@ -54,7 +54,7 @@ def collect(inputs: Inputs) -> Collected:
 
 
 def show(frames: Mapping[str, pd.DataFrame]) -> Shown:
-    """Tables 1 and 2 as the paper lays them out, one column per method, and for the page with one row per method."""
+    """Tables 1 and 2 as the paper lays them out, see `paper_blocks`, and for the page with one row per method."""
     found = {name: frames[name] for name in SETTINGS if name in frames}
     return Shown(
         tables={name: paper_layout(name, frame) for name, frame in found.items()},
@@ -113,7 +113,7 @@ def _class_sizes_differ(rows: pd.DataFrame, top1: str) -> pd.Series:
 
 
 def paper_layout(name: str, frame: pd.DataFrame) -> Table:
-    """The table as the paper has it: one row per data set, one column per method, one block per backbone.
+    """The table as the paper has it, see `paper_blocks`.
 
     Args:
         name: `table1` or `table2`.

@@ -110,7 +110,7 @@ def each_part_frame(parts: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
 
 
 def paper_layout(frame: pd.DataFrame) -> Table:
-    """The table as the paper has it: one row per data set, one column per method, one block per backbone.
+    """The table as the paper has it, see `paper_blocks`.
 
     Args:
         frame: see `part_frame`.
