@@ -11,7 +11,7 @@ from delta.report import paper
 from delta.report.names import display
 from delta.report.sources import unusual_sources
 from delta.report.statistics import format_mean
-from delta.report.table import Block, Cell, Column, Row, number_cell, sort_value
+from delta.report.table import Block, Cell, Column, Row, number_cell, sort_value, with_qualifier
 
 WIDEST = 8  # methods that a page has room for side by side
 
@@ -41,9 +41,8 @@ def paper_blocks(frame: pd.DataFrame, cell: Callable[[Any], Cell]) -> list[Block
 def _transposed(headings: Sequence[str], rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
     """A column for each row, headed by its first cell, and a row for each column."""
     names, *columns = zip(*(row.cells for row in rows), strict=True)
-    named = [f"{name.text} ({name.qualifier})" if name.qualifier else name.text for name in names]
     turned = [Row([Cell(heading), *column]) for heading, column in zip(headings[1:], columns, strict=True)]
-    return [headings[0], *named], turned
+    return [headings[0], *map(with_qualifier, names)], turned
 
 
 def image_blocks(

@@ -144,7 +144,7 @@ class Table:
     def _latex_rows(self, row: Row, columns: Sequence[tuple[int, Column]]) -> Iterator[list[str]]:
         """A row and, below it, the paper's values and the second cells where it has any."""
         cells = [(row.cells[place], column.kind == "text") for place, column in columns]
-        yield [escape_latex(_with_qualifier(cell)) if text else _latex_number(cell) for cell, text in cells]
+        yield [escape_latex(with_qualifier(cell)) if text else _latex_number(cell) for cell, text in cells]
         numbers = [cell for cell, _ in cells[1:]]
         if any(cell.paper for cell in numbers):
             source = f" ({escape_latex(row.paper_source)})" if row.paper_source else ""
@@ -164,6 +164,11 @@ def sort_value(value: float) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
+def with_qualifier(cell: Cell) -> str:
+    """A cell's text, followed by its qualifier in brackets if it has one."""
+    return f"{cell.text} ({cell.qualifier})" if cell.qualifier else cell.text
+
+
 def escape_latex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
     return re.sub(r"[_&%#${}\\~^<>|α]", lambda found: _LATEX.get(found[0], f"\\{found[0]}"), text)
@@ -172,10 +177,6 @@ def escape_latex(text: str) -> str:
 def _printed_columns(block: Block) -> list[tuple[int, Column]]:
     """The columns that Markdown and LaTeX have, with their places in a row."""
     return [(place, column) for place, column in enumerate(block.columns) if column.kind != "bar"]
-
-
-def _with_qualifier(cell: Cell) -> str:
-    return f"{cell.text} ({cell.qualifier})" if cell.qualifier else cell.text
 
 
 def _markdown_block(block: Block) -> list[str]:
@@ -194,7 +195,7 @@ def escape_markdown(text: str) -> str:
 
 
 def _markdown_cell(cell: Cell, is_text: bool) -> str:
-    text = escape_markdown(_with_qualifier(cell)) if is_text else _with_qualifier(cell).replace("|", r"\|")
+    text = escape_markdown(with_qualifier(cell)) if is_text else with_qualifier(cell).replace("|", r"\|")
     text += (f" ({cell.paper})" if cell.paper else "") + (" *" if cell.mark else "")
     return text + (f"<br>{_markdown_cell(cell.below, is_text)}" if cell.below else "")
 
