@@ -1,7 +1,8 @@
 # `make repro` creates the environment and reproduces the slice. `make test` creates the environment and runs all tests.
 # `make check` runs the quick tests, for every commit. `make lock` writes requirements.txt from pyproject.toml.
 # `make study STUDY=study DATA=/folder` makes profiles/study.yaml from the data sets in a folder, and publishes it in
-# studies/study. Interrupted, it goes on from there. `STUDY=study_amount` is another.
+# studies/study. Interrupted, it goes on from there. `STUDY=study_amount` is another. In parts: `make study-part PART=
+# food_10-efficientnet_lite0 ...` keeps the results of a data set and backbone, and `make study-report` joins them.
 # `make bench` measures speed and memory and writes benchmarks/*.md. It takes two hours on 2 cores.
 PYTHON ?= python3
 # Two test files in parallel, one thread each: twice as fast as one file with two threads. Longest files first.
@@ -13,7 +14,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 STUDY = study
 DATA = /data
 
-.PHONY: repro test check lint lock bench study
+.PHONY: repro test check lint lock bench study study-part study-report
 
 repro: .venv/installed
 	python -m stages.check_params
@@ -45,6 +46,17 @@ bench: .venv/installed
 study: .venv/installed
 	python -m studies.prepare $(STUDY) $(DATA)
 	cd build/$(STUDY) && python -m cluster repro --address local
+	python -m studies.publish build/$(STUDY) studies/$(STUDY)
+
+study-part: .venv/installed
+	python -m studies.prepare $(STUDY) $(DATA)
+	cd build/$(STUDY) && python -m cluster repro --address local --glob '*@$(PART)*'
+	python -m studies.results keep build/$(STUDY) studies/$(STUDY)/results $(PART)
+
+study-report: .venv/installed
+	python -m studies.prepare $(STUDY)
+	python -m studies.results restore build/$(STUDY) studies/$(STUDY)/results
+	cd build/$(STUDY) && python -m stages.tables && python -m stages.figures && python -m stages.page
 	python -m studies.publish build/$(STUDY) studies/$(STUDY)
 
 .venv/installed: requirements.txt

@@ -1,4 +1,4 @@
-"""The command line: python -m cluster repro [targets] [--address auto] [--cpus-per-run N] [--gpus-per-run N]"""
+"""The command line: python -m cluster repro [targets] [--glob] [--address auto] [--cpus-per-run N] ..."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m cluster", description="`dvc repro` on a Ray cluster.")
     command = parser.add_subparsers(required=True).add_parser("repro", help="bring stages up to date")
     command.add_argument("targets", nargs="*", help="as for `dvc repro` (default: all of dvc.yaml)")
+    command.add_argument("--glob", action="store_true", help="targets are patterns, such as 'train@birds-*'")
     command.add_argument(
         "--address",
         default="auto",
@@ -42,7 +43,8 @@ def main() -> None:
         from cluster.repro import repro
 
         with open_project(Path.cwd()) as project:
-            repro(project, options.targets, options.address, options.cpus_per_run, options.gpus_per_run)
+            plan = project.plan(options.targets, options.glob)
+            repro(project, plan, options.address, options.cpus_per_run, options.gpus_per_run)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -71,17 +71,18 @@ class Project:
         self._lock_files: dict[str, LockFile] = {}
         self.scratch = Path(repo.tmp_dir) / "cluster"
 
-    def plan(self, targets: Sequence[str]) -> dict[str, list[str]]:
+    def plan(self, targets: Sequence[str], glob: bool = False) -> dict[str, list[str]]:
         """The stages to bring up to date for some targets, by name, with the names of the stages they depend on.
 
         They are in the order in which `dvc repro` would run them.
 
         Args:
             targets: as for `dvc repro`; none for all of dvc.yaml.
+            glob: whether the targets are patterns of names.
         """
         with _dvc_errors():
             with _template_errors():
-                stages = collect_stages(self._repo, targets or ["dvc.yaml"])
+                stages = collect_stages(self._repo, targets or ["dvc.yaml"], glob=glob)
                 graph = get_active_graph(self._repo.index.graph)
             planned = plan_repro(graph, stages)
             self._stages = {stage.addressing: stage for stage in planned}

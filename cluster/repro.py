@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -287,19 +287,18 @@ def _counted(number: float, what: str) -> str:
     return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
-def repro(project: Project, targets: Sequence[str], address: str, cpus: int | None, gpus: float | None) -> None:
-    """Bring the targets up to date on the cluster, and report progress on standard output.
+def repro(project: Project, plan: dict[str, list[str]], address: str, cpus: int | None, gpus: float | None) -> None:
+    """Bring the stages of a plan up to date on the cluster, and report progress on standard output.
 
     Args:
         project: a locked project.
-        targets: as for `dvc repro`; none for all of dvc.yaml.
+        plan: see `Project.plan`.
         address: see `connect`.
         cpus, gpus: see `StageResources.for_nodes`; without `cpus`, it is the parameter `threads`, if set.
 
     Raises:
         UserError: there is no cluster, or stages failed; all stages that do not depend on those are done.
     """
-    plan = project.plan(targets)
     cpus = cpus or project.threads
     wait_for_leftover_commands(project.scratch)
     connect(address)

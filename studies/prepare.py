@@ -20,13 +20,13 @@ BUILD = Path("build")
 PLACE = "/data"  # of the data sets, in a profile
 
 
-def prepare(project: Path, name: str, data: Path) -> Path:
+def prepare(project: Path, name: str, data: Path | None) -> Path:
     """Clone the project's commit and make the profile its params.yaml.
 
     Args:
         project: the root of a git repository without uncommitted changes.
         name: of a profile.
-        data: the folder of the data sets, in the place of PLACE.
+        data: the folder of the data sets, in the place of PLACE; None for the report of what has been computed.
 
     Returns:
         The clone.
@@ -38,11 +38,12 @@ def prepare(project: Path, name: str, data: Path) -> Path:
     clone, profile = project.resolve() / BUILD / name, Path("profiles") / f"{name}.yaml"
     if not (project / profile).is_file():
         raise UserError(f"{profile}: no such profile")
-    if not data.is_dir():
+    if data and not data.is_dir():
         raise UserError(f"{data}: no such folder: say where the data sets lie, DATA=<folder>")
     if _git(project, "status", "--porcelain", "--untracked-files=no"):
         raise UserError("a study is made from a commit, and there are changes that are not: commit them first")
-    _check_weights(project / profile)
+    if data:
+        _check_weights(project / profile)
     commit = _git(project, "rev-parse", "HEAD")
     if clone.exists():
         done = (clone / "dvc.lock").read_bytes()  # what has been computed
@@ -55,7 +56,8 @@ def prepare(project: Path, name: str, data: Path) -> Path:
     shutil.rmtree(clone / "reports", ignore_errors=True)  # the committed one, which is the embedded slice's
     text = (clone / profile).read_text(encoding="utf-8")
     with atomic_file(clone / "params.yaml") as scratch:
-        scratch.write_text(text.replace(f"source: {PLACE}/", f"source: {data.resolve()}/"), encoding="utf-8")
+        place = data.resolve() if data else PLACE
+        scratch.write_text(text.replace(f"source: {PLACE}/", f"source: {place}/"), encoding="utf-8")
     return clone
 
 
@@ -91,7 +93,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="of the profile")
-    parser.add_argument("data", type=Path, help="the folder of the unpacked data sets")
+    parser.add_argument("data", type=Path, nargs="?", help="the folder of the unpacked data sets, to compute anything")
     options = parser.parse_args()
     with exit_on_user_error():
         print(prepare(Path.cwd(), options.name, options.data))

@@ -1,4 +1,4 @@
-"""Publish a study: python -m studies.publish CLONE OUT copies its parameters and report, and writes OUT/README.md."""
+"""Publish a study: python -m studies.publish CLONE OUT copies its parameters, report and results."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stages.common.command import option_values
 from stages.common.params import load_params
 from stages.common.paths import PARAMS, REPORTS, WALL_TIMES
 from studies.prepare import PLACE
+from studies.results import FOLDER, keep, parts
 
 TEXTS = {".html", ".csv", ".md", ".tex", ".json", ".svg"}
 MAPS = re.compile(r"figures/(figure[16]-|classes/)[^/]*\.png")  # activation maps, which are drawn without photographs
@@ -46,6 +47,8 @@ def publish(clone: Path, out: Path) -> None:
             if file.suffix in TEXTS:
                 content = content.replace(f"{data}/".encode(), f"{PLACE}/".encode())
             copy.write_bytes(content)
+        for part in parts(clone):
+            keep(clone, part, scratch / FOLDER)
         (scratch / "README.md").write_text(_readme(clone, out.name, parameters), encoding="utf-8")
 
 
@@ -108,7 +111,8 @@ def _readme(clone: Path, name: str, parameters: str) -> str:
     return (
         f"# {params.profile[0].upper()}{params.profile[1:]}\n\n{about}\n\n| | |\n| --- | --- |\n{rows}\n\n"
         "[index.html](index.html) is the whole report, without photographs, and [claims.md](claims.md) has the verdict "
-        "on each claim. What was interrupted and resumed counts in the time from where it went on.\n\n"
+        f"on each claim. {FOLDER}/ holds what it is made from, such as every run's predictions. What was interrupted "
+        "and resumed counts in the time from where it went on.\n\n"
         f"#{table1}\n"
     )
 

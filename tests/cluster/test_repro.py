@@ -178,6 +178,15 @@ def test_targets_mean_the_same_as_in_dvc(project):
             stages.plan(["nowhere"])
 
 
+def test_targets_can_be_patterns(project):
+    with open_project(project.root) as stages:
+        assert set(stages.plan(["train@l2-*"], glob=True)) == {"source.dvc", "pack@l2", "train@l2-0", "train@l2-1"}
+        assert set(stages.plan(["*@delta*"], glob=True)) == {"source.dvc", "pack@delta", *TRAINED} - {
+            "train@l2-0",
+            "train@l2-1",
+        }
+
+
 @pytest.mark.parametrize("methods", ["3", "null", "[{a: 1}]"])
 def test_parameters_that_dvc_cannot_resolve_are_one_line(project, methods):
     (project.root / "params.yaml").write_text(f"methods: {methods}\n")

@@ -76,6 +76,11 @@ def test_what_cannot_be_prepared(project, tmp_path):
     assert not (project.root / "build").exists()
 
 
+def test_for_the_report_alone_no_data_are_needed(project):
+    clone = prepare(project.root, "birds", None)
+    assert (clone / "params.yaml").read_text() == PROFILE
+
+
 def test_missing_weights_are_found_out_before_anything_runs(project, tmp_path, monkeypatch):
     def files(package: str) -> list[metadata.PackagePath]:
         raise metadata.PackageNotFoundError(package)
@@ -120,7 +125,8 @@ def test_a_published_study_is_its_report_and_says_how_it_was_made(finished, tmp_
     found, reports = files(tmp_path / "birds"), files(finished / "reports")
     plots = {name.removesuffix(".svg") + ".png" for name in reports if name.endswith(".svg")}
     assert plots & reports.keys()
-    assert found.keys() == (reports.keys() - plots) | {"params.yaml", "README.md"}
+    parts = {f"results/{name}-resnet101.tar.gz" for name in ("cub_200_2011", "ants")}
+    assert found.keys() == (reports.keys() - plots) | {"params.yaml", "README.md"} | parts
     assert found["params.yaml"] == (finished / "profiles/birds.yaml").read_bytes()
     assert not [name for name, content in found.items() if b"/elsewhere" in content]
     assert b"/data/CUB_200_2011" in found["index.html"]
