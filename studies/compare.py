@@ -9,10 +9,12 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+
 from delta.io.errors import UserError, exit_on_user_error
 from delta.methods.registry import KEYS, PAPER
 from delta.report.differences import IMPROVED_VIEW, difference_mark, run_differences
-from delta.report.predictions import Predictions, read_all_predictions
+from delta.report.predictions import read_all_predictions
 from delta.report.results import read_results
 from delta.report.statistics import format_interval
 from delta.report.table import Block, Cell, Column, Row, Table, number_cell, sort_value
@@ -40,14 +42,15 @@ def compare(earlier: Path, later: Path) -> Table:
     shared = sorted(_runs(earlier) & _runs(later), key=lambda run: (ORDER.index(run[0]), run[1]))
     if not shared:
         raise UserError(f"{earlier} and {later}: no run of the same method and seed is in both")
-    before, after = (_predictions(folder, shared) for folder in (earlier, later))
+    runs = [_read(folder, shared) for folder in (earlier, later)]
+    before, after = (next(read_all_predictions(each)) for each in runs)
     if set(before.paths) != set(after.paths):
         raise UserError(f"{earlier} and {later}: were tested on other images, so that their runs are not pairs")
     frame = run_differences([before], [after])
     frame = frame[frame["comparison"] == IMPROVED_VIEW]  # one method, the second minus the first
     rows = []
     for row in frame.itertuples():
-        means = [100 * each.right[each.of(row.method)].mean() for each in (before, after)]
+        means = [each.loc[each["method"] == row.method, "top1"].mean() for each in runs]  # as Table 1 rounds them
         gain = format_interval(row.difference, row.low, row.high)
         cells = [Cell(row.method_label), *(number_cell(mean, 1) for mean in means)]
         cells += [Cell(gain, sort_value(row.difference), mark=difference_mark(row))]
@@ -62,10 +65,9 @@ def _runs(folder: Path) -> set[tuple[str, int]]:
     return {(run.parent.name, int(run.name)) for run in runs if run.parent.name in KEYS}
 
 
-def _predictions(folder: Path, runs: Iterable[tuple[str, int]]) -> Predictions:
-    """What these runs say of the test images."""
-    found = read_results(("", "", method, seed, folder / method / str(seed)) for method, seed in runs)
-    return next(read_all_predictions(found))
+def _read(folder: Path, runs: Iterable[tuple[str, int]]) -> pd.DataFrame:
+    """The results of these runs, see `read_results`."""
+    return read_results(("", "", method, seed, folder / method / str(seed)) for method, seed in runs)
 
 
 def main() -> None:
