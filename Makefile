@@ -49,6 +49,7 @@ study: .venv/installed
 	python -m studies.publish build/$(STUDY) studies/$(STUDY)
 
 study-part: .venv/installed
+	$(if $(PART),,$(error say which part: PART=<data set>-<backbone>))
 	python -m studies.prepare $(STUDY) $(DATA)
 	cd build/$(STUDY) && python -m cluster repro --address local --glob '*@$(PART)*'
 	python -m studies.results keep build/$(STUDY) studies/$(STUDY)/results $(PART)

@@ -84,6 +84,8 @@ class Project:
             with _template_errors():
                 stages = collect_stages(self._repo, targets or ["dvc.yaml"], glob=glob)
                 graph = get_active_graph(self._repo.index.graph)
+            if targets and not stages:  # for which DVC would plan all stages
+                raise UserError(f"no stage is called {' or '.join(targets)}: `dvc stage list` has their names")
             planned = plan_repro(graph, stages)
             self._stages = {stage.addressing: stage for stage in planned}
             return {name: [other.addressing for other in graph.successors(s)] for name, s in self._stages.items()}
