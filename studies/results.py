@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from delta.io.archives import unpack
 from delta.io.errors import UserError, exit_on_user_error
@@ -55,12 +57,14 @@ def restore(results: Path, clone: Path) -> list[str]:
         The parts that were unpacked.
 
     Raises:
-        UserError: a file is damaged.
+        UserError: a file is damaged; nothing of it is unpacked.
     """
     there, restored = parts(clone), []
     for archive in sorted(results.glob(f"*{ENDING}")):
         if (part := archive.name.removesuffix(ENDING)) not in there:
-            unpack(archive, clone)
+            with TemporaryDirectory() as scratch:  # a damaged file's part would else count as computed from now on
+                unpack(archive, Path(scratch))
+                shutil.copytree(scratch, clone, dirs_exist_ok=True)
             restored.append(part)
     return restored
 

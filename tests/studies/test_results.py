@@ -91,3 +91,12 @@ def test_a_part_without_results_is_an_error(clone, tmp_path):
     with pytest.raises(UserError, match="runs: no results of ants-resnet50: .*make study-part PART=ants-resnet50"):
         keep(clone, "ants-resnet50", tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_of_a_damaged_file_nothing_is_unpacked(clone, tmp_path):
+    archive = keep(clone, "ants-resnet101", tmp_path / "results")
+    archive.write_bytes(archive.read_bytes()[:-6])  # all members are there, but not the checksum's end
+    other = empty_copy(clone)
+    with pytest.raises(UserError, match="ants-resnet101.tar.gz: cannot be unpacked"):
+        restore(tmp_path / "results", other)
+    assert [file.name for file in other.iterdir()] == ["params.yaml"]
