@@ -59,6 +59,15 @@ def test_the_readme_shows_a_table_and_the_docs_or_it_the_slices():
     assert "reports/tables/table1.md" in readme | experiments
 
 
+def test_the_readmes_averages_are_the_studys():
+    readme = re.sub(r"^<!-- table.*?^<!-- end -->$", "", text(ROOT / "README.md"), flags=re.M | re.S)
+    intervals = re.findall(r"\[[+−][\d.]+, [+−][\d.]+\]", readme)
+    assert intervals
+    last = text(ROOT / "studies/differences.md").splitlines()[-1]
+    assert last.startswith("| mean of all")
+    assert [interval for interval in intervals if interval not in last] == []
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/fidelity.md", "CITATION.cff"])
 def test_the_article_and_its_forerunner_are_named(name):
     words = " ".join(text(ROOT / name).split())

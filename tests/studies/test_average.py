@@ -10,6 +10,7 @@ import yaml
 from delta.io.errors import UserError
 from delta.report.differences import COLUMNS
 from studies.average import average
+from tests.helpers.clone import ROOT
 
 NAMES = {"delta": "DELTA", "l2": "L2", "l2_sp": "L2-SP"}
 
@@ -76,3 +77,9 @@ def test_methods_that_a_study_does_not_compare_are_refused(tmp_path):
         average(study, "delta", ["l2"])
     with pytest.raises(UserError, match=r"nowhere/tables/differences\.csv: no differences"):
         average(study / "nowhere", "delta", ["l2"])
+
+
+def test_the_committed_averages_are_those_of_the_committed_study():
+    others = ["l2", "l2_sp", "delta_wo_att", "delta_shuffled"]
+    committed = (ROOT / "studies/differences.md").read_text(encoding="utf-8")
+    assert average(ROOT / "studies/study", "delta", others).markdown() == committed
