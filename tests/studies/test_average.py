@@ -11,6 +11,7 @@ from delta.io.errors import UserError
 from delta.report.differences import COLUMNS
 from studies.average import average
 from tests.helpers.clone import ROOT
+from tests.helpers.tables import markdown_rows
 
 NAMES = {"delta": "DELTA", "l2": "L2", "l2_sp": "L2-SP"}
 
@@ -32,10 +33,6 @@ def write_study(folder, rows, sources):
     return folder
 
 
-def rows(text: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"][2:]
-
-
 def test_the_mean_has_the_interval_of_independent_sources(tmp_path):
     study = write_study(
         tmp_path,
@@ -48,7 +45,7 @@ def test_the_mean_has_the_interval_of_independent_sources(tmp_path):
         {"ants": "/data/ants", "bees": "/data/bees"},
     )
     half = np.sqrt((3 + 1) ** 2 + 3**2) / 3  # of the mean of +4, -2 and +7
-    assert rows(average(study, "delta", ["l2", "l2_sp"]).markdown()) == [
+    assert markdown_rows(average(study, "delta", ["l2", "l2_sp"]).markdown()) == [
         ["ants", "ResNet-50", "+4.0 [+1.0, +7.0]", ""],
         ["ants", "ResNet-101", "−2.0 [−3.0, −1.0]", ""],
         ["bees", "ResNet-50", "+7.0 [+4.0, +10.0] *", "+1.0 [−1.0, +3.0]"],
@@ -59,13 +56,13 @@ def test_the_mean_has_the_interval_of_independent_sources(tmp_path):
 def test_parts_of_one_source_are_not_independent(tmp_path):
     found = [(dataset, "resnet50", "delta", "l2", 2, 4) for dataset in ("few", "many")]
     study = write_study(tmp_path, found, {"few": "/data/ants", "many": "/data/ants"})
-    assert rows(average(study, "delta", ["l2"]).markdown())[-1] == ["mean of all", "", "+2.0 [−2.0, +6.0]"]
+    assert markdown_rows(average(study, "delta", ["l2"]).markdown())[-1] == ["mean of all", "", "+2.0 [−2.0, +6.0]"]
 
 
 def test_a_mean_of_differences_without_intervals_has_none(tmp_path):
     found = [("ants", "resnet50", "delta", "l2", 2, 4), ("bees", "resnet50", "delta", "l2", 4, np.nan)]
     study = write_study(tmp_path, found, {"ants": "/data/ants", "bees": "/data/bees"})
-    assert rows(average(study, "delta", ["l2"]).markdown())[-1] == ["mean of all", "", "+3.0"]
+    assert markdown_rows(average(study, "delta", ["l2"]).markdown())[-1] == ["mean of all", "", "+3.0"]
 
 
 def test_methods_that_a_study_does_not_compare_are_refused(tmp_path):

@@ -11,6 +11,7 @@ from delta.io.errors import UserError
 from delta.report.statistics import two_way_interval
 from studies.compare import compare
 from tests.helpers.report_project import write_run
+from tests.helpers.tables import markdown_rows
 
 
 def write_study(folder, top1: dict[str, list[float]]):
@@ -21,10 +22,6 @@ def write_study(folder, top1: dict[str, list[float]]):
     return folder
 
 
-def rows(text: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"][2:]
-
-
 def test_a_method_gains_what_its_shared_seeds_gain(tmp_path):
     earlier = write_study(tmp_path / "a", {"delta": [60, 70, 50, 0], "probe": [50, 50], "l2_sp": [50]})
     later = write_study(tmp_path / "b", {"delta": [80, 90, 40], "probe": [60, 60], "l2": [10]})
@@ -33,7 +30,7 @@ def test_a_method_gains_what_its_shared_seeds_gain(tmp_path):
     gains = np.zeros((3, 10), int)  # the first 6 images are right, then the first 8, and so on
     gains[0, 6:8], gains[1, 7:9], gains[2, 4] = 1, 1, -1
     interval = two_way_interval(gains)
-    assert rows(compare(earlier, later).markdown()) == [
+    assert markdown_rows(compare(earlier, later).markdown()) == [
         ["Probe", "50.0", "60.0", "+10.0", "2", "10"],  # two seeds give no interval
         ["DELTA", "60.0", "70.0", f"+10.0 [−{-interval.low:.1f}, +{interval.high:.1f}]", "3", "10"],
     ]
